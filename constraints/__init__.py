@@ -1,0 +1,1 @@
+"""Boards and timing constraints, as data."""

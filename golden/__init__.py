@@ -1,0 +1,1 @@
+"""The numpy golden model: what the hardware computes, bit for bit."""

@@ -1,0 +1,1 @@
+"""Amaranth hardware: one component per file, all generated from `systolith.spec`."""

@@ -1,0 +1,1 @@
+"""Simulation: Verilator, the Amaranth simulator and cocotb behind one backend interface."""

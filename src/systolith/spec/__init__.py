@@ -1,0 +1,1 @@
+"""The frozen specification: what every other package implements, and nothing of theirs."""

@@ -1,0 +1,74 @@
+"""Requantization and rounding modes, with the formulas that golden and hardware implement.
+
+Notation: ``acc`` is an int32 accumulator, ``a = wrap32(acc + bias)``, ``>>`` is an arithmetic shift.
+Every mode ends with ``clamp(y + zero_point, low, high)``.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = ["ParameterField", "PARAMETER_FIELDS", "RequantMode", "ResidualRounding"]
+
+
+class RequantMode(IntEnum):
+    """How an int32 accumulator becomes an 8-bit code; the value is the command's mode field."""
+
+    DOUBLE = 0
+    """Two roundings (TFLite reference, TFLite Micro).
+
+    ``x = wrap32(a << max(shift, 0)); s = (x * multiplier + 2**30) >> 31; r = max(-shift, 0);``
+    ``y = (s >> r) + ((s & (2**r - 1)) > ((2**r - 1 >> 1) + (s < 0)))``:
+    rounding high half (half up), then a rounding shift (half away from zero).
+    Domain: multiplier in [0, 2**31), shift in [-31, 31].
+    """
+
+    FLOAT32 = 1
+    """float32 scale, round half to even (ONNX Runtime, XNNPACK): ``rint(float32(a) * scale)``.
+
+    ``scale = multiplier * 2**shift`` with multiplier in [2**23, 2**24), shift in [-128, 127].
+    Both the conversion of ``a`` and the product are rounded half to even to 24 significant bits.
+    """
+
+    FIXED = 2
+    """One rounding in fixed point: ``y = (a * multiplier + offset) >> shift``, 64-bit wrapping sum.
+
+    Domain: multiplier int32, offset int64 (programmable per channel), shift in [0, 63].
+    """
+
+
+class ResidualRounding(IntEnum):
+    """Rounding of the residual add's shift; the value is the command's rounding field."""
+
+    FLOOR = 0
+    """``v >> shift`` (round half up once the offset holds ``2**(shift-1)``)."""
+    HALF_AWAY = 1
+    """``sign(v) * ((abs(v) + 2**(shift-1)) >> shift)``; ``v`` when shift is 0."""
+    HALF_EVEN = 2
+    """Nearest integer to ``v / 2**shift``, ties to even."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ParameterField:
+    """One field of a channel's requantizer parameters.
+
+    Parameters
+    ----------
+    name: the same in golden, hw and the program.
+    bits: width in the parameter memory.
+    word: index of its first 32-bit word in a channel's 8-word window.
+    signed: whether it is two's complement.
+    """
+
+    name: str
+    bits: int
+    word: int
+    signed: bool = True
+
+
+PARAMETER_FIELDS = (
+    ParameterField(name="bias", bits=32, word=0),
+    ParameterField(name="multiplier", bits=32, word=1),
+    ParameterField(name="offset", bits=64, word=2),
+    ParameterField(name="shift", bits=8, word=4),
+)
+"""Layout of one channel's parameters: 5 of 8 little-endian 32-bit words are used."""
