@@ -1,0 +1,54 @@
+"""Errors whose text is one line and meant for the user."""
+
+__all__ = [
+    "CompileError",
+    "InputError",
+    "ModelError",
+    "SpecError",
+    "SystolithError",
+    "ToolError",
+    "UnsupportedOperatorError",
+]
+
+
+class SystolithError(Exception):
+    """Base of every error that a user can cause and correct; its text is one line."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+class ModelError(SystolithError):
+    """A model file is damaged, inconsistent or outside what can be imported.
+
+    Parameters
+    ----------
+    message: what is wrong and what to do.
+    layer: name of the layer at fault, or empty.
+    op: the operator's name in the file, or empty.
+    """
+
+    def __init__(self, message: str, *, layer: str = "", op: str = "") -> None:
+        super().__init__(f"layer {layer!r}: {message}" if layer else message)
+        self.layer = layer
+        self.op = op
+
+
+class UnsupportedOperatorError(ModelError):
+    """The model has an operator, or a form of one, that no accelerator of ours computes."""
+
+
+class SpecError(SystolithError, ValueError):
+    """A specification's field has a value outside its domain."""
+
+
+class CompileError(SystolithError):
+    """A graph cannot be mapped onto the given accelerator."""
+
+
+class ToolError(SystolithError):
+    """An external tool or optional package is missing or failed."""
+
+
+class InputError(SystolithError, ValueError):
+    """Input data do not fit the model: shape, type or values."""
