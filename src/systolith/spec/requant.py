@@ -1,6 +1,6 @@
 """Requantization and rounding modes, with the formulas that golden and hardware implement.
 
-Notation: ``acc`` is an int32 accumulator, ``a = wrap32(acc + bias)``, ``>>`` is an arithmetic shift.
+Notation: ``acc`` is an int32 accumulator, ``a = wrap32(acc + bias)``, ``>>`` an arithmetic shift.
 Every mode ends with ``clamp(y + zero_point, low, high)``.
 """
 

@@ -1,0 +1,185 @@
+"""AcceleratorSpec: every parameter of a generated accelerator, frozen and validated."""
+
+from dataclasses import dataclass, field
+
+from systolith.spec.requant import RequantMode
+
+__all__ = ["AcceleratorSpec", "ArraySpec", "MemorySpec", "PostSpec"]
+
+
+def _check(name: str, value: object, low: int, high: int) -> None:
+    """Require an int in [low, high]."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be between {low} and {high}, not {value!r}")
+
+
+def _power_of_two(value: int) -> int:
+    """Smallest power of two that is at least ``value`` (>= 1)."""
+    return 1 << (value - 1).bit_length() if value > 1 else 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArraySpec:
+    """The systolic array.
+
+    Parameters
+    ----------
+    rows: reduction dimension, 1 to 64.
+    columns: output channels side by side, 1 to 64.
+    pipelined: a register between multiplier and adder in every PE (one more cycle of latency).
+    """
+
+    rows: int = 16
+    columns: int = 16
+    pipelined: bool = False
+
+    def __post_init__(self) -> None:
+        _check("array.rows", self.rows, 1, 64)
+        _check("array.columns", self.columns, 1, 64)
+        if not isinstance(self.pipelined, bool):
+            raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemorySpec:
+    """The on-chip memories.
+
+    Parameters
+    ----------
+    activation_regions: independent activation memories (1 read, 1 write a cycle each), 1 to 8.
+    activation_bytes: bytes of one region.
+    weight_bytes: bytes of the weight memory.
+    accumulator_depth: output vectors in each of the two accumulator banks.
+    parameter_channels: output channels whose requantizer parameters fit.
+    command_words: 32-bit words of the command memory.
+    tables: 256-byte tables for unary functions, 0 to 16 (0 leaves the table stage out).
+    stamps: entries of the time-stamp memory.
+    """
+
+    activation_regions: int = 2
+    activation_bytes: int = 131072
+    weight_bytes: int = 262144
+    accumulator_depth: int = 128
+    parameter_channels: int = 4096
+    command_words: int = 8192
+    tables: int = 4
+    stamps: int = 256
+
+    def __post_init__(self) -> None:
+        _check("memory.activation_regions", self.activation_regions, 1, 8)
+        _check("memory.activation_bytes", self.activation_bytes, 64, 1 << 21)
+        _check("memory.weight_bytes", self.weight_bytes, 16, 1 << 24)
+        _check("memory.accumulator_depth", self.accumulator_depth, 4, 4096)
+        _check("memory.parameter_channels", self.parameter_channels, 4, 65536)
+        _check("memory.command_words", self.command_words, 64, 65536)
+        _check("memory.tables", self.tables, 0, 16)
+        _check("memory.stamps", self.stamps, 2, 4096)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PostSpec:
+    """The post-processing lanes.
+
+    Parameters
+    ----------
+    lanes: output channels requantized a cycle; must divide the array's columns.
+    modes: requantizer modes built into every lane (`RequantMode`), at least one.
+    residual: whether the lanes can add a second operand.
+    """
+
+    lanes: int = 8
+    modes: frozenset[RequantMode] = field(default_factory=lambda: frozenset(RequantMode))
+    residual: bool = True
+
+    def __post_init__(self) -> None:
+        _check("post.lanes", self.lanes, 1, 64)
+        if not isinstance(self.modes, frozenset) or not all(
+            isinstance(m, RequantMode) for m in self.modes
+        ):
+            raise TypeError(f"post.modes must be a frozenset of RequantMode, not {self.modes!r}")
+        if not self.modes:
+            raise ValueError("post.modes must name at least one requantizer mode")
+        if not isinstance(self.residual, bool):
+            raise TypeError(f"post.residual must be true or false, not {self.residual!r}")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AcceleratorSpec:
+    """A whole accelerator.
+
+    Parameters
+    ----------
+    name: the Verilog top module's name.
+    array, memory, post: the nested specifications.
+    queue_depth: commands waiting in each unit's queue.
+
+    Raises
+    ------
+    TypeError, ValueError: a field of the wrong type or out of range, or fields that do not agree.
+    """
+
+    name: str = "systolith"
+    array: ArraySpec = field(default_factory=ArraySpec)
+    memory: MemorySpec = field(default_factory=MemorySpec)
+    post: PostSpec = field(default_factory=PostSpec)
+    queue_depth: int = 2
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name.isidentifier():
+            raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        _check("queue_depth", self.queue_depth, 1, 16)
+        lanes, memory = self.post.lanes, self.memory
+        if self.array.columns % lanes:
+            raise ValueError(
+                f"post.lanes must divide array.columns ({self.array.columns}), not {lanes!r}"
+            )
+        for name, value, unit in (
+            ("memory.activation_bytes", memory.activation_bytes, 2 * self.line_bytes),
+            ("memory.weight_bytes", memory.weight_bytes, self.array.columns),
+            ("memory.parameter_channels", memory.parameter_channels, lanes),
+        ):
+            if value % unit:
+                raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
+
+    @property
+    def line_bytes(self) -> int:
+        """Bytes of an activation line: the power of two holding a row vector and a lane vector."""
+        return _power_of_two(max(self.array.rows, self.post.lanes))
+
+    @property
+    def region_stride(self) -> int:
+        """Address distance between activation regions: their size, rounded up to a power of two."""
+        return _power_of_two(self.memory.activation_bytes)
+
+    @property
+    def activation_address_bits(self) -> int:
+        """Bits of an activation byte address (region number on top)."""
+        span = self.region_stride * _power_of_two(self.memory.activation_regions)
+        return (span - 1).bit_length()
+
+    @property
+    def activation_total(self) -> int:
+        """Bytes of all activation regions together."""
+        return self.memory.activation_regions * self.memory.activation_bytes
+
+    @property
+    def weight_words(self) -> int:
+        """Depth of the weight memory in words of ``columns`` bytes."""
+        return self.memory.weight_bytes // self.array.columns
+
+    @property
+    def lane_words(self) -> int:
+        """Depth of the parameter memory in words of ``lanes`` channels."""
+        return self.memory.parameter_channels // self.post.lanes
+
+    @property
+    def beats(self) -> int:
+        """Lane vectors in one full array vector."""
+        return self.array.columns // self.post.lanes
+
+    @property
+    def macs_per_cycle(self) -> int:
+        """Multiply-accumulates the array does each cycle."""
+        return self.array.rows * self.array.columns

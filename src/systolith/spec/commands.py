@@ -1,0 +1,276 @@
+"""Commands: one field table makes the encoder, golden's decoder, the hardware layout and the docs.
+
+A command is a header word followed by its fields, packed in table order into little-endian 32-bit
+words; a field never straddles a word unless it is wider than 32 bits (then it starts a word).
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+
+__all__ = [
+    "COMMANDS",
+    "HEADER",
+    "MATMUL_LOOPS",
+    "STORE_LOOPS",
+    "Command",
+    "CommandLayout",
+    "Field",
+    "Opcode",
+    "Unit",
+    "decode",
+    "encode",
+]
+
+
+class Unit(IntEnum):
+    """The in-order units; the value is the bit in the wait and signal masks."""
+
+    LOAD = 0
+    COMPUTE = 1
+    STORE = 2
+
+
+class Opcode(IntEnum):
+    """Commands; the value is the header's opcode field."""
+
+    END = 0
+    """Wait until every unit is idle, then stop with status `done`."""
+    MATMUL = 1
+    """Stream activations through the array into accumulator tiles (unit COMPUTE)."""
+    STORE = 2
+    """Requantize accumulator tiles and write them to the activation memory (unit STORE)."""
+    FILL = 3
+    """Write a constant byte to runs of the activation memory (unit LOAD)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field of a command.
+
+    Parameters
+    ----------
+    name: the same name in golden, hw and docs.
+    bits: width.
+    signed: two's complement if true.
+    doc: one sentence; units are bytes, vectors or counts as it says.
+    """
+
+    name: str
+    bits: int
+    signed: bool = False
+    doc: str = ""
+
+    @property
+    def low(self) -> int:
+        """Smallest value."""
+        return -(1 << (self.bits - 1)) if self.signed else 0
+
+    @property
+    def high(self) -> int:
+        """Largest value."""
+        return (1 << (self.bits - (1 if self.signed else 0))) - 1
+
+
+HEADER = (
+    Field("opcode", 4, doc="`Opcode`."),
+    Field("wait", 3, doc="Bit u: consume one token that unit u signalled, before starting."),
+    Field("signal", 3, doc="Bit u: give one token to unit u, after finishing."),
+    Field("stamp", 1, doc="STORE: append the cycle counter to the time stamps when finished."),
+    Field("words", 5, doc="Length of the command in 32-bit words, header included."),
+)
+
+MATMUL_LOOPS = ("t", "n", "ky", "kx", "kc", "my", "mx")
+"""Loop nest of MATMUL, outermost first: tiles, output-channel tiles, reduction (3), pixels (2)."""
+STORE_LOOPS = ("t", "n", "my", "mx")
+"""Loop nest of STORE, outermost first: the same tiles, channel tiles and pixels."""
+FILL_LOOPS = ("d2", "d1", "d0")
+"""Loop nest of FILL, outermost first; each innermost step writes one run."""
+
+_ADDRESS = 24
+
+
+def _loops(names: Sequence[str], *streams: str) -> tuple[Field, ...]:
+    """Count fields of a loop nest and, per stream, its signed byte strides."""
+    counts = tuple(
+        Field(f"{n}_count", 16, doc=f"Iterations of loop {n}, at least 1.") for n in names
+    )
+    strides = tuple(
+        Field(f"{s}_{n}_stride", _ADDRESS, True, f"Bytes stream {s} advances per iteration of {n}.")
+        for s in streams
+        for n in names
+    )
+    return counts + strides
+
+
+_MATMUL = (
+    Field("x_base", _ADDRESS, doc="Activation byte address of the first row vector."),
+    Field("x_signed", 1, doc="Activations are int8 (1) or uint8 (0)."),
+    Field("w_signed", 1, doc="Weights are int8 (1) or uint8 (0)."),
+    Field(
+        "w_hold", 1, doc="1: one weight tile for the whole command; 0: a new one for each (n, k)."
+    ),
+    Field("maximum", 1, doc="Passes combine by maximum (1) or sum (0)."),
+    Field(
+        "w_zero", 9, True, "Weight zero point, subtracted from every weight at the array's edge."
+    ),
+    Field("w_base", _ADDRESS, doc="Weight word address; tiles of `rows` words follow each other."),
+    *_loops(MATMUL_LOOPS, "x"),
+)
+_STORE = (
+    Field("y_base", _ADDRESS, doc="Activation byte address of the first output vector."),
+    Field("mode", 2, doc="`RequantMode`."),
+    Field("residual", 1, doc="Add the residual stream."),
+    Field("r_signed", 1, doc="Residual operand is int8 (1) or uint8 (0)."),
+    Field("table", 1, doc="Map the result through a table."),
+    Field("table_index", 4, doc="Which table."),
+    Field(
+        "p_base",
+        16,
+        doc="Parameter address in lane words; beat b of tile n uses p_base+n*p_stride+b.",
+    ),
+    Field("p_stride", 16, doc="Lane words a channel tile."),
+    Field("channels", 16, doc="Output channels over all of loop n."),
+    Field("tile_channels", 8, doc="Output channels of a full tile (at most the array's columns)."),
+    Field("zero", 9, True, "Output zero point of the requantizer."),
+    Field("low", 9, True, "Lower clamp of the requantizer."),
+    Field("high", 9, True, "Upper clamp of the requantizer."),
+    Field("r_base", _ADDRESS, doc="Activation byte address of the first residual vector."),
+    Field("r_shift", 6, doc="Shift of the residual add."),
+    Field("r_rounding", 2, doc="`ResidualRounding`."),
+    Field("r_zero", 9, True, "Zero point added after the residual add's shift."),
+    Field("r_low", 9, True, "Lower clamp after the residual add."),
+    Field("r_high", 9, True, "Upper clamp after the residual add."),
+    Field("r_multiplier_y", 32, True, "Factor of the requantized value."),
+    Field("r_multiplier_r", 32, True, "Factor of the residual operand."),
+    Field("r_offset", 48, True, "Constant of the residual add."),
+    *_loops(STORE_LOOPS, "y"),
+    *_loops(STORE_LOOPS, "r")[len(STORE_LOOPS) :],
+)
+_FILL = (
+    Field("d_base", _ADDRESS, doc="Activation byte address of the first run."),
+    Field("value", 8, doc="The byte to write."),
+    Field("length", 16, doc="Bytes in a run, at least 1."),
+    *_loops(FILL_LOOPS, "d"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class CommandLayout:
+    """Where each field of a command lies.
+
+    Parameters
+    ----------
+    opcode: the command.
+    unit: the unit that runs it, or None for END (the fetcher itself).
+    fields: header and body fields in order.
+    offsets: bit offset of each field from the command's first bit.
+    words: length in 32-bit words.
+    """
+
+    opcode: Opcode
+    unit: Unit | None
+    fields: tuple[Field, ...]
+    offsets: Mapping[str, int]
+    words: int
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A decoded command: opcode and every field's value (header fields included)."""
+
+    opcode: Opcode
+    values: Mapping[str, int]
+
+    def __getitem__(self, name: str) -> int:
+        """The value of field ``name``."""
+        return self.values[name]
+
+
+def _layout(opcode: Opcode, unit: Unit | None, body: tuple[Field, ...]) -> CommandLayout:
+    offsets: dict[str, int] = {}
+    position = 0
+    for item in HEADER + body:
+        room = 32 - position % 32
+        starts_word = position % 32 == 0
+        if item.bits > room and not (item.bits > 32 and starts_word):
+            position += room
+        offsets[item.name] = position
+        position += item.bits
+        if len(offsets) == len(HEADER):
+            position = 32
+    return CommandLayout(opcode, unit, HEADER + body, offsets, -(-position // 32))
+
+
+COMMANDS: Mapping[Opcode, CommandLayout] = {
+    Opcode.END: _layout(Opcode.END, None, ()),
+    Opcode.MATMUL: _layout(Opcode.MATMUL, Unit.COMPUTE, _MATMUL),
+    Opcode.STORE: _layout(Opcode.STORE, Unit.STORE, _STORE),
+    Opcode.FILL: _layout(Opcode.FILL, Unit.LOAD, _FILL),
+}
+
+
+def encode(opcode: Opcode, **values: int) -> list[int]:
+    """Encode one command into its 32-bit words.
+
+    Fields not given are 0, except ``*_count`` and ``words``, which are 1 and the length.
+
+    Raises
+    ------
+    KeyError: an unknown field.
+    ValueError: a value outside its field: `x_base must be between 0 and 16777215, not -1`.
+    """
+    layout = COMMANDS[opcode]
+    values = {"opcode": int(opcode), "words": layout.words, **values}
+    unknown = values.keys() - layout.offsets.keys()
+    if unknown:
+        raise KeyError(f"{opcode.name} has no field {sorted(unknown)[0]!r}")
+    bits = 0
+    for item in layout.fields:
+        value = int(values.get(item.name, 1 if item.name.endswith("_count") else 0))
+        if not item.low <= value <= item.high:
+            raise ValueError(
+                f"{item.name} must be between {item.low} and {item.high}, not {value!r}"
+            )
+        bits |= (value & ((1 << item.bits) - 1)) << layout.offsets[item.name]
+    return [(bits >> (32 * i)) & 0xFFFFFFFF for i in range(layout.words)]
+
+
+def decode(words: Sequence[int]) -> Iterator[Command]:
+    """Decode a command stream up to and including END.
+
+    Raises
+    ------
+    ValueError: an unknown opcode, a wrong length, or a stream that ends before END.
+    """
+    position = 0
+    while position < len(words):
+        header = int(words[position])
+        try:
+            opcode = Opcode(header & 0xF)
+        except ValueError:
+            raise ValueError(
+                f"opcode at word {position} must be known, not {header & 0xF}"
+            ) from None
+        layout = COMMANDS[opcode]
+        chunk = [int(w) for w in words[position : position + layout.words]]
+        if len(chunk) < layout.words:
+            raise ValueError(
+                f"command at word {position} must have {layout.words} words, not {len(chunk)}"
+            )
+        yield Command(opcode, _unpack(layout, chunk))
+        if opcode is Opcode.END:
+            return
+        position += layout.words
+    raise ValueError("command stream must end with END")
+
+
+def _unpack(layout: CommandLayout, chunk: Sequence[int]) -> dict[str, int]:
+    bits = sum(word << (32 * i) for i, word in enumerate(chunk))
+    values = {}
+    for item in layout.fields:
+        value = (bits >> layout.offsets[item.name]) & ((1 << item.bits) - 1)
+        if item.signed and value >> (item.bits - 1):
+            value -= 1 << item.bits
+        values[item.name] = value
+    return values

@@ -1,0 +1,161 @@
+"""AcceleratorSpec as plain mappings and TOML files, and the named presets."""
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.requant import RequantMode
+
+__all__ = [
+    "PRESETS",
+    "load_spec",
+    "preset_for_array",
+    "spec_from_mapping",
+    "spec_from_toml",
+    "spec_to_mapping",
+    "spec_to_toml",
+]
+
+_SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec}
+KIB = 1024
+
+
+def spec_to_mapping(spec: AcceleratorSpec) -> dict:
+    """Nested plain values (JSON and TOML types) of ``spec``."""
+    result: dict = {"name": spec.name, "queue_depth": spec.queue_depth}
+    for section, kind in _SECTIONS.items():
+        part = getattr(spec, section)
+        result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
+    result["post"]["modes"] = [m.name.lower() for m in sorted(spec.post.modes)]
+    return result
+
+
+def _mode(name: object) -> RequantMode:
+    try:
+        return RequantMode[str(name).upper()]
+    except KeyError:
+        known = ", ".join(m.name.lower() for m in RequantMode)
+        raise ValueError(f"post.modes must be among {known}, not {name!r}") from None
+
+
+def spec_from_mapping(values: Mapping) -> AcceleratorSpec:
+    """Build a spec; missing fields take their defaults.
+
+    Raises
+    ------
+    TypeError, ValueError: unknown section or field, or a value out of range.
+    """
+    arguments: dict = {}
+    for key, value in values.items():
+        if key not in {"name", "queue_depth", *_SECTIONS}:
+            raise ValueError(f"unknown section or field {key!r} in the specification")
+        if key not in _SECTIONS:
+            arguments[key] = value
+            continue
+        if not isinstance(value, Mapping):
+            raise TypeError(f"[{key}] must be a table, not {value!r}")
+        known = {f.name for f in fields(_SECTIONS[key])}
+        unknown = sorted(set(value) - known)
+        if unknown:
+            raise ValueError(
+                f"unknown field {unknown[0]!r} in [{key}]; known: {', '.join(sorted(known))}"
+            )
+        part = dict(value)
+        if "modes" in part:
+            if not isinstance(part["modes"], list):
+                raise TypeError(f"post.modes must be a list, not {part['modes']!r}")
+            part["modes"] = frozenset(_mode(m) for m in part["modes"])
+        arguments[key] = _SECTIONS[key](**part)
+    return AcceleratorSpec(**arguments)
+
+
+def spec_from_toml(text: str) -> AcceleratorSpec:
+    """Parse a TOML specification.
+
+    Raises
+    ------
+    ValueError: not TOML, or not a valid specification.
+    """
+    try:
+        return spec_from_mapping(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"specification must be TOML: {error}") from None
+
+
+def spec_to_toml(spec: AcceleratorSpec) -> str:
+    """The TOML text that `spec_from_toml` reads back to an equal spec."""
+
+    def show(value: object) -> str:
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, list):
+            return "[" + ", ".join(show(v) for v in value) + "]"
+        return f'"{value}"' if isinstance(value, str) else str(value)
+
+    mapping = spec_to_mapping(spec)
+    lines = [f"{k} = {show(v)}" for k, v in mapping.items() if not isinstance(v, dict)]
+    for section in _SECTIONS:
+        lines += ["", f"[{section}]"] + [f"{k} = {show(v)}" for k, v in mapping[section].items()]
+    return "\n".join(lines) + "\n"
+
+
+def _preset(rows: int, columns: int, lanes: int, **memory: int) -> AcceleratorSpec:
+    return AcceleratorSpec(
+        array=ArraySpec(rows=rows, columns=columns),
+        memory=MemorySpec(**memory),
+        post=PostSpec(lanes=lanes),
+    )
+
+
+PRESETS: Mapping[str, AcceleratorSpec] = {
+    "tiny": _preset(
+        4,
+        4,
+        1,
+        activation_bytes=64 * KIB,
+        weight_bytes=128 * KIB,
+        accumulator_depth=64,
+        parameter_channels=1024,
+    ),
+    "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
+    "base": _preset(16, 16, 8),
+    "large": _preset(32, 32, 16),
+}
+"""Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes."""
+
+
+def preset_for_array(rows: int, columns: int) -> AcceleratorSpec:
+    """The base preset with another array and the fewest lanes that take at most two beats."""
+    lanes = min(n for n in range(1, columns + 1) if columns % n == 0 and 2 * n >= columns)
+    base = PRESETS["base"]
+    unit = -(-base.memory.weight_bytes // columns) * columns
+    channels = -(-base.memory.parameter_channels // lanes) * lanes
+    return replace(
+        base,
+        array=ArraySpec(rows=rows, columns=columns),
+        memory=replace(base.memory, weight_bytes=unit, parameter_channels=channels),
+        post=replace(base.post, lanes=lanes),
+    )
+
+
+def load_spec(name_or_path: str) -> AcceleratorSpec:
+    """A preset by name, an array such as ``8x16``, or a TOML file by path.
+
+    Raises
+    ------
+    ValueError: none of these, or a bad specification.
+    """
+    if name_or_path in PRESETS:
+        return PRESETS[name_or_path]
+    rows, cross, columns = name_or_path.partition("x")
+    if cross and rows.isdigit() and columns.isdigit():
+        return preset_for_array(int(rows), int(columns))
+    path = Path(name_or_path)
+    if not path.is_file():
+        raise ValueError(
+            f"accelerator must be one of {', '.join(PRESETS)}, ROWSxCOLUMNS or a TOML file,"
+            f" not {name_or_path!r}"
+        )
+    return spec_from_toml(path.read_text())

@@ -1,0 +1,107 @@
+"""The register map of the control slave: windows, registers and counters.
+
+Byte addresses of 28 bits; bits 27:24 choose a window. Registers and memories are read and written
+in 32-bit little-endian words. Memories whose words are not 32 bits wide occupy, per memory word,
+the next power of two of bytes.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from systolith.spec.accelerator import AcceleratorSpec
+
+__all__ = [
+    "ADDRESS_BITS",
+    "COUNTERS",
+    "ERRORS",
+    "REGISTERS",
+    "Counter",
+    "ErrorCode",
+    "Register",
+    "Window",
+    "window_stride",
+]
+
+ADDRESS_BITS = 28
+IDENTIFIER = 0x53595354  # "SYST"
+VERSION = 1
+
+
+class Window(IntEnum):
+    """What bits 27:24 of the address select."""
+
+    REGISTERS = 0
+    ACTIVATIONS = 1
+    WEIGHTS = 2
+    PARAMETERS = 3
+    TABLES = 4
+    COMMANDS = 5
+    STAMPS = 6
+
+
+class ErrorCode(IntEnum):
+    """Why a run stopped (register `error`)."""
+
+    NONE = 0
+    OPCODE = 1
+    """The command memory held an opcode that does not exist, or ran off its end."""
+
+
+ERRORS = {code: (code.__doc__ or "").strip() for code in ErrorCode}
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A 32-bit register: byte offset in the register window, access (`ro`, `rw`, `wo`), meaning."""
+
+    name: str
+    offset: int
+    access: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counter:
+    """A 32-bit event counter: cleared at start, counts cycles in which its event holds."""
+
+    name: str
+    doc: str
+
+
+COUNTERS = (
+    Counter("cycles", "Cycles from start to done."),
+    Counter("array_busy", "Cycles in which a row vector entered the array."),
+    Counter("stall_commands", "Compute unit idle: no command in its queue."),
+    Counter("stall_tokens", "Compute unit waited for a token of another unit."),
+    Counter("stall_weights", "Compute unit waited for a weight tile."),
+    Counter("stall_accumulators", "Compute unit waited for a free accumulator bank."),
+    Counter("stall_activations", "Compute unit lost the activation read port to another reader."),
+    Counter("post_busy", "Cycles in which a lane vector entered post-processing."),
+    Counter("post_wait", "Store unit waited for accumulators."),
+    Counter("fill_busy", "Cycles in which the load unit wrote a line."),
+)
+
+REGISTERS = (
+    Register("identifier", 0x00, "ro", "0x53595354, 'SYST'."),
+    Register("version", 0x04, "ro", "Version of this register map."),
+    Register("control", 0x08, "wo", "Bit 0: start the program at `entry`; ignored while busy."),
+    Register("status", 0x0C, "ro", "Bit 0 busy, bit 1 done, bit 2 error."),
+    Register("entry", 0x10, "rw", "Word address of the first command."),
+    Register("error", 0x14, "ro", "`ErrorCode` of the last run."),
+    Register("stamps", 0x18, "ro", "Time stamps written since start."),
+    Register("interrupt", 0x1C, "rw", "Bit 0: raise `irq` while done or error is set."),
+    *(Register(c.name, 0x80 + 4 * i, "ro", c.doc) for i, c in enumerate(COUNTERS)),
+)
+
+
+def window_stride(spec: AcceleratorSpec, window: Window) -> int:
+    """Bytes of address space one memory word takes in ``window``."""
+    return {
+        Window.REGISTERS: 4,
+        Window.ACTIVATIONS: 1,
+        Window.WEIGHTS: max(4, 1 << (spec.array.columns - 1).bit_length()),
+        Window.PARAMETERS: 32 * (1 << (spec.post.lanes - 1).bit_length()),
+        Window.TABLES: 256,
+        Window.COMMANDS: 4,
+        Window.STAMPS: 4,
+    }[window]
