@@ -1,0 +1,149 @@
+"""The requantizer: int32 accumulators to 8-bit codes, in the three modes of the spec."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from systolith.golden.rounding import (
+    Int64Array,
+    bit_length,
+    shift_half_even,
+    wrap,
+)
+from systolith.spec.requant import RequantMode
+
+__all__ = ["MODES", "requantize"]
+
+_CHUNK = 1 << 15
+"""Values computed at a time: the int64 temporaries of a chunk stay in the level 2 cache."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Parameters:
+    """Per-channel parameters as int64 arrays which broadcast over the last axis."""
+
+    multiplier: Int64Array
+    shift: Int64Array
+    offset: Int64Array
+
+
+def _double(a: Int64Array, p: _Parameters) -> Int64Array:
+    """Rounding high half (half up), then a rounding shift (half away from zero)."""
+    x = wrap(a << np.maximum(p.shift, 0), 32)
+    high = (x * p.multiplier + (1 << 30)) >> np.int64(31)
+    right = np.maximum(-p.shift, 0)
+    mask = (np.int64(1) << right) - 1
+    return (high >> right) + ((high & mask) > (mask >> np.int64(1)) + (high < 0))
+
+
+def _float32(a: Int64Array, p: _Parameters) -> Int64Array:
+    """``rint(float32(a) * scale)``: three roundings half to even, none of them in floating point.
+
+    The last shift is clipped to [-15, 40]: a left shift makes at least 2**24, which every clamp
+    saturates, and a product of 25 bits shifted right by 40 is 0, as by any larger number.
+    """
+    magnitude = np.abs(a)
+    exponent = p.shift
+    if magnitude.size and int(magnitude.max()) >> 24:
+        surplus = np.maximum(bit_length(magnitude) - 24, 0)
+        magnitude = shift_half_even(magnitude, surplus)
+        exponent = exponent + surplus
+    product = magnitude * p.multiplier
+    surplus = np.maximum(bit_length(product) - 24, 0)
+    product = shift_half_even(product, surplus)
+    right = np.clip(-(exponent + surplus), -15, 40)
+    rounded = shift_half_even(product << np.maximum(-right, 0), np.maximum(right, 0))
+    return np.where(a < 0, -rounded, rounded)
+
+
+def _fixed(a: Int64Array, p: _Parameters) -> Int64Array:
+    """``(a * multiplier + offset) >> shift``; the sum wraps at 64 bits as int64 arrays do."""
+    return (a * p.multiplier + p.offset) >> p.shift
+
+
+MODES: Mapping[RequantMode, Callable[[Int64Array, _Parameters], Int64Array]] = {
+    RequantMode.DOUBLE: _double,
+    RequantMode.FLOAT32: _float32,
+    RequantMode.FIXED: _fixed,
+}
+"""What each mode computes before the zero point and the clamp."""
+
+_DOMAINS: Mapping[RequantMode, tuple[tuple[int, int], tuple[int, int]]] = {
+    RequantMode.DOUBLE: ((0, (1 << 31) - 1), (-31, 31)),
+    RequantMode.FLOAT32: ((1 << 23, (1 << 24) - 1), (-128, 127)),
+    RequantMode.FIXED: ((-(1 << 31), (1 << 31) - 1), (0, 63)),
+}
+"""Inclusive ranges of multiplier and shift."""
+
+
+def requantize(
+    acc: ArrayLike,
+    *,
+    mode: RequantMode,
+    bias: ArrayLike,
+    multiplier: ArrayLike,
+    shift: ArrayLike,
+    offset: ArrayLike = 0,
+    zero_point: int,
+    low: int,
+    high: int,
+) -> Int64Array:
+    """Turn accumulators into codes, exactly as the hardware does.
+
+    ``clamp(y + zero_point, low, high)`` with y from ``a = wrap32(acc + bias)`` by the formula of
+    :class:`~systolith.spec.requant.RequantMode`; int64, in the shape of ``acc``.
+
+    Parameters
+    ----------
+    acc: integers of int32 range; channels are the last axis.
+    mode: the formula.
+    bias, multiplier, shift, offset: integers per channel, or one for all channels.
+    zero_point, low, high: integers of 9 bits.
+
+    Raises
+    ------
+    ValueError: if a parameter is outside of the mode's domain.
+    """
+    values = np.asarray(acc)
+    if values.dtype.kind not in "iu":
+        raise ValueError(f"acc must be an integer array, not {values.dtype.name!r}")
+    _check_clamp(zero_point, low, high)
+    rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
+    biases = _field("bias", bias, (-(1 << 31), (1 << 31) - 1))
+    multiplier_range, shift_range = _DOMAINS[mode]
+    parameters = _Parameters(
+        multiplier=_field("multiplier", multiplier, multiplier_range),
+        shift=_field("shift", shift, shift_range),
+        offset=_field("offset", offset, (-(1 << 63), (1 << 63) - 1)),
+    )
+    result = np.empty(rows.shape, np.int64)
+    step = max(1, _CHUNK // max(1, rows.shape[1]))
+    for start in range(0, rows.shape[0], step):
+        part = slice(start, start + step)
+        y = MODES[mode](wrap(rows[part].astype(np.int64) + biases, 32), parameters)
+        # Clamping first keeps `y + zero_point` inside int64 for every y.
+        np.clip(y, low - zero_point, high - zero_point, out=result[part])
+    result += zero_point
+    return result.reshape(values.shape)
+
+
+def _field(name: str, value: ArrayLike, limits: tuple[int, int]) -> Int64Array:
+    """Check a per-channel parameter and return it as an int64 array of at least one axis."""
+    array = np.atleast_1d(np.asarray(value))
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be an integer array, not {array.dtype.name!r}")
+    if array.size and not limits[0] <= int(array.min()) <= int(array.max()) <= limits[1]:
+        worst = int(array.min()) if int(array.min()) < limits[0] else int(array.max())
+        raise ValueError(f"{name} must be in [{limits[0]}, {limits[1]}], not {worst!r}")
+    return array.astype(np.int64)
+
+
+def _check_clamp(zero_point: int, low: int, high: int) -> None:
+    """Reject a zero point or clamp which is not of 9 bits, or an empty clamp."""
+    for name, value in (("zero_point", zero_point), ("low", low), ("high", high)):
+        if not -256 <= value <= 255:
+            raise ValueError(f"{name} must be in [-256, 255], not {value!r}")
+    if low > high:
+        raise ValueError(f"low must be at most high = {high!r}, not {low!r}")
