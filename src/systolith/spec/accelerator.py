@@ -145,8 +145,8 @@ class AcceleratorSpec:
 
     @property
     def line_bytes(self) -> int:
-        """Bytes of an activation line: the power of two holding a row vector and a lane vector."""
-        return _power_of_two(max(self.array.rows, self.post.lanes))
+        """Bytes of an activation line: a power of two, for a row vector, a lane vector, a bus word."""
+        return _power_of_two(max(self.array.rows, self.post.lanes, 4))
 
     @property
     def region_stride(self) -> int:
