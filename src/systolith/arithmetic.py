@@ -63,12 +63,14 @@ class Requant:
 
     `formula` is a key of `systolith.profiles.formulas.REQUANT_FORMULAS`:
 
-    - ``double``: two roundings with `multiplier` (q31) and `shift` (TFLite's sign: left if positive);
+    - ``double``: two roundings with `multiplier` (q31) and `shift` (left if positive);
     - ``float32``: ``rint(float32(float32(acc) * scale))``, scale float32;
     - ``f64away``: ``half_away(float64(acc) * scale)``, scale float64;
     - ``divide``: ``half_away(acc / divisor)``;
     - ``xnn_mean``: ``rint(float32(float32(float32(acc) * scale) + offset))``, zero_point 0;
-    - ``ort_average``: see `systolith.profiles.pooling`; not a function of the sum alone.
+    - ``ort_average``: ``rint(float32(float32(mean / output_scale) + offset))``, zero_point 0, where
+      the mean is a float32 sum in window order: a function of the sum only up to the float error,
+      see `systolith.profiles.pooling`; scale is the input's.
 
     Parameters
     ----------
@@ -77,7 +79,8 @@ class Requant:
     scale: real factor per channel, or of one element (float64, float32 for the float32 formulas).
     multiplier, shift: int64 of scale's shape, for ``double``.
     divisor: for ``divide`` and ``ort_average``.
-    offset: float32 for ``xnn_mean``.
+    offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
+    output_scale: a float32 value, for ``ort_average``.
     """
 
     formula: str
@@ -89,6 +92,7 @@ class Requant:
     shift: NDArray[np.int64] = field(default_factory=_empty)
     divisor: int = 1
     offset: float = 0.0
+    output_scale: float = 1.0
 
     @property
     def channels(self) -> int:

@@ -1,7 +1,7 @@
 """The network as integers: operators with the exact arithmetic of the runtime they came from.
 
-Activations are NHWC without the batch: an activation's canonical shape is ``(H, W, C)``; a vector of K
-values is ``(1, 1, K)`` and a matrix of M rows is ``(1, M, K)``.
+Activations are NHWC without the batch: an activation's canonical shape is ``(H, W, C)``; a vector
+of K values is ``(1, 1, K)`` and a matrix of M rows is ``(1, M, K)``.
 """
 
 from collections.abc import Iterator, Mapping
@@ -23,7 +23,8 @@ class Op(StrEnum):
     """Operators of the graph; each names the class of its ``Node.arithmetic``."""
 
     CONV2D = "conv2d"
-    """MacArithmetic; attributes kernel, strides, dilations (h, w), pads (top, bottom, left, right), groups."""
+    """MacArithmetic; attributes kernel, strides, dilations (each h, w), groups, and
+    pads (top, bottom, left, right)."""
     FULLY_CONNECTED = "fully_connected"
     """MacArithmetic; input (1, M, K), output (1, M, Cout): the same weights for each of M rows."""
     AVG_POOL = "avg_pool"

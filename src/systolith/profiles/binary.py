@@ -1,0 +1,129 @@
+"""The runtimes' functions of two codes (add, sub, mul), evaluated over all 65 536 pairs."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.arithmetic import BinaryArithmetic, Codes
+from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
+from systolith.profiles.multipliers import quantize_multiplier
+
+__all__ = ["BINARY_FORMULAS", "binary_codes", "binary_table", "code_values", "fma32"]
+
+Int = NDArray[np.int64]
+_F = np.float32
+
+
+def code_values(codes: Codes) -> Int:
+    """Return the integer value of each stored byte 0..255 under the codes' dtype."""
+    stored = np.arange(256, dtype=np.uint8)
+    return (stored.view(np.int8) if codes.dtype == "int8" else stored).astype(np.int64)
+
+
+def fma32(
+    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return ``float32(a * b + c)`` with one rounding.
+
+    The product of two float32 is exact in float64; the sum is rounded to odd there, which keeps a
+    sticky bit, so that the last rounding (53 >= 2 * 24 + 2 bits) is the only one that counts.
+    Defined for results away from float32's underflow and overflow.
+    """
+    product, addend = np.broadcast_arrays(
+        np.asarray(a, np.float64) * np.asarray(b, np.float64), np.asarray(c, np.float64)
+    )
+    total = product + addend
+    virtual = total - product
+    error = (product - (total - virtual)) + (addend - virtual)
+    bits = np.ascontiguousarray(total).view(np.int64)
+    sticky = (error != 0) & ((bits & 1) == 0)
+    outward = (error > 0) == (total > 0)
+    odd = bits + np.where(sticky, np.where(outward, 1, -1), 0)
+    result: NDArray[np.float32] = odd.view(np.float64).astype(np.float32)
+    return result
+
+
+def _tflite_sum(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """Three M1 multiplications after a shift left by 20: LiteRT's reference and TFLM's add, sub."""
+    a, b, out = (float(_F(codes.scale)) for codes in (k.a, k.b, k.out))
+    twice = 2.0 * max(a, b)
+    left = mbqm((x - k.a.zero_point) << 20, *quantize_multiplier(a / twice))
+    right = mbqm((y - k.b.zero_point) << 20, *quantize_multiplier(b / twice))
+    total = left + sign * right
+    return mbqm(total, *quantize_multiplier(twice / ((1 << 20) * out))) + k.out.zero_point
+
+
+def _xnnpack_sum(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """XNNPACK's add, sub: 21-bit integer multipliers, one shift, half up."""
+    a, b = _F(k.a.scale) / _F(k.out.scale), _F(k.b.scale) / _F(k.out.scale)
+    exponent = int(np.frexp(max(a, b))[1]) - 1
+    shift = 20 - exponent
+    ma, mb = (int(np.rint(np.ldexp(np.float64(r), shift))) for r in (a, b))
+    total = (x - k.a.zero_point) * ma + sign * (y - k.b.zero_point) * mb
+    return ((total + (1 << shift >> 1)) >> shift) + k.out.zero_point
+
+
+def _onnxruntime_add(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """onnxruntime on x86 with FMA: the zero points are folded into one float32 constant."""
+    if sign < 0:
+        raise ValueError("onnxruntime must add, it has no quantized subtraction")
+    a, b = _F(k.a.scale) / _F(k.out.scale), _F(k.b.scale) / _F(k.out.scale)
+    za, zb, zc = _F(k.a.zero_point), _F(k.b.zero_point), _F(k.out.zero_point)
+    fixed = zc - fma32(a, za, b * zb)
+    value = fma32(x.astype(_F), a, fma32(y.astype(_F), b, fixed))
+    return np.rint(value).astype(np.int64)
+
+
+def _tflite_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
+    product = (x - k.a.zero_point) * (y - k.b.zero_point)
+    return mbqm(product, *quantize_multiplier(float(factor))) + k.out.zero_point
+
+
+def _xnnpack_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
+    product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
+    return np.rint(product * factor).astype(np.int64) + k.out.zero_point
+
+
+def _onnxruntime_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
+    product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
+    return np.rint(product * factor + _F(k.out.zero_point)).astype(np.int64)
+
+
+def _signed(
+    function: Callable[[Int, Int, BinaryArithmetic, int], Int], sign: int
+) -> Callable[[Int, Int, BinaryArithmetic], Int]:
+    return lambda x, y, k: function(x, y, k, sign)
+
+
+BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = MappingProxyType(
+    {
+        "tflite_add": _signed(_tflite_sum, 1),
+        "tflite_sub": _signed(_tflite_sum, -1),
+        "tflite_mul": _signed(_tflite_mul, 1),
+        "xnnpack_add": _signed(_xnnpack_sum, 1),
+        "xnnpack_sub": _signed(_xnnpack_sum, -1),
+        "xnnpack_mul": _signed(_xnnpack_mul, 1),
+        "onnxruntime_add": _signed(_onnxruntime_add, 1),
+        "onnxruntime_mul": _signed(_onnxruntime_mul, 1),
+    }
+)
+"""``f(x, y, arithmetic)``: int64 with the output zero point, before the clamp."""
+
+
+def binary_codes(x: NDArray[Any], y: NDArray[Any], arithmetic: BinaryArithmetic) -> Int:
+    """Return the runtime's output codes for operands' codes `x` and `y` (broadcast)."""
+    x, y = np.broadcast_arrays(np.asarray(x, np.int64), np.asarray(y, np.int64))
+    result = BINARY_FORMULAS[arithmetic.formula](x, y, arithmetic)
+    return np.clip(result, arithmetic.low, arithmetic.high)
+
+
+def binary_table(arithmetic: BinaryArithmetic) -> Int:
+    """Return output codes of all pairs: int64 [256, 256], indexed by stored bytes."""
+    x, y = code_values(arithmetic.a), code_values(arithmetic.b)
+    return binary_codes(x[:, None], y[None, :], arithmetic)

@@ -1,0 +1,160 @@
+"""The profiles, one table each: operator -> named formula and scale rule."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from systolith.errors import SpecError
+
+__all__ = ["PROFILES", "Profile", "Row", "get_profile"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """Arithmetic of one operator.
+
+    Parameters
+    ----------
+    formula: key of the operator's table of formulas (requantization, binary, softmax, ...).
+    scale: key of `systolith.profiles.multipliers.SCALE_RULES`, or empty.
+    """
+
+    formula: str
+    scale: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Profile:
+    """What one runtime, in one version and with one set of kernels, computes.
+
+    Parameters
+    ----------
+    name: what users write.
+    runtime, version, kernels: whom the rows describe.
+    container: kind of model file, tflite or onnx.
+    rows: by operator; an absent operator is not supported.
+    """
+
+    name: str
+    runtime: str
+    version: str
+    kernels: str
+    container: str
+    rows: Mapping[str, Row]
+
+
+def _rows(**rows: tuple[str, ...]) -> Mapping[str, Row]:
+    return MappingProxyType(
+        {
+            name: Row(formula=row[0], scale=row[1] if len(row) > 1 else "")
+            for name, row in rows.items()
+        }
+    )
+
+
+_MOVES: dict[str, tuple[str, ...]] = {
+    "max_pool": ("max",),
+    "pad": ("copy",),
+    "concat": ("copy",),
+    "reshape": ("copy",),
+    "dequantize": ("dequantize",),
+}
+
+_TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
+    **_MOVES,
+    "conv2d": ("double", "double_product"),
+    "fully_connected": ("f64away", "double_product"),
+    "avg_pool": ("divide",),
+    "mean": ("double",),
+    "add": ("tflite_add",),
+    "sub": ("tflite_sub",),
+    "mul": ("tflite_mul",),
+    "softmax": ("tflite_reference",),
+    "quantize": ("tflite_reference",),
+    "requantize": ("tflite_requantize",),
+    "relu": ("tflite_requantize",),
+    "logistic": ("tflite_logistic",),
+    "tanh": ("tflite_tanh",),
+    "leaky_relu": ("tflite_leaky_relu",),
+}
+
+_TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
+    **_MOVES,
+    "conv2d": ("float32", "single"),
+    "fully_connected": ("float32", "single"),
+    "avg_pool": ("divide",),
+    "mean": ("xnn_mean",),
+    "add": ("xnnpack_add",),
+    "sub": ("xnnpack_sub",),
+    "mul": ("xnnpack_mul",),
+    "softmax": ("tflite_table",),
+    "quantize": ("xnnpack",),
+    "requantize": ("xnnpack_requantize",),
+    "logistic": ("xnnpack_logistic",),
+    "tanh": ("xnnpack_tanh",),
+}
+
+_ONNXRUNTIME: dict[str, tuple[str, ...]] = {
+    **_MOVES,
+    "conv2d": ("float32", "single"),
+    "fully_connected": ("float32", "single"),
+    "avg_pool": ("ort_average",),
+    "global_avg_pool": ("float32",),
+    "add": ("onnxruntime_add",),
+    "mul": ("onnxruntime_mul",),
+    "softmax": ("onnxruntime",),
+    "quantize": ("onnxruntime",),
+    "requantize": ("onnxruntime_requantize",),
+    "logistic": ("onnxruntime_sigmoid",),
+    "leaky_relu": ("onnxruntime_leaky_relu",),
+}
+
+_ALL = (
+    Profile(
+        name="tflite-reference",
+        runtime="LiteRT",
+        version="2.3.0",
+        kernels="reference",
+        container="tflite",
+        rows=_rows(**_TFLITE_DOUBLE),
+    ),
+    Profile(
+        name="tflite-xnnpack",
+        runtime="LiteRT",
+        version="2.3.0",
+        kernels="XNNPACK",
+        container="tflite",
+        rows=_rows(**_TFLITE_XNNPACK),
+    ),
+    Profile(
+        name="tflm",
+        runtime="TensorFlow Lite Micro",
+        version="0.dev20261023182759",
+        kernels="reference",
+        container="tflite",
+        rows=_rows(**{**_TFLITE_DOUBLE, "fully_connected": ("double", "single_product")}),
+    ),
+    Profile(
+        name="onnxruntime",
+        runtime="onnxruntime",
+        version="1.31.1",
+        kernels="CPU, x86-64 with FMA",
+        container="onnx",
+        rows=_rows(**_ONNXRUNTIME),
+    ),
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType({profile.name: profile for profile in _ALL})
+"""Every profile by name."""
+
+
+def get_profile(name: str) -> Profile:
+    """Return the profile of that name.
+
+    Raises
+    ------
+    SpecError: there is none.
+    """
+    if name not in PROFILES:
+        raise SpecError(f"profile must be one of {', '.join(PROFILES)}, not {name!r}")
+    return PROFILES[name]
