@@ -1,0 +1,222 @@
+"""The requantizer: int32 accumulators to codes of at most 9 bits, one a cycle."""
+
+from collections.abc import Callable, Mapping
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, signed, unsigned
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.pipeline import Pipeline
+from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine
+from systolith.spec.requant import RequantMode
+
+__all__ = ["Requantizer"]
+
+DOUBLE, FLOAT32, FIXED = RequantMode.DOUBLE, RequantMode.FLOAT32, RequantMode.FIXED
+
+
+class Requantizer(wiring.Component):
+    """Turn accumulators into codes by the formula of `RequantMode`.
+
+    ``o = clamp(y(wrap32(i_acc + i_bias), i_multiplier, i_shift, i_offset) + i_zero, i_low,
+    i_high)``. One sample a cycle, `latency` cycles later; nothing stalls and nothing says which
+    samples are valid: the owner delays its own control by `latency`.
+
+    All modes share one 32x32 multiplier, in four 17x17 parts. FLOAT32 brings ``abs(a)`` to 32
+    significant bits first, with the shifter that DOUBLE uses for its left shift; its product then
+    has 47 or 48 bits, so that of its three roundings only the last has a variable position.
+
+    Defined for the domain of each mode, for ``i_low <= i_high`` and for an ``i_mode`` in `modes`.
+
+    Parameters
+    ----------
+    modes: formulas to build; the others cost nothing.
+
+    Members
+    -------
+    i_acc, i_bias, i_multiplier, i_shift, i_offset: the sample and its channel's parameters.
+    i_mode, i_zero, i_low, i_high: must hold still from a command's first sample until its last
+        one has left.
+    o: the code.
+    """
+
+    i_acc: Signal
+    i_bias: Signal
+    i_multiplier: Signal
+    i_shift: Signal
+    i_offset: Signal
+    i_mode: Signal
+    i_zero: Signal
+    i_low: Signal
+    i_high: Signal
+    o: Signal
+
+    def __init__(self, modes: frozenset[RequantMode]) -> None:
+        if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
+            raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
+        self.modes = frozenset(modes)
+        super().__init__(
+            {
+                "i_acc": In(signed(32)),
+                "i_bias": In(signed(32)),
+                "i_multiplier": In(signed(32)),
+                "i_shift": In(signed(8)),
+                "i_offset": In(signed(64)),
+                "i_mode": In(unsigned(2)),
+                "i_zero": In(signed(9)),
+                "i_low": In(signed(9)),
+                "i_high": In(signed(9)),
+                "o": Out(signed(9)),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a sample at the inputs to its code at ``o``; depends on `modes` only."""
+        return len(self._stages())
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the stages, a register after each."""
+        m = Module()
+        p = Pipeline(m)
+        for name in ("acc", "bias", "multiplier", "shift", "offset"):
+            p[name] = getattr(self, f"i_{name}")
+        for build in self._stages():
+            build(p)
+            p.advance()
+        m.d.comb += self.o.eq(p["code"])
+        return m
+
+    def _stages(self) -> list[Callable[[Pipeline], None]]:
+        """The stages that `modes` need, in order."""
+        every = frozenset(RequantMode)
+        table: tuple[tuple[Callable[[Pipeline], None], frozenset[RequantMode]], ...] = (
+            (self._add_bias, every),
+            (self._magnitude, frozenset({FLOAT32})),
+            (lambda p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
+            (lambda p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
+            (self._round_operand, frozenset({FLOAT32})),
+            (self._multiply, every),
+            (self._combine, every),
+            (self._accumulate, every),
+            (self._shift, every),
+            (shift_fine, every),
+            (saturate, every),
+            (self._round, every),
+            (self._clamp, every),
+        )
+        return [build for build, modes in table if modes & self.modes]
+
+    def _pick(self, table: Mapping[RequantMode, ValueLike]) -> Value:
+        """Row of ``table`` for the present mode; rows of modes that are not built vanish."""
+        rows = [(mode, Value.cast(row)) for mode, row in table.items() if mode in self.modes]
+        result = rows[-1][1]
+        for mode, row in rows[:-1]:
+            result = Mux(self.i_mode == mode, row, result)
+        return result
+
+    def _add_bias(self, p: Pipeline) -> None:
+        p["operand"] = (p["acc"] + p["bias"])[:32].as_signed()
+
+    def _magnitude(self, p: Pipeline) -> None:
+        a = p["operand"]
+        negative = p.wire("negative", self._pick({FLOAT32: a < 0, DOUBLE: 0, FIXED: 0}))
+        p["sign"] = negative
+        p["operand"] = ((a ^ negative.replicate(32)) + negative)[:32].as_signed()
+
+    def _normalise(self, p: Pipeline, *steps: int) -> None:
+        """Shift left: by the leading zeros (FLOAT32), by ``max(shift, 0)`` (DOUBLE) or not."""
+        value = p["operand"].as_unsigned()
+        shift = p["shift"]
+        for step in steps:
+            bit = step.bit_length() - 1
+            go = {
+                FLOAT32: ~value[32 - step :].any(),
+                DOUBLE: shift[bit] & ~shift[-1],
+                FIXED: Const(0, 1),
+            }
+            p[f"leading_{step}"] = self._pick(go)
+            moved = Mux(p[f"leading_{step}"], Cat(Const(0, step), value[: 32 - step]), value)
+            value = p.wire(f"normalised_{step}", moved)
+        p["operand"] = value.as_signed()
+
+    def _round_operand(self, p: Pipeline) -> None:
+        """Round to 24 significant bits, half to even; may carry to 2**24."""
+        value = p["operand"].as_unsigned()
+        rounded = Cat((value + 0x7F + value[8])[8:33], Const(0, 7))
+        p["operand"] = self._pick({FLOAT32: rounded, DOUBLE: value, FIXED: value}).as_signed()
+        leading = Cat(*(p[f"leading_{step}"] for step in (1, 2, 4, 8, 16)))
+        # The last shift if the product has 47 bits: t = |a| * 2**(leading - 8), p24 = p / 2**23.
+        p["exponent"] = leading - p["shift"] - 31
+
+    def _multiply(self, p: Pipeline) -> None:
+        a, b = p["operand"], p["multiplier"]
+        if self.modes == {FLOAT32}:
+            a, b = a[:26].as_signed(), b[:25].as_signed()
+        a_low, a_high, b_low, b_high = a[:16], a[16:].as_signed(), b[:16], b[16:].as_signed()
+        p["low"] = a_low * b_low
+        p["middle_a"] = a_high * b_low
+        p["middle_b"] = a_low * b_high
+        p["high"] = a_high * b_high
+
+    def _combine(self, p: Pipeline) -> None:
+        low, high = p["low"], p["high"]
+        upper = Cat(low[16:], high).as_signed() + (p["middle_a"] + p["middle_b"])
+        width = min(64, 32 + len(high))
+        p["product"] = Cat(low[:16], upper[: width - 16]).as_signed()
+
+    def _accumulate(self, p: Pipeline) -> None:
+        """Add FIXED's offset, or what rounds DOUBLE's high half and FLOAT32's 24 bits."""
+        product = p["product"]
+        big = product[47]
+        # Half a unit less one, plus the bit that makes ties go to even.
+        to_even = Mux(
+            big,
+            Mux(product[24], 1 << 23, (1 << 23) - 1),
+            Mux(product[23], 1 << 22, (1 << 22) - 1),
+        )
+        addend = self._pick({FLOAT32: to_even, DOUBLE: 1 << 30, FIXED: p["offset"]})
+        p["total"] = (product + addend)[:64].as_signed()
+        if FLOAT32 in self.modes:
+            p["big"] = big
+            right = p.wire("right", p["exponent"] - big)
+            # Left shifts saturate and shifts of more than 25 give 0: so do 0 and 31.
+            p["right"] = Mux(right < 0, 0, Mux(right > 31, 31, right[:5]))
+
+    def _shift(self, p: Pipeline) -> None:
+        """Start the last shift; DOUBLE and FLOAT32 get a fraction bit below the unit."""
+        total, shift = p["total"], p["shift"]
+        value: dict[RequantMode, Value] = {DOUBLE: Cat(Const(0, 1), total[31:]).as_signed()}
+        count: dict[RequantMode, Value] = {DOUBLE: Mux(shift < 0, -shift, 0)[:5]}
+        if FLOAT32 in self.modes:
+            rounded = Mux(p["big"], total[24:49], total[23:48])
+            value[FLOAT32] = Cat(Const(0, 1), rounded, Const(0, 1)).as_signed()
+            count[FLOAT32] = p["right"]
+        value[FIXED], count[FIXED] = total, shift[:6]
+        shift_coarse(
+            p,
+            p.wire("value", self._pick(value)),
+            p.wire("count", self._pick(count)),
+            0 if self.modes == {FIXED} else 31,
+        )
+
+    def _round(self, p: Pipeline) -> None:
+        """Round to an integer, give FLOAT32 its sign back and add the zero point."""
+        shifted = p["shifted"]
+        integer = shifted[1:].as_signed()
+        up: dict[RequantMode, Value] = {FIXED: Const(0, 1)}
+        sign: dict[RequantMode, Value] = {DOUBLE: Const(0, 1), FIXED: Const(0, 1)}
+        if self.modes != {FIXED}:
+            half, sticky = shifted[0], p["sticky"]
+            up[DOUBLE] = half & (sticky | ~shifted[-1])
+            up[FLOAT32] = half & (sticky | shifted[1])
+        if FLOAT32 in self.modes:
+            sign[FLOAT32] = p["sign"]
+        integer = self._pick({DOUBLE: integer, FLOAT32: integer, FIXED: shifted})
+        negate = p.wire("negate", self._pick(sign))
+        flipped = p.wire("flipped", integer ^ negate.replicate(len(integer))).as_signed()
+        # -(integer + up) is ~integer + ~up in one bit: one adder does both signs.
+        p["sum"] = flipped + self.i_zero + (self._pick(up) ^ negate)
+
+    def _clamp(self, p: Pipeline) -> None:
+        p["code"] = clamp(p["sum"], self.i_low, self.i_high)
