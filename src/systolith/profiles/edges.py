@@ -30,7 +30,7 @@ def _onnxruntime(value: NDArray[np.float32], out: Codes) -> Int:
 
 
 def _tflite_reference(value: NDArray[np.float32], out: Codes) -> Int:
-    """``half_away(float32(x / s)) + zero_point`` through int32: too large becomes INT32_MIN (x86)."""
+    """``half_away(float32(x / s)) + zero_point``; beyond int32 it is INT32_MIN (x86's cast)."""
     with np.errstate(over="ignore", invalid="ignore"):
         rounded = half_away(value / _F(out.scale))
     inside = np.abs(rounded) < 2.0**31

@@ -1,4 +1,4 @@
-"""float32 functions of the C library, rounded correctly (as glibc's are, but for rare last bits)."""
+"""float32 functions of the C library, correctly rounded (glibc's are, but for rare last bits)."""
 
 from typing import Any
 

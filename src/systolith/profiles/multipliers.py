@@ -68,7 +68,7 @@ SCALE_RULES: Mapping[str, ScaleRule] = MappingProxyType(
 def activation_limits(
     activation: str, scale: float, zero_point: int, low: int, high: int
 ) -> tuple[int, int]:
-    """Return the clamp of codes of a fused activation: ``zero_point + half_away(float32(v / scale))``.
+    """Return a fused activation's clamp: ``zero_point + half_away(float32(v / scale))``.
 
     Parameters
     ----------

@@ -1,0 +1,73 @@
+"""TFLite files to graphs: the table of operators."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+
+import tflite
+
+from systolith.graph import Graph, Op
+from systolith.importers import tflite_layers as layers
+from systolith.importers import tflite_pointwise as pointwise
+from systolith.importers.tflite_context import TfliteContext
+from systolith.importers.tflite_reader import read_tflite
+from systolith.profiles.table import Profile
+
+__all__ = ["TFLITE_OPERATORS", "import_tflite"]
+
+_ACTIVATION = tflite.ActivationFunctionType
+
+TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyType(
+    {
+        "CONV_2D": layers.conv,
+        "DEPTHWISE_CONV_2D": layers.depthwise,
+        "FULLY_CONNECTED": layers.fully_connected,
+        "AVERAGE_POOL_2D": layers.average_pool,
+        "MAX_POOL_2D": layers.max_pool,
+        "MEAN": layers.mean,
+        "ADD": pointwise.binary(Op.ADD, "AddOptions"),
+        "SUB": pointwise.binary(Op.SUB, "SubOptions"),
+        "MUL": pointwise.binary(Op.MUL, "MulOptions"),
+        "LOGISTIC": pointwise.lut("logistic"),
+        "TANH": pointwise.lut("tanh"),
+        "LEAKY_RELU": pointwise.leaky_relu,
+        "RELU": pointwise.relu(_ACTIVATION.RELU),
+        "RELU6": pointwise.relu(_ACTIVATION.RELU6),
+        "RELU_N1_TO_1": pointwise.relu(_ACTIVATION.RELU_N1_TO_1),
+        "SOFTMAX": pointwise.softmax,
+        "QUANTIZE": pointwise.quantize,
+        "DEQUANTIZE": pointwise.dequantize,
+        "RESHAPE": pointwise.reshape,
+        "SQUEEZE": pointwise.reshape,
+        "EXPAND_DIMS": pointwise.reshape,
+        "PAD": pointwise.pad,
+        "PADV2": pointwise.pad,
+        "CONCATENATION": pointwise.concatenation,
+    }
+)
+"""Handler of every supported operator."""
+
+
+def import_tflite(data: bytes, profile: Profile, *, name: str, path: str = "") -> Graph:
+    """Return the graph of a TFLite file under a profile.
+
+    Parameters
+    ----------
+    data: the file's bytes.
+    profile: one whose container is tflite.
+    name, path: of the model.
+
+    Raises
+    ------
+    ModelError: the file is damaged or has what cannot be imported; the layer is named.
+    """
+    model = read_tflite(data)
+    ctx = TfliteContext(model, profile)
+    for operator in model.operators:
+        ctx.enter(operator)
+        handler = TFLITE_OPERATORS.get(operator.kind)
+        if handler is None:
+            ctx.unsupported()
+        handler(ctx)
+    inputs = [ctx.tensor(index).name for index in model.inputs]
+    outputs = [ctx.tensor(index).name for index in model.outputs]
+    return ctx.graph(name=name, inputs=inputs, outputs=outputs, source_path=path, model_bytes=data)
