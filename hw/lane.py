@@ -90,7 +90,7 @@ class PostLane(wiring.Component):
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
         self.residual = residual
         self.tables = tables
-        self._requantizer = Requantizer(modes)
+        self.modes = modes
         super().__init__(
             {
                 "i_acc": In(signed(32)),
@@ -107,14 +107,14 @@ class PostLane(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a sample to its byte; depends on what is built, not on the command."""
-        latency = self._requantizer.latency
+        latency = Requantizer.latency_of(self.modes)
         latency += ResidualAdd.latency if self.residual else 0
         return latency + (1 if self.tables else 0)
 
     def elaborate(self, platform: object) -> Module:
         """Put what is built in a row."""
         m = Module()
-        m.submodules.requantizer = requantizer = self._requantizer
+        m.submodules.requantizer = requantizer = Requantizer(self.modes)
         for name in ("acc", "bias", "multiplier", "shift", "offset"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self, f"i_{name}"))
         for name in ("mode", "zero", "low", "high"):
@@ -131,7 +131,7 @@ class PostLane(wiring.Component):
     def _add_residual(self, m: Module, value: Signal) -> Signal:
         """Append the residual add, whose operand waits as long as the requantizer takes."""
         m.submodules.residual_add = residual_add = ResidualAdd()
-        operand = delay(m, self.i_r, self._requantizer.latency, "residual")
+        operand = delay(m, self.i_r, Requantizer.latency_of(self.modes), "residual")
         m.d.comb += [residual_add.i_y.eq(value), residual_add.i_r.eq(operand)]
         for port, field in _RESIDUAL_INPUTS.items():
             m.d.comb += getattr(residual_add, port).eq(self.i_control[field])

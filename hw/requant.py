@@ -70,10 +70,15 @@ class Requantizer(wiring.Component):
             }
         )
 
+    @staticmethod
+    def latency_of(modes: frozenset[RequantMode]) -> int:
+        """Cycles from a sample to its code in a requantizer of these modes."""
+        return len(_stages(modes))
+
     @property
     def latency(self) -> int:
         """Cycles from a sample at the inputs to its code at ``o``; depends on `modes` only."""
-        return len(self._stages())
+        return self.latency_of(self.modes)
 
     def elaborate(self, platform: object) -> Module:
         """Build the stages, a register after each."""
@@ -81,31 +86,11 @@ class Requantizer(wiring.Component):
         p = Pipeline(m)
         for name in ("acc", "bias", "multiplier", "shift", "offset"):
             p[name] = getattr(self, f"i_{name}")
-        for build in self._stages():
-            build(p)
+        for build in _stages(self.modes):
+            build(self, p)
             p.advance()
         m.d.comb += self.o.eq(p["code"])
         return m
-
-    def _stages(self) -> list[Callable[[Pipeline], None]]:
-        """The stages that `modes` need, in order."""
-        every = frozenset(RequantMode)
-        table: tuple[tuple[Callable[[Pipeline], None], frozenset[RequantMode]], ...] = (
-            (self._add_bias, every),
-            (self._magnitude, frozenset({FLOAT32})),
-            (lambda p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
-            (lambda p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
-            (self._round_operand, frozenset({FLOAT32})),
-            (self._multiply, every),
-            (self._combine, every),
-            (self._accumulate, every),
-            (self._shift, every),
-            (shift_fine, every),
-            (saturate, every),
-            (self._round, every),
-            (self._clamp, every),
-        )
-        return [build for build, modes in table if modes & self.modes]
 
     def _pick(self, table: Mapping[RequantMode, ValueLike]) -> Value:
         """Row of ``table`` for the present mode; rows of modes that are not built vanish."""
@@ -214,9 +199,34 @@ class Requantizer(wiring.Component):
             sign[FLOAT32] = p["sign"]
         integer = self._pick({DOUBLE: integer, FLOAT32: integer, FIXED: shifted})
         negate = p.wire("negate", self._pick(sign))
-        flipped = p.wire("flipped", integer ^ negate.replicate(len(integer))).as_signed()
+        width = len(integer)
+        flipped = (integer ^ negate.replicate(width))[:width].as_signed()
         # -(integer + up) is ~integer + ~up in one bit: one adder does both signs.
         p["sum"] = flipped + self.i_zero + (self._pick(up) ^ negate)
 
     def _clamp(self, p: Pipeline) -> None:
         p["code"] = clamp(p["sum"], self.i_low, self.i_high)
+
+
+_Stage = Callable[[Requantizer, Pipeline], None]
+
+
+def _stages(modes: frozenset[RequantMode]) -> list[_Stage]:
+    """The stages that ``modes`` need, in order."""
+    every = frozenset(RequantMode)
+    table: tuple[tuple[_Stage, frozenset[RequantMode]], ...] = (
+        (Requantizer._add_bias, every),
+        (Requantizer._magnitude, frozenset({FLOAT32})),
+        (lambda self, p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
+        (lambda self, p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
+        (Requantizer._round_operand, frozenset({FLOAT32})),
+        (Requantizer._multiply, every),
+        (Requantizer._combine, every),
+        (Requantizer._accumulate, every),
+        (Requantizer._shift, every),
+        (lambda _, p: shift_fine(p), every),
+        (lambda _, p: saturate(p), every),
+        (Requantizer._round, every),
+        (Requantizer._clamp, every),
+    )
+    return [build for build, needed_by in table if needed_by & modes]

@@ -1,0 +1,163 @@
+"""The residual add's gates against exact rationals."""
+
+from dataclasses import astuple, dataclass, fields
+from fractions import Fraction
+from math import floor
+from random import Random
+
+import pytest
+from amaranth.sim import Simulator, SimulatorContext
+
+from systolith.hw.residual import ResidualAdd
+from systolith.spec.requant import ResidualRounding
+
+SEED = 20261122
+
+
+@dataclass(frozen=True, slots=True)
+class Coefficients:
+    multiplier_y: int
+    multiplier_r: int
+    offset: int
+    shift: int
+    rounding: ResidualRounding
+    zero: int = 0
+    low: int = -128
+    high: int = 127
+    enable: int = 1
+
+
+def wrap48(value: int) -> int:
+    return (value + (1 << 47)) % (1 << 48) - (1 << 47)
+
+
+def rounded(value: Fraction, rounding: ResidualRounding) -> int:
+    if rounding is ResidualRounding.FLOOR:
+        return floor(value)
+    if rounding is ResidualRounding.HALF_EVEN:
+        return round(value)
+    return (1 if value >= 0 else -1) * floor(abs(value) + Fraction(1, 2))
+
+
+def expected(y: int, r: int, c: Coefficients) -> int:
+    if not c.enable:
+        return y
+    v = wrap48(y * c.multiplier_y + r * c.multiplier_r + c.offset)
+    z = rounded(Fraction(v, 1 << c.shift), c.rounding) + c.zero
+    return max(c.low, min(c.high, z))
+
+
+def simulate(batches: list[tuple[Coefficients, list[tuple[int, int]]]]) -> list[list[int]]:
+    """Outputs of back-to-back pairs; the coefficients change once the pipeline is empty."""
+    dut = ResidualAdd()
+    results: list[list[int]] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for coefficients, pairs in batches:
+            for field, value in zip(fields(Coefficients), astuple(coefficients), strict=True):
+                ctx.set(getattr(dut, f"i_{field.name}"), value)
+            outputs = []
+            for y, r in pairs + [(0, 0)] * dut.latency:
+                ctx.set(dut.i_y, y)
+                ctx.set(dut.i_r, r)
+                outputs.append(ctx.get(dut.o))
+                await ctx.tick()
+            results.append(outputs[dut.latency :])
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(bench)
+    simulator.run()
+    return results
+
+
+def check(batches: list[tuple[Coefficients, list[tuple[int, int]]]]) -> int:
+    compared = 0
+    for (coefficients, pairs), got in zip(batches, simulate(batches), strict=True):
+        want = [expected(y, r, coefficients) for y, r in pairs]
+        wrong = [(p, w, g) for p, w, g in zip(pairs, want, got, strict=True) if w != g]
+        assert not wrong, f"seed {SEED}: {coefficients}: (y, r), expected, got {wrong[0]}"
+        compared += len(want)
+    return compared
+
+
+def tie_rich(rounding: ResidualRounding) -> list[Coefficients]:
+    """Coefficients by which half or a quarter of all pairs are exact ties, of either sign."""
+    return [
+        Coefficients(1, 1, 0, 1, rounding),
+        Coefficients(3, -1, 0, 2, rounding, zero=-5),
+        Coefficients(-(1 << 20), 3 << 19, -(5 << 19), 21, rounding, zero=3, low=0, high=255),
+        Coefficients(-3, -5, 7, 3, rounding, zero=-128),
+        Coefficients(1 << 30, 1 << 29, 1 << 29, 30, rounding, zero=255, low=0, high=255),
+    ]
+
+
+def extreme(rounding: ResidualRounding) -> list[Coefficients]:
+    i32, i48 = (1 << 31) - 1, (1 << 47) - 1
+    return [
+        Coefficients(i32, i32, 0, 47, rounding),
+        Coefficients(-i32 - 1, -i32 - 1, -i48 - 1, 47, rounding),
+        Coefficients(-i32 - 1, i32, i48, 46, rounding, zero=-256, low=-256, high=255),
+        Coefficients(1, -1, 0, 0, rounding, zero=255, low=-256, high=255),
+        Coefficients(i32, -i32 - 1, 12345, 33, rounding, low=-100, high=-100),
+        Coefficients(1, 1, i48, 40, rounding),
+    ]
+
+
+def random_pairs(rng: Random, count: int) -> list[tuple[int, int]]:
+    rails = (-256, -128, -1, 0, 1, 127, 255)
+    pairs = [(y, r) for y in rails for r in rails]
+    return pairs + [(rng.randint(-256, 255), rng.randint(-256, 255)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+def test_ties_and_rails(rounding: ResidualRounding) -> None:
+    rng = Random(SEED)
+    batches = [(c, random_pairs(rng, 250)) for c in tie_rich(rounding) + extreme(rounding)]
+    assert check(batches) == 11 * 299
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+def test_every_shift_with_ties_around_its_half(rounding: ResidualRounding) -> None:
+    rng = Random(SEED + 1)
+    batches = []
+    for shift in range(48):
+        unit = 1 << shift
+        near_tie = wrap48((rng.randint(-40, 40) * unit) + unit // 2)
+        pairs = [(y, r) for y in (-1, 0, 1) for r in (-1, 0, 1)]
+        batches.append((Coefficients(1, 0, near_tie, shift, rounding), pairs))
+        batches.append((Coefficients(-1, 2, -near_tie, shift, rounding, zero=9), pairs))
+    assert check(batches) == 96 * 9
+
+
+def test_random_coefficients() -> None:
+    rng = Random(SEED + 2)
+    batches = []
+    for _ in range(60):
+        shift = rng.randint(0, 39)
+        limit = min(1 << 31, 1 << (shift + 1))
+        coefficients = Coefficients(
+            rng.randint(-limit, limit - 1),
+            rng.randint(-limit, limit - 1),
+            rng.randint(-(64 << shift), 64 << shift),
+            shift,
+            rng.choice(list(ResidualRounding)),
+            zero=rng.randint(-256, 255),
+            low=rng.randint(-256, -1),
+            high=rng.randint(0, 255),
+        )
+        batches.append((coefficients, random_pairs(rng, 40)))
+    assert check(batches) == 60 * 89
+
+
+def test_bypass_keeps_y() -> None:
+    off = Coefficients(7, 9, 11, 3, ResidualRounding.HALF_AWAY, 5, -10, 10, enable=0)
+    assert check([(off, [(y, -y) for y in range(-255, 256)])]) == 511
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rounding", ResidualRounding)
+def test_every_pair_of_bytes(rounding: ResidualRounding) -> None:
+    pairs = [(y, r) for y in range(-128, 128) for r in range(-128, 128)]
+    batches = [(c, pairs) for c in tie_rich(rounding)[:3]]
+    assert check(batches) == 3 * 65536
