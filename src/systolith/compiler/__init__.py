@@ -1,0 +1,1 @@
+"""From a graph with exact arithmetic to a program for an accelerator."""
