@@ -1,0 +1,199 @@
+"""The control slave: AXI4-Lite to registers, counters and the memories' windows."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.registers import (
+    ADDRESS_BITS,
+    COUNTERS,
+    IDENTIFIER,
+    REGISTERS,
+    VERSION,
+    Window,
+)
+
+__all__ = ["AXI_LITE", "ControlSlave"]
+
+_HOST_READ_LATENCY = 3
+"""Cycles from a granted activation read to its data (`ActivationMemory.read_latency`)."""
+
+AXI_LITE = wiring.Signature(
+    {
+        "awaddr": In(ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
+        "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
+        "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
+        "araddr": In(ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
+        "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+    }
+)  # fmt: skip
+"""AXI4-Lite, seen from the slave; 32-bit data, byte addresses of `ADDRESS_BITS` bits."""
+
+_SLVERR = 2
+
+
+class ControlSlave(wiring.Component):
+    """Serve one write and one read at a time.
+
+    Memories other than the activations are write-only; a read of them, and an access outside the
+    map, answers SLVERR.
+
+    Parameters
+    ----------
+    spec: depth of the time-stamp memory.
+
+    Members
+    -------
+    bus: the AXI4-Lite slave.
+    irq: interrupt, level.
+    start, entry: to the fetcher.  running, finish, error: from it.
+    stamp: append a time stamp.  stamps: how many have been appended since the start.
+    event_{counter}: the counter's event holds in this cycle.
+    w_address, w_data, w_strobe: a host write, to the window whose bit of `w_select` is high; taken in
+        the cycle in which `w_ready` is high.
+    a_valid, a_address, a_ready, a_data: host reads of the activations.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        members = {
+            "bus": Out(AXI_LITE), "irq": Out(1),
+            "start": Out(1), "entry": Out(16), "running": In(1), "finish": In(1), "error": In(8),
+            "stamp": In(1), "stamps": Out(16),
+            "w_address": Out(24), "w_data": Out(32), "w_strobe": Out(4), "w_select": Out(len(Window)),
+            "w_ready": In(1),
+            "a_valid": Out(1), "a_address": Out(24), "a_ready": In(1), "a_data": In(32),
+        }  # fmt: skip
+        members |= {f"event_{c.name}": In(1) for c in COUNTERS if c.name != "cycles"}
+        super().__init__(members)
+        self.stamp_memory = Memory(shape=32, depth=spec.memory.stamps, init=[])
+
+    def elaborate(self, platform: object) -> Module:
+        """Registers first, then the two channels."""
+        m = Module()
+        self._done, self._failed = Signal(), Signal()
+        self._interrupt = Signal()
+        m.d.comb += self.irq.eq(self._interrupt & (self._done | self._failed))
+        with m.If(self.finish):
+            m.d.sync += [self._done.eq(1)]
+        m.d.comb += self._failed.eq(self._done & (self.error != 0))
+        with m.If(self.start & ~self.running):
+            m.d.sync += self._done.eq(0)
+        counters = self._counters(m)
+        stamp_data = self._stamp_memory(m, counters["cycles"])
+        self._write_channel(m)
+        self._read_channel(m, counters, stamp_data)
+        return m
+
+    def _counters(self, m: Module) -> dict[str, Signal]:
+        counters = {}
+        for counter in COUNTERS:
+            value = counters[counter.name] = Signal(32, name=f"count_{counter.name}")
+            event = 1 if counter.name == "cycles" else getattr(self, f"event_{counter.name}")
+            with m.If(self.start & ~self.running):
+                m.d.sync += value.eq(0)
+            with m.Elif(self.running & event):
+                m.d.sync += value.eq(value + 1)
+        return counters
+
+    def _stamp_memory(self, m: Module, cycles: Signal):
+        m.submodules.stamp_memory = memory = self.stamp_memory
+        write, read = memory.write_port(), memory.read_port()
+        m.d.comb += [
+            write.addr.eq(self.stamps), write.data.eq(cycles), write.en.eq(self.stamp),
+            read.addr.eq(self.bus.araddr[2:]), read.en.eq(1),
+        ]  # fmt: skip
+        with m.If(self.start & ~self.running):
+            m.d.sync += self.stamps.eq(0)
+        with m.Elif(self.stamp):
+            m.d.sync += self.stamps.eq(self.stamps + 1)
+        return read.data
+
+    def _write_channel(self, m: Module) -> None:
+        """Take address and data together; answer once the window has taken the write."""
+        bus = self.bus
+        window = bus.awaddr[24:]
+        both = bus.awvalid & bus.wvalid & ~bus.bvalid
+        known = Signal()
+        is_register = Signal()
+        taken = Signal()
+        m.d.comb += [
+            is_register.eq(window == Window.REGISTERS),
+            known.eq(is_register | ((window <= Window.COMMANDS) & ~is_register)),
+            self.w_address.eq(Cat(bus.awaddr[:24])), self.w_data.eq(bus.wdata),
+            self.w_strobe.eq(bus.wstrb),
+            taken.eq(both & (is_register | ~known | self.w_ready)),
+            bus.awready.eq(taken), bus.wready.eq(taken),
+        ]  # fmt: skip
+        for w in Window:
+            m.d.comb += self.w_select[w].eq(both & (window == w))
+        with m.If(taken):
+            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(Mux(known, 0, _SLVERR))]
+        with m.Elif(bus.bready):
+            m.d.sync += bus.bvalid.eq(0)
+        with m.If(taken & is_register):
+            offset = bus.awaddr[2:24]
+            for register in REGISTERS:
+                if register.access == "ro":
+                    continue
+                with m.If(offset == register.offset // 4):
+                    if register.name == "control":
+                        m.d.comb += self.start.eq(bus.wdata[0] & bus.wstrb[0])
+                    elif register.name == "entry":
+                        m.d.sync += self.entry.eq(bus.wdata)
+                    elif register.name == "interrupt":
+                        m.d.sync += self._interrupt.eq(bus.wdata[0])
+
+    def _read_channel(self, m: Module, counters: dict, stamp_data) -> None:
+        """Hold the address until the data is there, at most `_HOST_READ_LATENCY` cycles after grant."""
+        bus = self.bus
+        window = bus.araddr[24:]
+        wait = Signal(range(_HOST_READ_LATENCY + 1))
+        granted = Signal()
+        is_memory = Signal()
+        value, known = self._register_value(m, counters)
+        m.d.comb += [
+            is_memory.eq(window == Window.ACTIVATIONS),
+            self.a_address.eq(bus.araddr[:24]),
+            self.a_valid.eq(bus.arvalid & is_memory & ~granted & ~bus.rvalid),
+        ]
+        with m.If(bus.rvalid & bus.rready):
+            m.d.sync += bus.rvalid.eq(0)
+        with m.Elif(bus.arvalid & ~bus.rvalid & ~granted & (~is_memory | self.a_ready)):
+            m.d.sync += [granted.eq(1), wait.eq(Mux(is_memory, _HOST_READ_LATENCY - 1, 0))]
+        with m.Elif(granted & (wait != 0)):
+            m.d.sync += wait.eq(wait - 1)
+        with m.Elif(granted):
+            m.d.sync += [granted.eq(0), bus.rvalid.eq(1)]
+            m.d.comb += bus.arready.eq(1)
+            with m.Switch(window):
+                with m.Case(Window.REGISTERS):
+                    m.d.sync += [bus.rdata.eq(value), bus.rresp.eq(Mux(known, 0, _SLVERR))]
+                with m.Case(Window.ACTIVATIONS):
+                    m.d.sync += [bus.rdata.eq(self.a_data), bus.rresp.eq(0)]
+                with m.Case(Window.STAMPS):
+                    m.d.sync += [bus.rdata.eq(stamp_data), bus.rresp.eq(0)]
+                with m.Default():
+                    m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(_SLVERR)]
+
+    def _register_value(self, m: Module, counters: dict) -> tuple[Signal, Signal]:
+        """The register at the read address, and whether there is one."""
+        values = {
+            "identifier": IDENTIFIER,
+            "version": VERSION,
+            "status": Cat(self.running, self._done, self._failed),
+            "entry": self.entry,
+            "error": self.error,
+            "stamps": self.stamps,
+            "interrupt": self._interrupt,
+            **counters,
+        }
+        value, known = Signal(32), Signal()
+        with m.Switch(self.bus.araddr[2:24]):
+            for register in REGISTERS:
+                if register.access != "wo":
+                    with m.Case(register.offset // 4):
+                        m.d.comb += [value.eq(values[register.name]), known.eq(1)]
+        return value, known

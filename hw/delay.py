@@ -1,0 +1,32 @@
+"""Delay lines: straight, and the triangles that skew a systolic array's inputs."""
+
+from amaranth.hdl import Module, Signal, Value
+
+__all__ = ["delay", "skew"]
+
+
+def delay(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> Value:
+    """Return ``value`` delayed by ``cycles`` registers (without reset unless ``reset``)."""
+    for i in range(cycles):
+        stage = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=not reset)
+        m.d.sync += stage.eq(value)
+        value = stage
+    return value
+
+
+def skew(m: Module, value: Value, width: int, name: str) -> list[Value]:
+    """Cut ``value`` into elements of ``width`` bits and delay element i by i cycles.
+
+    The triangle is kept as one register a cycle of delay, each an element narrower than the last:
+    wide registers simulate faster than many small ones and cost the same flip-flops.
+    """
+    elements = [value[:width]]
+    rest = value[width:]
+    i = 1
+    while len(rest):
+        stage = Signal(len(rest), name=f"{name}_skew{i}", reset_less=True)
+        m.d.sync += stage.eq(rest)
+        elements.append(stage[:width])
+        rest = stage[width:]
+        i += 1
+    return elements

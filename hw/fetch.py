@@ -1,0 +1,115 @@
+"""Command fetch: reads the program and hands each command to its unit's queue."""
+
+from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import COMMANDS, Opcode
+from systolith.spec.registers import ErrorCode
+
+__all__ = ["Fetcher"]
+
+_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
+
+
+class Fetcher(wiring.Component):
+    """Read one command word a cycle, in order; push whole commands; stop at END.
+
+    Parameters
+    ----------
+    spec: depth of the command memory.
+
+    Members
+    -------
+    start, entry: begin at word `entry`.
+    units_busy: some unit has work; END waits for it.
+    command: the command read, its header in the low word.
+    push_matmul, push_store, push_fill and ready_matmul, ready_store, ready_fill: to the queues.
+    running: from `start` to `finish`.
+    finish, error: stopped, with an `ErrorCode`.
+    h_valid, h_address, h_data: host writes of command words.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        self.address_bits = (spec.memory.command_words - 1).bit_length()
+        words = max(COMMANDS[opcode].words for opcode in _QUEUED)
+        members = {
+            "start": In(1), "entry": In(self.address_bits), "units_busy": In(1),
+            "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
+            "h_valid": In(1), "h_address": In(self.address_bits), "h_data": In(32),
+        }  # fmt: skip
+        for opcode in _QUEUED:
+            members |= {
+                f"push_{opcode.name.lower()}": Out(1),
+                f"ready_{opcode.name.lower()}": In(1),
+            }
+        super().__init__(members)
+        self.memory = Memory(shape=32, depth=spec.memory.command_words, init=[])
+
+    def elaborate(self, platform: object) -> Module:
+        """Words arrive one cycle after their address; the header tells how many belong together."""
+        m = Module()
+        m.submodules.memory = memory = self.memory
+        read, write = memory.read_port(), memory.write_port()
+        m.d.comb += [
+            write.addr.eq(self.h_address), write.data.eq(self.h_data), write.en.eq(self.h_valid),
+            read.en.eq(1),
+        ]  # fmt: skip
+        start = Signal(self.address_bits + 1)  # of the current command; one bit more: ran off
+        asked = Signal(6)  # words of it whose address has been given
+        arriving, place = Signal(), Signal(5)  # a word arrives in this cycle, and which
+        reading = Signal()
+        opcode, length = Signal(4), Signal(5)
+        lengths = Array(COMMANDS[Opcode(k)].words if k in set(Opcode) else 1 for k in range(16))
+        header = arriving & (place == 0)
+        known = Mux(header, lengths[read.data[:4]], length)
+        complete = Signal()
+        m.d.comb += [
+            read.addr.eq(start + asked),
+            complete.eq(arriving & (place == known - 1)),
+        ]
+        m.d.sync += [arriving.eq(reading & ~complete), place.eq(asked)]
+        with m.If(header):
+            m.d.sync += [opcode.eq(read.data[:4]), length.eq(known)]
+        with m.If(arriving):
+            m.d.sync += self.command.word_select(place, 32).eq(read.data)
+        with m.If(reading):
+            m.d.sync += asked.eq(asked + 1)
+        with m.If(complete):
+            m.d.sync += [reading.eq(0), arriving.eq(0)]
+        self._dispatch(m, opcode, length, start, reading, complete, asked)
+        return m
+
+    def _dispatch(self, m: Module, opcode, length, start, reading, complete, asked) -> None:
+        """Push the complete command, or stop."""
+        whole = Signal()  # a complete command waits for its queue
+        pushed = Signal()
+        with m.If(complete):
+            m.d.sync += whole.eq(1)
+        with m.If(pushed):
+            m.d.sync += [whole.eq(0), start.eq(start + length), asked.eq(0), reading.eq(1)]
+        with m.If(whole), m.Switch(opcode):
+            for kind in _QUEUED:
+                with m.Case(kind):
+                    name = kind.name.lower()
+                    m.d.comb += [
+                        getattr(self, f"push_{name}").eq(1),
+                        pushed.eq(getattr(self, f"ready_{name}")),
+                    ]
+            with m.Case(Opcode.END):
+                m.d.comb += self.finish.eq(~self.units_busy)
+            with m.Default():
+                m.d.comb += self.finish.eq(1)
+                m.d.sync += self.error.eq(ErrorCode.OPCODE)
+        with m.If(start[-1]):
+            m.d.comb += self.finish.eq(self.running)
+            m.d.sync += self.error.eq(ErrorCode.OPCODE)
+        with m.If(self.finish):
+            m.d.sync += [self.running.eq(0), whole.eq(0), reading.eq(0)]
+        with m.If(self.start & ~self.running):
+            m.d.sync += [
+                self.running.eq(1), reading.eq(1), asked.eq(0), start.eq(self.entry), self.error.eq(0),
+            ]  # fmt: skip

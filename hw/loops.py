@@ -1,0 +1,92 @@
+"""Loop nests: the address generators behind every operand stream."""
+
+from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["LoopNest"]
+
+
+class LoopNest(wiring.Component):
+    """Step through nested loops and keep one byte address per stream.
+
+    ``address[s] = base[s] + sum(index[d] * stride[s][d])`` with all arithmetic modulo
+    ``2**address_bits``. A step takes one cycle. Counts and strides must be stable from `load` on.
+
+    Parameters
+    ----------
+    depth: number of loops, outermost first.
+    streams: number of addresses.
+    address_bits: width of an address.
+    count_bits: width of a count.
+
+    Members
+    -------
+    load: restart at index 0 and at the bases.
+    step: advance the innermost loop (ignored while `load` is high).
+    count{d}: iterations of loop d, at least 1.
+    base{s}, stride{s}_{d}: start and bytes per iteration of loop d, for stream s.
+    address{s}: the current address of stream s.
+    first{d}, last{d}: loop d is at its first, last iteration.
+    done: every loop is at its last iteration: the next step would end the nest.
+    """
+
+    def __init__(self, depth: int, streams: int, *, address_bits: int, count_bits: int = 16):
+        self.depth, self.streams = depth, streams
+        self.address_bits, self.count_bits = address_bits, count_bits
+        members = {"load": In(1), "step": In(1), "done": Out(1)}
+        for d in range(depth):
+            members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
+        for s in range(streams):
+            members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
+            members |= {f"stride{s}_{d}": In(signed(24)) for d in range(depth)}
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        """Down-counters for the loops, one address register per loop and stream."""
+        m = Module()
+        remaining = [Signal(self.count_bits, name=f"remaining{d}") for d in range(self.depth)]
+        moves = [Signal(name=f"moves{d}") for d in range(self.depth)]
+        # A step moves the innermost loop that is not at its end; the loops inside it restart.
+        inner = Const(1)
+        for d in reversed(range(self.depth)):
+            last = getattr(self, f"last{d}")
+            m.d.comb += [last.eq(remaining[d] == 0), moves[d].eq(inner & ~last)]
+            inner = inner & last
+        m.d.comb += self.done.eq(inner)
+
+        for d in range(self.depth):
+            count = getattr(self, f"count{d}")
+            outer_moves = 0 if d == 0 else self._any(moves[:d])
+            with m.If(self.load | (self.step & outer_moves)):
+                m.d.sync += [remaining[d].eq(count - 1), getattr(self, f"first{d}").eq(1)]
+            with m.Elif(self.step & moves[d]):
+                m.d.sync += [remaining[d].eq(remaining[d] - 1), getattr(self, f"first{d}").eq(0)]
+        for s in range(self.streams):
+            self._addresses(m, s, moves)
+        return m
+
+    @staticmethod
+    def _any(bits: list[Signal]) -> Signal:
+        result = bits[0]
+        for bit in bits[1:]:
+            result = result | bit
+        return result
+
+    def _addresses(self, m: Module, s: int, moves: list[Signal]) -> None:
+        """The address at the current index of loops 0..d, for every d; loops inside d restart there."""
+        width = self.address_bits
+        level = [Signal(width, name=f"level{s}_{d}") for d in range(self.depth)]
+        target = Signal(width, name=f"target{s}")
+        base = getattr(self, f"base{s}")
+        moved = 0
+        for d in range(self.depth):
+            moved = Mux(moves[d], level[d] + getattr(self, f"stride{s}_{d}"), moved)
+        m.d.comb += target.eq(moved)
+        any_moves = self._any(moves)
+        for d in range(self.depth):
+            with m.If(self.load):
+                m.d.sync += level[d].eq(base)
+            with m.Elif(self.step & any_moves & self._any(moves[: d + 1])):
+                m.d.sync += level[d].eq(target)
+        m.d.comb += getattr(self, f"address{s}").eq(level[-1])

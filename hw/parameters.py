@@ -1,0 +1,67 @@
+"""The parameter memory: requantizer parameters of `lanes` channels a word."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.requant import PARAMETER_FIELDS
+
+__all__ = ["ParameterMemory"]
+
+
+class ParameterMemory(wiring.Component):
+    """One memory per parameter field, all read at one address.
+
+    Latency: 1 cycle from `r_address` to the fields.
+
+    Parameters
+    ----------
+    spec: lanes and depth.
+
+    Members
+    -------
+    r_address: lane word.
+    bias, multiplier, offset, shift: the fields of all lanes, lane 0 in the low bits.
+    h_valid, h_address, h_lane, h_word, h_data: host writes 32-bit word `h_word` of one lane's eight.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        lanes = spec.post.lanes
+        self.address_bits = max(1, (spec.lane_words - 1).bit_length())
+        super().__init__(
+            {
+                "r_address": In(self.address_bits),
+                **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
+                "h_valid": In(1), "h_address": In(self.address_bits),
+                "h_lane": In(range(max(2, lanes))), "h_word": In(3), "h_data": In(32),
+            }
+        )  # fmt: skip
+        self.memories = {
+            f.name: Memory(shape=f.bits * lanes, depth=spec.lane_words, init=[])
+            for f in PARAMETER_FIELDS
+        }
+
+    def elaborate(self, platform: object) -> Module:
+        """Fields wider than a bus word are written in 32-bit parts."""
+        m = Module()
+        lanes = self.spec.post.lanes
+        for field in PARAMETER_FIELDS:
+            part = min(32, field.bits)
+            parts = field.bits // part
+            m.submodules[field.name] = memory = self.memories[field.name]
+            read, write = memory.read_port(), memory.write_port(granularity=part)
+            enables = Signal(lanes * parts, name=f"{field.name}_enables")
+            for i in range(parts):
+                for lane in range(lanes):
+                    here = (self.h_lane == lane) & (self.h_word == field.word + i)
+                    m.d.comb += enables[lane * parts + i].eq(Mux(self.h_valid, here, 0))
+            m.d.comb += [
+                read.addr.eq(self.r_address), read.en.eq(1),
+                getattr(self, field.name).eq(read.data),
+                write.addr.eq(self.h_address), write.en.eq(enables),
+                write.data.eq(self.h_data[:part].replicate(lanes * parts)),
+            ]  # fmt: skip
+        return m

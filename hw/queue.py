@@ -1,0 +1,56 @@
+"""A queue of commands in registers."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["CommandQueue"]
+
+
+class CommandQueue(wiring.Component):
+    """First in, first out; the head stays in place, stable, until `pop`.
+
+    Registers and not a memory, because entries are wide and few, and every field of the head is
+    read at once.
+
+    Parameters
+    ----------
+    width: bits of an entry.
+    depth: entries.
+
+    Members
+    -------
+    push, ready, i: `i` is taken when both are high.
+    valid, o, pop: the head; `pop` discards it.
+    """
+
+    def __init__(self, width: int, depth: int):
+        self.width, self.depth = width, depth
+        super().__init__(
+            {
+                "push": In(1), "ready": Out(1), "i": In(width),
+                "valid": Out(1), "o": Out(width), "pop": In(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        """Entries move towards the head."""
+        m = Module()
+        entries = [Signal(self.width, name=f"entry{k}", reset_less=True) for k in range(self.depth)]
+        level = Signal(range(self.depth + 1))
+        m.d.comb += [
+            self.o.eq(entries[0]),
+            self.valid.eq(level != 0),
+            self.ready.eq(level != self.depth),
+        ]
+        taken = self.push & self.ready
+        m.d.sync += level.eq(level + taken - self.pop)
+        with m.If(self.pop):
+            for k in range(self.depth - 1):
+                m.d.sync += entries[k].eq(entries[k + 1])
+        with m.If(taken):
+            place = level - self.pop
+            for k in range(self.depth):
+                with m.If(place == k):
+                    m.d.sync += entries[k].eq(self.i)
+        return m

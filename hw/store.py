@@ -1,0 +1,205 @@
+"""The store unit: requantizes result vectors and writes them to the activation memory."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.activation import ActivationMemory
+from systolith.hw.delay import delay
+from systolith.hw.fields import command_bits, command_fields
+from systolith.hw.lane import LANE_CONTROL, PostLane
+from systolith.hw.loops import LoopNest
+from systolith.hw.parameters import ParameterMemory
+from systolith.hw.queue import CommandQueue
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import STORE_LOOPS, Opcode
+from systolith.spec.requant import PARAMETER_FIELDS
+
+__all__ = ["StoreUnit"]
+
+_OPERANDS = ActivationMemory.read_latency
+"""Cycles from the issue of a lane vector until its operands stand at the lanes."""
+
+
+class StoreUnit(wiring.Component):
+    """Run STORE commands: take `lanes` channels of a result vector a cycle, requantize, write.
+
+    A command starts when the one before it has written its last byte, because its fields steer
+    the lanes directly.
+
+    Parameters
+    ----------
+    spec: everything.
+
+    Members
+    -------
+    push, push_ready, i: STORE commands, as fetched.
+    start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
+    finish, signal, stamp: the last byte is written; tokens to give; write a time stamp.
+    i_credit: one more result vector is ready.  o_release: a result vector has been taken.
+    result_address, result_data: the ring of result vectors.
+    r_valid, r_address, r_data: residual reads.
+    p_valid, p_address, p_count, p_data: writes.
+    t_write, t_address, t_data: host writes of table bytes (index * 256 + code).
+    hp_valid, hp_address, hp_lane, hp_word, hp_data: host writes of parameters.
+    post_busy, post_wait: counters' events.
+    busy: a command is waiting or running.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        lanes, bits = spec.post.lanes, spec.activation_address_bits
+        self.parameters = ParameterMemory(spec)
+        super().__init__(
+            {
+                "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.STORE)),
+                "start_ready": In(1), "start": Out(1), "wait": Out(3),
+                "finish": Out(1), "signal": Out(3), "stamp": Out(1),
+                "i_credit": In(1), "o_release": Out(1),
+                "result_address": Out(range(spec.memory.accumulator_depth)),
+                "result_data": In(32 * spec.array.columns),
+                "r_valid": Out(1), "r_address": Out(bits), "r_data": In(8 * lanes),
+                "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
+                "p_data": Out(8 * lanes),
+                "t_write": In(1), "t_address": In(12), "t_data": In(8),
+                "hp_valid": In(1), "hp_address": In(self.parameters.address_bits),
+                "hp_lane": In(range(max(2, lanes))), "hp_word": In(3), "hp_data": In(32),
+                "post_busy": Out(1), "post_wait": Out(1),
+                "busy": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        """Queue and nest, the issue of lane vectors, operand fetch, lanes, writes."""
+        m = Module()
+        m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
+        m.submodules.nest = nest = LoopNest(
+            len(STORE_LOOPS), 3,
+            address_bits=max(self.spec.activation_address_bits, self.parameters.address_bits),
+        )  # fmt: skip
+        m.submodules.parameters = self.parameters
+        fields = command_fields(Opcode.STORE, queue.o)
+        self._connect_nest(m, nest, fields)
+        running, draining = Signal(), Signal()
+        m.d.comb += [
+            queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
+            self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
+            self.stamp.eq(fields["stamp"]),
+            self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
+            nest.load.eq(self.start), self.busy.eq(queue.valid),
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += running.eq(1)
+        count, beat, last = self._issue(m, nest, fields, running)
+        with m.If(last):
+            m.d.sync += [running.eq(0), draining.eq(1)]
+        lanes = self._operands_and_lanes(m, nest, fields, beat)
+        self._write(m, nest, fields, lanes, count, beat, last)
+        with m.If(self.finish):
+            m.d.comb += queue.pop.eq(1)
+            m.d.sync += draining.eq(0)
+        return m
+
+    def _connect_nest(self, m: Module, nest: LoopNest, fields: dict) -> None:
+        """Streams: 0 output bytes, 1 residual bytes, 2 parameter words."""
+        m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["r_base"])]
+        m.d.comb += nest.base2.eq(fields["p_base"])
+        for d, name in enumerate(STORE_LOOPS):
+            m.d.comb += [
+                getattr(nest, f"count{d}").eq(fields[f"{name}_count"]),
+                getattr(nest, f"stride0_{d}").eq(fields[f"y_{name}_stride"]),
+                getattr(nest, f"stride1_{d}").eq(fields[f"r_{name}_stride"]),
+                getattr(nest, f"stride2_{d}").eq(fields["p_stride"] if name == "n" else 0),
+            ]
+
+    def _issue(self, m: Module, nest: LoopNest, fields: dict, running: Signal) -> tuple:
+        """Issue a lane vector whenever a result vector is there; return its count, beat, last."""
+        spec = self.spec
+        credits = Signal(range(spec.memory.accumulator_depth + 1))
+        left = Signal(16)  # channels from this tile on
+        beat = Signal(range(max(2, spec.beats)))
+        tile = Signal(8)
+        rest, count = Signal(16), Signal(range(spec.post.lanes + 1))
+        last_beat, last = Signal(), Signal()
+        width = fields["tile_channels"]
+        m.d.comb += [
+            self.post_busy.eq(running & (credits != 0)),
+            self.post_wait.eq(running & (credits == 0)),
+            tile.eq(Mux(left < width, left, width)),
+            rest.eq(tile - beat * spec.post.lanes),
+            last_beat.eq(rest <= spec.post.lanes),
+            count.eq(Mux(last_beat, rest, spec.post.lanes)),
+            self.o_release.eq(self.post_busy & last_beat),
+            nest.step.eq(self.o_release),
+            last.eq(self.o_release & nest.done),
+        ]
+        m.d.sync += credits.eq(credits + self.i_credit - self.o_release)
+        with m.If(self.post_busy):
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+        with m.If(self.start):
+            m.d.sync += left.eq(fields["channels"])
+        with m.Elif(self.o_release & nest.last2 & nest.last3):
+            m.d.sync += left.eq(Mux(nest.last1, fields["channels"], left - width))
+        return count, beat, last
+
+    def _operands_and_lanes(self, m: Module, nest: LoopNest, fields: dict, beat) -> list[PostLane]:
+        """Fetch accumulators and parameters one cycle late, so that they meet the residual bytes."""
+        spec = self.spec
+        ring = Signal(range(spec.memory.accumulator_depth))
+        with m.If(self.o_release):
+            m.d.sync += ring.eq(Mux(ring == spec.memory.accumulator_depth - 1, 0, ring + 1))
+        step = beat * spec.post.lanes
+        m.d.comb += [
+            self.r_valid.eq(self.post_busy & fields["residual"]),
+            self.r_address.eq(nest.address1 + step),
+            self.result_address.eq(delay(m, ring, _OPERANDS - 2, "ring")),
+            self.parameters.r_address.eq(
+                delay(m, (nest.address2 + beat)[: self.parameters.address_bits], _OPERANDS - 2, "p")
+            ),
+            self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lane.eq(self.hp_lane),
+            self.parameters.h_address.eq(self.hp_address), self.parameters.h_word.eq(self.hp_word),
+            self.parameters.h_data.eq(self.hp_data),
+        ]  # fmt: skip
+        beat_now = delay(m, beat, _OPERANDS - 1, "beat")
+        chosen = Signal(32 * spec.post.lanes)
+        m.d.sync += chosen.eq(self.result_data.word_select(beat_now, 32 * spec.post.lanes))
+        operands = {f.name: Signal(f.bits * spec.post.lanes, name=f"operand_{f.name}",
+                                   reset_less=True) for f in PARAMETER_FIELDS}  # fmt: skip
+        for name, value in operands.items():
+            m.d.sync += value.eq(getattr(self.parameters, name))
+        control = Signal(LANE_CONTROL)
+        m.d.comb += [control[name].eq(fields[name]) for name in LANE_CONTROL.members]
+        return [self._lane(m, i, chosen, operands, control, fields) for i in range(spec.post.lanes)]
+
+    def _lane(self, m: Module, i: int, chosen, operands: dict, control, fields: dict) -> PostLane:
+        """Lane i with its slice of the operands."""
+        spec = self.spec
+        lane = PostLane(spec.post.modes, residual=spec.post.residual, tables=spec.memory.tables)
+        m.submodules[f"lane{i}"] = lane
+        residual = self.r_data[8 * i : 8 * i + 8]
+        m.d.comb += [
+            lane.i_acc.eq(chosen[32 * i : 32 * i + 32]),
+            lane.i_r.eq(Cat(residual, residual[7] & fields["r_signed"]).as_signed()),
+            lane.i_control.eq(control),
+            lane.i_table_write.eq(self.t_write),
+            lane.i_table_address.eq(self.t_address),
+            lane.i_table_data.eq(self.t_data),
+        ]
+        for f in PARAMETER_FIELDS:
+            value = operands[f.name][f.bits * i : f.bits * (i + 1)]
+            m.d.comb += getattr(lane, f"i_{f.name}").eq(value)
+        return lane
+
+    def _write(self, m: Module, nest, fields, lanes: list[PostLane], count, beat, last) -> None:
+        """Delay the destination by the lanes' latency; finish when the last write has landed."""
+        latency = _OPERANDS + lanes[0].latency
+        destination = (nest.address0 + beat * self.spec.post.lanes)[: len(self.p_address)]
+        valid = delay(m, self.post_busy, latency, "valid", reset=True)
+        ended = delay(m, last, latency, "last", reset=True)
+        m.d.comb += [
+            self.p_valid.eq(valid),
+            self.p_address.eq(delay(m, destination, latency, "destination")),
+            self.p_count.eq(delay(m, count, latency, "count")),
+            self.p_data.eq(Cat(*(lane.o for lane in lanes))),
+            self.finish.eq(delay(m, ended, ActivationMemory.write_latency, "landed", reset=True)),
+        ]

@@ -1,0 +1,207 @@
+"""The accelerator: control slave, command fetch, three units, array and memories."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out, connect, flipped
+
+from systolith.hw.accumulators import Accumulators
+from systolith.hw.activation import ActivationMemory
+from systolith.hw.array import WeightStationaryArray, sum_bits
+from systolith.hw.control import AXI_LITE, ControlSlave
+from systolith.hw.delay import delay
+from systolith.hw.feeder import Feeder
+from systolith.hw.fetch import Fetcher
+from systolith.hw.fill import FillUnit
+from systolith.hw.store import StoreUnit
+from systolith.hw.tokens import Tokens
+from systolith.hw.weights import WeightLoader
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Unit
+from systolith.spec.registers import COUNTERS, Window, window_stride
+
+__all__ = ["Accelerator"]
+
+
+class Accelerator(wiring.Component):
+    """A complete accelerator with an AXI4-Lite slave.
+
+    The host writes commands, weights, parameters, tables and the input through the slave's windows,
+    starts the program, waits for `irq` or polls, and reads the output (`systolith.spec.registers`).
+
+    Parameters
+    ----------
+    spec: everything that can be chosen.
+
+    Members
+    -------
+    bus: AXI4-Lite slave, 32-bit data.
+    irq: interrupt, level, while done or error is set and interrupts are enabled.
+    busy: a program runs.
+    stamps: time stamps written since the start.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        super().__init__({"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)})
+        self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
+        self.fill, self.feeder, self.store = FillUnit(spec), Feeder(spec), StoreUnit(spec)
+        self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
+        self.array = WeightStationaryArray(
+            spec.array.rows, spec.array.columns, pipelined=spec.array.pipelined
+        )
+        self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
+
+    def elaborate(self, platform: object) -> Module:
+        """Wire one concern after the other."""
+        m = Module()
+        m.submodules.control = self.control
+        m.submodules.fetch = self.fetch
+        m.submodules.tokens = self.tokens
+        m.submodules.fill = self.fill
+        m.submodules.feeder = self.feeder
+        m.submodules.store = self.store
+        m.submodules.weights = self.weights
+        m.submodules.activations = self.activations
+        m.submodules.array = self.array
+        m.submodules.accumulators = self.accumulators
+        connect(m, flipped(self.bus), self.control.bus)
+        m.d.comb += [
+            self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
+            self.stamps.eq(self.control.stamps),
+        ]  # fmt: skip
+        self._commands(m)
+        self._tokens(m)
+        self._datapath(m)
+        self._memories(m)
+        self._host(m)
+        self._counters(m)
+        return m
+
+    def _commands(self, m: Module) -> None:
+        """Fetcher to queues; a MATMUL goes to the feeder and to the weight loader at once."""
+        fetch, feeder, weights = self.fetch, self.feeder, self.weights
+        both = feeder.push_ready & weights.push_ready
+        m.d.comb += [
+            fetch.start.eq(self.control.start), fetch.entry.eq(self.control.entry),
+            self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
+            self.control.error.eq(fetch.error),
+            feeder.i.eq(fetch.command), weights.i.eq(fetch.command),
+            self.store.i.eq(fetch.command), self.fill.i.eq(fetch.command),
+            fetch.ready_matmul.eq(both),
+            feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
+            fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
+            fetch.ready_fill.eq(self.fill.push_ready), self.fill.push.eq(fetch.push_fill),
+            fetch.units_busy.eq(
+                feeder.busy | weights.busy | self.store.busy | self.fill.busy
+            ),
+        ]  # fmt: skip
+
+    def _tokens(self, m: Module) -> None:
+        """Every unit's start and finish go through the token counters."""
+        tokens = self.tokens
+        units = {Unit.LOAD: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        m.d.comb += tokens.clear.eq(self.control.start & ~self.fetch.running)
+        for u, unit in units.items():
+            m.d.comb += [
+                getattr(tokens, f"wait{int(u)}").eq(unit.wait),
+                unit.start_ready.eq(getattr(tokens, f"ready{int(u)}")),
+                getattr(tokens, f"start{int(u)}").eq(unit.start),
+                getattr(tokens, f"finish{int(u)}").eq(unit.finish),
+                getattr(tokens, f"signal{int(u)}").eq(unit.signal),
+            ]
+
+    def _datapath(self, m: Module) -> None:
+        """Activation memory, array, accumulators, store unit; control beside the data."""
+        feeder, array, accumulators = self.feeder, self.array, self.accumulators
+        latency = ActivationMemory.read_latency
+        is_signed = delay(m, feeder.x_signed, latency, "x_signed")
+        operands = []
+        for r in range(self.spec.array.rows):
+            byte = self.activations.x_data[8 * r : 8 * r + 8]
+            operands.append(Cat(byte, byte[7] & is_signed))
+        switch = delay(m, feeder.o_switch, latency - 1, "switch", reset=True)
+        m.d.comb += [
+            array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
+            array.i_w.eq(self.weights.o_w), array.i_shift.eq(self.weights.o_shift),
+            self.weights.i_switch.eq(feeder.o_switch),
+            feeder.i_tile_ready.eq(self.weights.ready),
+            accumulators.i_sums.eq(array.o),
+        ]  # fmt: skip
+        for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
+            control = getattr(feeder, f"o_{name}")
+            late = delay(m, control, latency + array.latency - 1, name, reset=name == "valid")
+            m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
+        space = Signal(
+            range(self.spec.memory.accumulator_depth + 1), init=self.spec.memory.accumulator_depth
+        )
+        m.d.sync += space.eq(space + self.store.o_release - (feeder.o_valid & feeder.o_k_last))
+        m.d.comb += [
+            feeder.i_space.eq(space != 0),
+            self.store.i_credit.eq(accumulators.o_credit),
+            accumulators.r_address.eq(self.store.result_address),
+            self.store.result_data.eq(accumulators.r_data),
+        ]
+
+    def _memories(self, m: Module) -> None:
+        """The units' ports of the activation memory."""
+        memory, feeder, store, fill = self.activations, self.feeder, self.store, self.fill
+        m.d.comb += [
+            memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
+            feeder.x_ready.eq(memory.x_ready),
+            memory.r_valid.eq(store.r_valid), memory.r_address.eq(store.r_address),
+            store.r_data.eq(memory.r_data),
+            memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
+            memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
+            memory.f_valid.eq(fill.f_valid), memory.f_address.eq(fill.f_address),
+            memory.f_count.eq(fill.f_count), memory.f_value.eq(fill.f_value),
+            fill.f_ready.eq(memory.f_ready),
+        ]  # fmt: skip
+
+    def _host(self, m: Module) -> None:
+        """The windows of the control slave."""
+        control, memory, store = self.control, self.activations, self.store
+        address, select = control.w_address, control.w_select
+        weight_stride = window_stride(self.spec, Window.WEIGHTS).bit_length() - 1
+        parameter_stride = window_stride(self.spec, Window.PARAMETERS).bit_length() - 1
+        table_byte = Signal(2)  # tables are written a byte a cycle, four cycles a word
+        m.d.comb += [
+            memory.hw_valid.eq(select[Window.ACTIVATIONS]), memory.hw_address.eq(address),
+            memory.hw_strobe.eq(control.w_strobe), memory.hw_data.eq(control.w_data),
+            memory.hr_valid.eq(control.a_valid), memory.hr_address.eq(control.a_address),
+            control.a_ready.eq(memory.hr_ready), control.a_data.eq(memory.hr_data),
+            self.weights.h_valid.eq(select[Window.WEIGHTS]),
+            self.weights.h_address.eq(address[weight_stride:]),
+            self.weights.h_lane.eq(address[2:weight_stride]),
+            self.weights.h_strobe.eq(control.w_strobe), self.weights.h_data.eq(control.w_data),
+            store.hp_valid.eq(select[Window.PARAMETERS]),
+            store.hp_address.eq(address[parameter_stride:]),
+            store.hp_lane.eq(address[5:parameter_stride]), store.hp_word.eq(address[2:5]),
+            store.hp_data.eq(control.w_data),
+            store.t_address.eq(Cat(table_byte, address[2:12])),
+            store.t_data.eq(control.w_data.word_select(table_byte, 8)),
+            store.t_write.eq(
+                select[Window.TABLES] & control.w_strobe.bit_select(table_byte, 1)
+            ),
+            self.fetch.h_valid.eq(select[Window.COMMANDS]), self.fetch.h_data.eq(control.w_data),
+            self.fetch.h_address.eq(address[2:]),
+            control.w_ready.eq(
+                Mux(select[Window.ACTIVATIONS], memory.hw_ready,
+                    Mux(select[Window.TABLES], table_byte == 3, 1))
+            ),
+        ]  # fmt: skip
+        with m.If(select[Window.TABLES]):
+            m.d.sync += table_byte.eq(table_byte + 1)
+
+    def _counters(self, m: Module) -> None:
+        """Events to counters; time stamps."""
+        control, feeder, store = self.control, self.feeder, self.store
+        events = {
+            "array_busy": feeder.o_valid,
+            **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
+            "post_busy": store.post_busy,
+            "post_wait": store.post_wait,
+            "fill_busy": self.fill.f_valid & self.fill.f_ready,
+        }
+        for name, event in events.items():
+            m.d.comb += getattr(control, f"event_{name}").eq(event)
+        m.d.comb += control.stamp.eq(store.finish & store.stamp)

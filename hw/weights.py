@@ -1,0 +1,125 @@
+"""The weight memory and the loader that keeps the array's shadow weights filled."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.fields import command_bits, command_fields
+from systolith.hw.loops import LoopNest
+from systolith.hw.pe import OPERAND_BITS
+from systolith.hw.queue import CommandQueue
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Opcode
+
+__all__ = ["WeightLoader"]
+
+_LOOPS = ("t", "n", "ky", "kx", "kc")
+
+
+class WeightLoader(wiring.Component):
+    """Send weight tiles into the array in the order of the MATMUL commands, one tile ahead.
+
+    A tile takes `rows` cycles; the next one starts in the cycle in which the feeder switches to the
+    last (`i_switch`), so tiles of `rows` vectors follow each other without a bubble: ``ready`` is
+    high exactly `rows` cycles after that switch.
+
+    Latency: 2 cycles from the memory's address to `o_w`.
+
+    Parameters
+    ----------
+    spec: array size, weight memory, queue depth.
+
+    Members
+    -------
+    push, push_ready, i: MATMUL commands, as fetched.
+    i_switch: the feeder issues the first vector that uses the loaded tile.
+    ready: the shadow weights are complete when that vector reaches the array.
+    o_w, o_shift: to the array.
+    h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the word.
+    busy: commands are waiting or being loaded.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        columns = spec.array.columns
+        self.address_bits = max(1, (spec.weight_words - 1).bit_length())
+        super().__init__(
+            {
+                "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
+                "i_switch": In(1), "ready": Out(1),
+                "o_w": Out(OPERAND_BITS * columns), "o_shift": Out(spec.array.rows),
+                "h_valid": In(1), "h_address": In(self.address_bits),
+                "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
+                "busy": Out(1),
+            }
+        )  # fmt: skip
+        self.memory = Memory(shape=8 * columns, depth=spec.weight_words, init=[])
+
+    def elaborate(self, platform: object) -> Module:
+        """Queue, loop counters, one address register, and the decoding of the words read."""
+        m = Module()
+        spec = self.spec
+        rows, columns = spec.array.rows, spec.array.columns
+        m.submodules.queue = queue = CommandQueue(len(self.i), spec.queue_depth)
+        m.submodules.nest = nest = LoopNest(len(_LOOPS), 0, address_bits=1)
+        m.submodules.memory = memory = self.memory
+        read, write = memory.read_port(), memory.write_port(granularity=8)
+        fields = command_fields(Opcode.MATMUL, queue.o)
+        m.d.comb += [
+            queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
+            self.busy.eq(queue.valid),
+        ]  # fmt: skip
+        for d, name in enumerate(_LOOPS):
+            m.d.comb += getattr(nest, f"count{d}").eq(fields[f"{name}_count"])
+
+        active = Signal()  # the nest is loaded for the queue's head
+        pending = Signal()  # a tile is loaded, or being loaded, and not yet switched to
+        word = Signal(range(rows + 1))  # of the tile being loaded; 0: none
+        address = Signal(self.address_bits)
+        go = active & (word == 0) & (~pending | self.i_switch)
+        reading = go | (word != 0)
+        last_word = reading & (word == rows - 1)
+        top = fields["w_base"] + rows - 1
+        m.d.comb += nest.load.eq(queue.valid & ~active)
+        with m.If(nest.load):
+            m.d.sync += [active.eq(1), address.eq(top)]
+        with m.If(self.i_switch):
+            m.d.sync += [pending.eq(0), self.ready.eq(0)]
+        with m.If(go):
+            m.d.sync += pending.eq(1)
+        with m.If(reading):
+            m.d.sync += [word.eq(word + 1), address.eq(address - 1)]
+        with m.If(last_word):
+            m.d.sync += [word.eq(0), self.ready.eq(1)]
+            m.d.comb += nest.step.eq(1)
+            again = nest.last1 & nest.last2 & nest.last3 & nest.last4
+            m.d.sync += address.eq(Mux(again, top, address + 2 * rows - 1))
+            with m.If(nest.done | fields["w_hold"]):
+                m.d.comb += queue.pop.eq(1)
+                m.d.sync += active.eq(0)
+
+        m.d.comb += [read.addr.eq(address), read.en.eq(1)]
+        self._decode(m, read.data, fields, reading, word)
+        lane_bits = Signal(4 * -(-columns // 4))
+        m.d.comb += lane_bits.word_select(self.h_lane, 4).eq(Mux(self.h_valid, self.h_strobe, 0))
+        m.d.comb += [
+            write.addr.eq(self.h_address),
+            write.data.eq(self.h_data.replicate(-(-columns // 4))),
+            write.en.eq(lane_bits),
+        ]
+        return m
+
+    def _decode(self, m: Module, data, fields: dict, reading, word) -> None:
+        """Widen the word read to signed operands less the zero point; shift enables beside it."""
+        is_signed, zero = Signal(), Signal(signed(OPERAND_BITS))
+        m.d.sync += [is_signed.eq(fields["w_signed"]), zero.eq(fields["w_zero"])]
+        operands = []
+        for c in range(self.spec.array.columns):
+            byte = data[8 * c : 8 * c + 8]
+            wide = Cat(byte, byte[7] & is_signed).as_signed()
+            operands.append((wide - zero)[:OPERAND_BITS])
+        m.d.sync += self.o_w.eq(Cat(*operands))
+        shift = Signal(self.spec.array.rows)
+        m.d.sync += shift.eq(Mux(reading, Mux(word == 0, 1, (shift << 1) | 1), 0))
+        m.d.sync += self.o_shift.eq(shift)
