@@ -1,0 +1,103 @@
+"""One interface for every way to run a program: golden, Amaranth's simulator, Verilator, a board."""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.errors import InputError, SystolithError
+from systolith.spec.program import Buffer, Program
+
+__all__ = ["Backend", "Progress", "Result", "RunError", "read_buffer", "write_inputs"]
+
+Progress = Callable[[int, int], None]
+"""Called now and then with (layers finished, layers in all)."""
+
+
+class RunError(SystolithError):
+    """The accelerator stopped with an error, or did not stop."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Result:
+    """What a run left behind.
+
+    Parameters
+    ----------
+    tensors: the program's outputs and every captured tensor, canonical [H, W, C], int8 or uint8.
+    counters: hardware counters by name (`systolith.spec.registers.COUNTERS`); empty for golden.
+    stamps: cycle at which each of the program's layers was complete; empty for golden.
+    seconds: wall time of the run itself, without building or loading.
+    """
+
+    tensors: Mapping[str, NDArray[np.generic]]
+    counters: Mapping[str, int] = field(default_factory=dict)
+    stamps: tuple[int, ...] = ()
+    seconds: float = 0.0
+
+    @property
+    def cycles(self) -> int:
+        """Cycles from start to done; 0 where the backend has no clock."""
+        return self.counters.get("cycles", 0)
+
+
+class Backend(Protocol):
+    """A way to run programs."""
+
+    @property
+    def name(self) -> str:
+        """Short name: golden, pysim, verilator."""
+        ...
+
+    def run(
+        self,
+        program: Program,
+        inputs: Mapping[str, NDArray[np.generic]],
+        *,
+        capture: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run ``program`` once.
+
+        Parameters
+        ----------
+        inputs: canonical [H, W, C] arrays of the inputs' dtypes, by tensor name.
+        capture: further tensors to return, read when they are complete and not yet overwritten.
+
+        Raises
+        ------
+        InputError: an input is missing or has another shape or dtype.
+        RunError: the hardware stopped with an error or did not stop in time.
+        """
+        ...
+
+
+def read_buffer(image: NDArray[np.uint8], buffer: Buffer) -> NDArray[np.generic]:
+    """Gather a tensor from an image of the activation address space."""
+    return image[buffer.addresses()].view(buffer.dtype)
+
+
+def write_inputs(
+    program: Program, inputs: Mapping[str, NDArray[np.generic]], image: NDArray[np.uint8]
+) -> None:
+    """Scatter the program's inputs into an image of the activation address space.
+
+    Raises
+    ------
+    InputError: an input is missing, unknown, or has another shape or dtype.
+    """
+    unknown = sorted(set(inputs) - set(program.inputs))
+    if unknown:
+        raise InputError(f"input {unknown[0]!r} is not an input of the program")
+    for name in program.inputs:
+        buffer = program.buffers[name]
+        if name not in inputs:
+            raise InputError(f"input {name!r} is missing")
+        array = np.asarray(inputs[name])
+        if array.shape != buffer.shape:
+            raise InputError(f"input {name!r} must have shape {buffer.shape}, not {array.shape!r}")
+        if array.dtype != np.dtype(buffer.dtype):
+            raise InputError(f"input {name!r} must be {buffer.dtype}, not {array.dtype}")
+        image[buffer.addresses()] = array.view(np.uint8)
