@@ -48,7 +48,7 @@ def _windows(value: Array, attributes: Mapping[str, Any], fill: int) -> Array:
 
 
 def accumulate(node: Node, value: Array) -> NDArray[np.int64]:
-    """Return the int32 accumulators (bias included, wrapped) of a conv2d or fully_connected node."""
+    """Return the int32 accumulators, bias included, of a conv2d or fully_connected node."""
     k = node.arithmetic
     assert isinstance(k, MacArithmetic)
     # float64 adds these integers exactly (below 2**53) and is far quicker than int64 in numpy.

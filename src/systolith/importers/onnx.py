@@ -1,0 +1,148 @@
+"""ONNX files to graphs: the table of operators."""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
+import onnx
+from numpy.typing import NDArray
+
+from systolith.arithmetic import Codes
+from systolith.errors import ModelError
+from systolith.graph import Graph, Node, Op, Tensor
+from systolith.importers import onnx_layers as layers
+from systolith.importers import onnx_pointwise as pointwise
+from systolith.importers.onnx_context import OnnxContext
+from systolith.importers.onnx_moves import MOVES, input_layout, move
+from systolith.importers.onnx_reader import constants, fixed_shape, fuse_qdq, is_qdq, parse_onnx
+from systolith.profiles.table import Profile
+
+__all__ = ["ONNX_OPERATORS", "import_onnx"]
+
+Handler = Callable[[OnnxContext], None]
+
+ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "QLinearConv": layers.conv,
+        "QLinearMatMul": layers.matmul,
+        "QGemm": layers.gemm,
+        "QLinearAveragePool": layers.average_pool,
+        "QLinearGlobalAveragePool": layers.global_average_pool,
+        "MaxPool": layers.max_pool,
+        "QLinearAdd": pointwise.binary(Op.ADD),
+        "QLinearMul": pointwise.binary(Op.MUL),
+        "QLinearSigmoid": pointwise.lut("logistic"),
+        "QLinearLeakyRelu": pointwise.leaky_relu,
+        "QLinearSoftmax": pointwise.softmax,
+        "QLinearConcat": pointwise.concat,
+        "QuantizeLinear": pointwise.quantize,
+        "DequantizeLinear": pointwise.dequantize,
+        **dict.fromkeys(MOVES, move),
+    }
+)
+"""Handler of every supported operator, of the domains ai.onnx and com.microsoft."""
+
+_QUANTIZED = ("QLinear", "QGemm", "QuantizeLinear", "DequantizeLinear", "MatMulInteger")
+_DTYPES = {
+    onnx.TensorProto.FLOAT: "float32",
+    onnx.TensorProto.INT8: "int8",
+    onnx.TensorProto.UINT8: "uint8",
+}
+
+
+def import_onnx(data: bytes, profile: Profile, *, name: str, path: str = "") -> Graph:
+    """Return the graph of an ONNX file: QOperator form as it is, QDQ form as onnxruntime fuses it.
+
+    Parameters
+    ----------
+    data: the file's bytes.
+    profile: one whose container is onnx.
+    name, path: of the model.
+
+    Raises
+    ------
+    ModelError: the file is damaged or has what cannot be imported; the layer is named.
+    """
+    model = parse_onnx(data)
+    if not any(node.op_type.startswith(_QUANTIZED) for node in model.graph.node):
+        raise ModelError(
+            "model must be quantized, it has no quantized operator; "
+            "quantize it, for example with onnxruntime.quantization"
+        )
+    if is_qdq(model):
+        model = fuse_qdq(model)
+    try:
+        return _import(model, profile, name, path)
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError) as error:
+        raise ModelError(f"damaged ONNX file ({error})") from error
+
+
+def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> Graph:
+    values = constants(model.graph)
+    ctx = OnnxContext(values, profile)
+    nodes = [node for node in model.graph.node if node.op_type != "Constant"]
+    inputs = [value for value in model.graph.input if value.name not in values]
+    for value in inputs:
+        _add_input(ctx, value, nodes)
+    outputs = [value.name for value in model.graph.output]
+    for index, node in enumerate(nodes):
+        ctx.enter(node, index)
+        handler = ONNX_OPERATORS.get(node.op_type)
+        if handler is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
+            _refuse(ctx, values)
+        else:
+            handler(ctx)
+    for output in outputs:
+        if output not in ctx.tensors:
+            raise ModelError(f"output {output!r} must be computed by the model")
+    ctx.nodes = _live(ctx.nodes, outputs)
+    return ctx.graph(
+        name=name,
+        inputs=[value.name for value in inputs],
+        outputs=outputs,
+        source_path=path,
+        model_bytes=model.SerializeToString(),
+    )
+
+
+def _add_input(ctx: OnnxContext, value: onnx.ValueInfoProto, nodes: list[onnx.NodeProto]) -> None:
+    dtype = _DTYPES.get(value.type.tensor_type.elem_type)
+    if dtype is None:
+        raise ModelError(f"input {value.name!r} must be float32, int8 or uint8")
+    tensor = input_layout(ctx, value.name, fixed_shape(value), nodes)
+    if dtype != "float32":
+        # Codes of the input: its first reader's scale would say; unknown scales stay 1.
+        ctx.known[value.name] = Codes(dtype=dtype, scale=1.0, zero_point=0)
+    ctx.add_tensor(
+        Tensor(
+            name=tensor.name,
+            shape=tensor.shape,
+            dtype=dtype,
+            source_name=tensor.source_name,
+            source_shape=tensor.source_shape,
+            order=tensor.order,
+        )
+    )
+
+
+def _refuse(ctx: OnnxContext, values: Mapping[str, NDArray[Any]]) -> None:
+    """Raise the error of an operator that is not in the table, with the likely reason."""
+    read = [ctx.tensors[name] for name in ctx.node.input if name in ctx.tensors]
+    if any(tensor.dtype == "float32" for tensor in read):
+        ctx.unsupported(
+            f"it computes in float32 on {read[0].name!r}: onnxruntime did not fuse it with its "
+            "QuantizeLinear and DequantizeLinear; quantize its inputs and output, or remove it"
+        )
+    if values and ctx.node.domain not in ("", "ai.onnx", "com.microsoft"):
+        ctx.unsupported(f"its domain {ctx.node.domain!r} is unknown")
+    ctx.unsupported()
+
+
+def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
+    """Return the nodes whose results reach an output."""
+    needed, kept = set(outputs), []
+    for node in reversed(nodes):
+        if needed.intersection(node.outputs):
+            needed.update(node.inputs)
+            kept.append(node)
+    return kept[::-1]

@@ -1,0 +1,182 @@
+"""The state of an ONNX import: the current node, its constants, and how tensors are laid out."""
+
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from systolith.arithmetic import Codes
+from systolith.graph import Quantization, Tensor
+from systolith.importers.builder import GraphBuilder, canonical_shape
+from systolith.profiles.table import Profile
+
+__all__ = ["OnnxContext", "default_order", "layout"]
+
+
+def default_order(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Return the canonical order of a tensor: NCHW to HWC for rank 4, else as it is."""
+    if len(shape) != 4 or shape[1] == 1 or shape[2] * shape[3] == 1:
+        return None
+    places = np.arange(int(np.prod(shape)), dtype=np.int64)
+    return places.reshape(shape).transpose(0, 2, 3, 1).ravel()
+
+
+def layout(shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
+    """Return the canonical shape of an ONNX tensor in its default layout (rank 4 is NCHW)."""
+    if len(shape) == 4:
+        return canonical_shape((shape[0], shape[2], shape[3], shape[1]), what)
+    return canonical_shape(shape, what)
+
+
+class OnnxContext(GraphBuilder):
+    """A graph builder that reads one node of an ONNX graph at a time.
+
+    Parameters
+    ----------
+    constants: values by name.
+    profile: gives the arithmetic.
+    """
+
+    def __init__(self, constants: dict[str, NDArray[Any]], profile: Profile) -> None:
+        super().__init__(profile)
+        self.constants = constants
+        self.node = onnx.NodeProto()
+        self.known: dict[str, Codes] = {}
+
+    def enter(self, node: onnx.NodeProto, index: int) -> None:
+        """Make `node` the current layer."""
+        self.node = node
+        self.layer = node.name or f"{node.op_type.lower()}_{index}"
+        self.source_op = node.op_type
+        if any(each.name == self.layer for each in self.nodes):
+            self.layer = f"{self.layer}_{index}"
+
+    def attribute(self, name: str, default: Any) -> Any:
+        """Return an attribute of the current node in `default`'s type, or the default."""
+        for each in self.node.attribute:
+            if each.name == name:
+                value = onnx.helper.get_attribute_value(each)
+                if isinstance(default, str):
+                    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
+                if isinstance(default, tuple):
+                    return tuple(int(v) for v in value)
+                return type(default)(value)
+        return default
+
+    def arity(self, least: int, most: int) -> None:
+        """Check the number of inputs and that there is one output."""
+        present = len(self.node.input)
+        if not least <= present <= most or not all(self.node.input[:least]):
+            self.fail(f"must have {least} to {most} inputs, not {present}")
+        if not self.node.output or any(self.node.output[1:]):
+            self.fail("must have 1 output")
+
+    def constant(self, position: int, what: str) -> NDArray[Any]:
+        """Return a constant input.
+
+        Raises
+        ------
+        ModelError: it is absent or computed.
+        """
+        name = self.node.input[position] if position < len(self.node.input) else ""
+        if name not in self.constants:
+            self.fail(f"{what} must be a constant of the model, not {name!r}")
+        return self.constants[name]
+
+    def scales(self, position: int, what: str) -> NDArray[np.float32]:
+        """Return constant scales: float32, one dimension."""
+        value = self.constant(position, f"{what} scale").reshape(-1)
+        if value.dtype != np.float32 or not value.size:
+            self.fail(f"{what} scale must be float32, not {value.dtype}")
+        if not np.all(np.isfinite(value) & (value > 0)):
+            self.fail(f"{what} scale must be finite and positive")
+        return value
+
+    def codes(self, position: int, what: str) -> Codes:
+        """Return the codes given by a scale at `position` and a zero point behind it."""
+        scale = self.scales(position, what)
+        given = position + 1 < len(self.node.input) and self.node.input[position + 1]
+        zero = (
+            self.constant(position + 1, f"{what} zero point").reshape(-1)
+            if given
+            else np.zeros(1, np.uint8)
+        )
+        if scale.size != 1 or zero.size != 1:
+            self.fail(f"{what} must have one scale and zero point, not {scale.size}")
+        if zero.dtype not in (np.int8, np.uint8):
+            self.fail(f"{what} must be int8 or uint8, not {zero.dtype}")
+        return Codes(dtype=zero.dtype.name, scale=float(scale[0]), zero_point=int(zero[0]))
+
+    def input(self, position: int, dtype: str | None = None) -> Tensor:
+        """Return a computed input; `dtype` is what it must be if given."""
+        name = self.node.input[position]
+        if name not in self.tensors:
+            self.fail(f"input {name!r} must be computed by the model before it is read")
+        tensor = self.tensors[name]
+        if dtype is not None and tensor.dtype != dtype:
+            self.fail(f"input {name!r} must be {dtype}, not {tensor.dtype}")
+        return tensor
+
+    def image(self, position: int, dtype: str | None = None) -> Tensor:
+        """Return an input that must be NCHW of rank 4 (two spatial sides)."""
+        tensor = self.input(position, dtype)
+        if len(tensor.source_shape) != 4:
+            self.unsupported(f"its input must have rank 4, not {list(tensor.source_shape)}")
+        self.plain(tensor)
+        return tensor
+
+    def plain(self, tensor: Tensor) -> None:
+        """Check that a tensor's bytes lie in the default canonical layout."""
+        shape = layout(tensor.source_shape, tensor.name)
+        same = np.array_equal(_order(tensor), _order_of(tensor.source_shape))
+        if tensor.shape != shape or not same:
+            self.unsupported(f"a reshape or transpose before it moves the data of {tensor.name!r}")
+
+    def output(
+        self,
+        shape: tuple[int, ...],
+        codes: Codes | None,
+        *,
+        like: Tensor | None = None,
+        position: int = 0,
+    ) -> Tensor:
+        """Make the current node's output.
+
+        Parameters
+        ----------
+        shape: the runtime's shape.
+        codes: its quantization, None for float32.
+        like: tensor whose canonical layout it shares; the default layout if None.
+        position: which output.
+        """
+        name = self.node.output[position]
+        if name in self.tensors:
+            self.fail(f"output {name!r} must be written once")
+        quantization = None
+        if codes is not None:
+            self.known[name] = codes
+            quantization = Quantization(
+                scale=np.array([codes.scale], np.float32),
+                zero_point=np.array([codes.zero_point], np.int64),
+            )
+        return self.add_tensor(
+            Tensor(
+                name=name,
+                shape=like.shape if like else layout(shape, f"tensor {name!r}"),
+                dtype=codes.dtype if codes else "float32",
+                quantization=quantization,
+                source_name=name,
+                source_shape=shape,
+                order=like.order if like else default_order(shape),
+            )
+        )
+
+
+def _order_of(shape: tuple[int, ...]) -> NDArray[np.int64]:
+    order = default_order(shape)
+    return np.arange(int(np.prod(shape)), dtype=np.int64) if order is None else order
+
+
+def _order(tensor: Tensor) -> NDArray[np.int64]:
+    return np.arange(tensor.size, dtype=np.int64) if tensor.order is None else tensor.order

@@ -1,0 +1,175 @@
+"""ONNX operators without windows: elementwise, tables, softmax, concatenation, float edges."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from systolith.arithmetic import (
+    BinaryArithmetic,
+    Codes,
+    ConcatArithmetic,
+    DequantizeArithmetic,
+    LutArithmetic,
+    QuantizeArithmetic,
+    SoftmaxArithmetic,
+)
+from systolith.graph import Op, Tensor
+from systolith.importers.onnx_context import OnnxContext
+from systolith.profiles.binary import binary_table
+from systolith.profiles.lut import build_lut
+
+__all__ = ["binary", "concat", "dequantize", "leaky_relu", "lut", "quantize", "softmax"]
+
+Handler = Callable[[OnnxContext], None]
+
+
+def binary(op: Op) -> Handler:
+    """Return the handler of com.microsoft QLinearAdd or QLinearMul."""
+
+    def handler(ctx: OnnxContext) -> None:
+        ctx.arity(7, 8)
+        out = ctx.codes(6, "output")
+        arithmetic = BinaryArithmetic(
+            formula=ctx.row(op.value).formula,
+            a=ctx.codes(1, "first input"),
+            b=ctx.codes(4, "second input"),
+            out=out,
+            low=out.low,
+            high=out.high,
+        )
+        for position, axis in ((0, 0), (3, 1)):
+            value = ctx.constants.get(ctx.node.input[position])
+            if value is not None and value.size == 1:
+                _add_constant(ctx, arithmetic, int(value.reshape(-1)[0]) & 255, axis)
+                return
+        _add_pair(ctx, op, arithmetic)
+
+    return handler
+
+
+def _add_constant(ctx: OnnxContext, arithmetic: BinaryArithmetic, byte: int, axis: int) -> None:
+    """Append a table: one operand is a scalar constant."""
+    codes = arithmetic.b if axis == 0 else arithmetic.a
+    source = ctx.input(3 if axis == 0 else 0, codes.dtype)
+    table = (np.take(binary_table(arithmetic), byte, axis=axis) & 255).astype(np.uint8)
+    target = ctx.output(source.source_shape, arithmetic.out, like=source)
+    lookup = LutArithmetic(table=table, formula=arithmetic.formula)
+    ctx.add_node(Op.LUT, (source.name,), (target.name,), lookup)
+
+
+def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
+    for position in (0, 3):
+        if ctx.node.input[position] in ctx.constants:
+            ctx.unsupported("a constant operand must be one value")
+    a, b = ctx.input(0, arithmetic.a.dtype), ctx.input(3, arithmetic.b.dtype)
+    if a.source_shape != b.source_shape:
+        ctx.unsupported(f"operands must have one shape, not {a.source_shape}, {b.source_shape}")
+    same = (a.order is None) == (b.order is None) and (
+        a.order is None or np.array_equal(a.order, b.order)
+    )
+    if a.shape != b.shape or not same:
+        ctx.unsupported("a reshape or transpose before it moves one operand's data")
+    target = ctx.output(a.source_shape, arithmetic.out, like=a)
+    ctx.add_node(op, (a.name, b.name), (target.name,), arithmetic)
+
+
+def _table(ctx: OnnxContext, source: Tensor, out: Codes, formula: str, alpha: float = 0.0) -> None:
+    codes = ctx.known[source.name]
+    table = build_lut(formula, codes, out, alpha=alpha)
+    target = ctx.output(source.source_shape, out, like=source)
+    lookup = LutArithmetic(table=table, formula=formula)
+    ctx.add_node(Op.LUT, (source.name,), (target.name,), lookup)
+
+
+def lut(name: str) -> Handler:
+    """Return the handler of a com.microsoft QLinear unary operator."""
+
+    def handler(ctx: OnnxContext) -> None:
+        ctx.arity(4, 5)
+        codes, out = ctx.codes(1, "input"), ctx.codes(3, "output")
+        source = ctx.input(0, codes.dtype)
+        ctx.known[source.name] = codes
+        _table(ctx, source, out, ctx.row(name).formula, ctx.attribute("alpha", 0.01))
+
+    return handler
+
+
+leaky_relu = lut("leaky_relu")
+"""com.microsoft QLinearLeakyRelu."""
+
+
+def softmax(ctx: OnnxContext) -> None:
+    """com.microsoft QLinearSoftmax over the last axis."""
+    ctx.arity(5, 5)
+    codes, out = ctx.codes(1, "input"), ctx.codes(3, "output")
+    source = ctx.input(0, codes.dtype)
+    rank = len(source.source_shape)
+    axis = ctx.attribute("axis", -1)
+    if rank > 3 or axis not in (-1, rank - 1) or source.order is not None:
+        ctx.unsupported("it must be over the last axis of a matrix")
+    arithmetic = SoftmaxArithmetic(
+        formula=ctx.row("softmax").formula, beta=1.0, codes=codes, out=out
+    )
+    target = ctx.output(source.source_shape, out, like=source)
+    ctx.add_node(Op.SOFTMAX, (source.name,), (target.name,), arithmetic)
+
+
+def concat(ctx: OnnxContext) -> None:
+    """com.microsoft QLinearConcat: each input is rescaled by a table unless it need not be."""
+    if len(ctx.node.input) < 5 or (len(ctx.node.input) - 2) % 3 or len(ctx.node.output) != 1:
+        ctx.fail("must have an output scale and zero point and three values an input")
+    out, formula = ctx.codes(0, "output"), ctx.row("requantize").formula
+    sources, tables = [], []
+    for position in range(2, len(ctx.node.input), 3):
+        codes = ctx.codes(position + 1, "input")
+        source = ctx.input(position, codes.dtype)
+        ctx.plain(source)
+        sources.append(source)
+        tables.append(None if codes == out else build_lut(formula, codes, out))
+    shapes = [source.source_shape for source in sources]
+    rank = len(shapes[0])
+    axis = ctx.attribute("axis", 0) % max(rank, 1)
+    sides = {(shape[:axis], shape[axis + 1 :]) for shape in shapes}
+    if rank < 2 or axis == 0 or len(sides) != 1:
+        ctx.unsupported(f"inputs {shapes} must agree but on one axis that is not the batch")
+    total = sum(shape[axis] for shape in shapes)
+    target = ctx.output((*shapes[0][:axis], total, *shapes[0][axis + 1 :]), out)
+    attributes = {"axis": {1: 2, 2: 0, 3: 1}[axis] if rank == 4 else axis + 3 - rank}
+    names = [source.name for source in sources]
+    arithmetic = ConcatArithmetic(tables=tuple(tables))
+    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, attributes)
+
+
+def quantize(ctx: OnnxContext) -> None:
+    """QuantizeLinear of an input, or of dequantized codes (a table)."""
+    ctx.arity(2, 3)
+    out = ctx.codes(1, "output")
+    source = ctx.input(0, "float32")
+    maker = next((node for node in ctx.nodes if source.name in node.outputs), None)
+    if maker is not None and maker.op is Op.DEQUANTIZE:
+        before = ctx.tensors[maker.inputs[0]]
+        assert isinstance(maker.arithmetic, DequantizeArithmetic)
+        ctx.known[before.name] = maker.arithmetic.codes
+        _table(ctx, before, out, ctx.row("requantize").formula)
+        return
+    target = ctx.output(source.source_shape, out, like=source)
+    arithmetic = QuantizeArithmetic(formula=ctx.row("quantize").formula, out=out)
+    ctx.add_node(Op.QUANTIZE, (source.name,), (target.name,), arithmetic)
+
+
+def dequantize(ctx: OnnxContext) -> None:
+    """DequantizeLinear of codes, to a graph's output."""
+    ctx.arity(2, 3)
+    source = ctx.input(0)
+    if source.dtype not in ("int8", "uint8"):
+        ctx.unsupported(f"its input must be int8 or uint8, not {source.dtype}")
+    zero = 0
+    if len(ctx.node.input) > 2 and ctx.node.input[2]:
+        zero = ctx.codes(1, "input").zero_point
+    scale = ctx.scales(1, "input")
+    if scale.size != 1:
+        ctx.unsupported("its input must have one scale")
+    codes = Codes(dtype=source.dtype, scale=float(scale[0]), zero_point=zero)
+    target = ctx.output(source.source_shape, None, like=source)
+    arithmetic = DequantizeArithmetic(formula=ctx.row("dequantize").formula, codes=codes)
+    ctx.add_node(Op.DEQUANTIZE, (source.name,), (target.name,), arithmetic)
