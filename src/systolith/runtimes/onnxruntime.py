@@ -2,14 +2,44 @@
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from systolith.errors import ToolError
 from systolith.graph import Graph
 
-__all__ = ["run_onnxruntime"]
+__all__ = ["run_onnxruntime", "unsigned_weights"]
 
 Arrays = dict[str, NDArray[Any]]
+
+_WEIGHTED = {"QLinearConv": (2, 3, 5), "QLinearMatMul": (2, 3, 5), "QGemm": (2, 3, 5)}
+"""Positions of the activation's zero point, the weights and their zero point."""
+
+
+def unsigned_weights(model: Any) -> None:
+    """Rewrite uint8 x int8 layers of an ONNX model as uint8 x uint8, in place.
+
+    x86 processors without VNNI add two uint8 x int8 products in saturating 16 bits, so onnxruntime
+    gives other results there. ``w + 128`` with ``zero_point + 128`` are the same integers
+    ``w - zero_point``, and their kernels are exact on every processor.
+    """
+    from onnx import numpy_helper
+
+    stored = {each.name: each for each in model.graph.initializer}
+    for node in model.graph.node:
+        positions = _WEIGHTED.get(node.op_type)
+        if positions is None or any(node.input[p] not in stored for p in positions):
+            continue
+        zero, *pair = (numpy_helper.to_array(stored[node.input[p]]) for p in positions)
+        if zero.dtype != np.uint8 or pair[0].dtype != np.int8:
+            continue
+        for position, value in zip(positions[1:], pair, strict=True):
+            name = f"{node.input[position]}/unsigned"
+            if name not in stored:
+                moved = (value.astype(np.int16) + 128).astype(np.uint8)
+                stored[name] = numpy_helper.from_array(moved, name)
+                model.graph.initializer.append(stored[name])
+            node.input[position] = name
 
 
 def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
@@ -25,6 +55,7 @@ def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
             "onnxruntime is not installed; install it with: pip install onnxruntime"
         ) from error
     model = onnx.load_model_from_string(graph.model_bytes)
+    unsigned_weights(model)
     made = {name for node in model.graph.node for name in node.output}
     present = {value.name for value in model.graph.output}
     names = [name for name in graph.tensors if name in made]
