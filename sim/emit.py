@@ -94,7 +94,7 @@ def _quick_memories() -> Iterator[None]:
 
 
 def to_rtlil(component: Component, name: str = "top") -> str:
-    """Return the component as RTLIL text, without source locations; all-zero memories lack contents.
+    """Return the component as RTLIL text, without source locations and without zeros of memories.
 
     Equal components give equal text. Parameters: `name` is the name of the top module.
     """

