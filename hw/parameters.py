@@ -51,7 +51,7 @@ class ParameterMemory(wiring.Component):
         for field in PARAMETER_FIELDS:
             part = min(32, field.bits)
             parts = field.bits // part
-            m.submodules[field.name] = memory = self.memories[field.name]
+            m.submodules[f"{field.name}_memory"] = memory = self.memories[field.name]
             read, write = memory.read_port(), memory.write_port(granularity=part)
             enables = Signal(lanes * parts, name=f"{field.name}_enables")
             for i in range(parts):

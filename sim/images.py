@@ -26,9 +26,9 @@ def _parameter_words(program: Program) -> dict[str, Words]:
     words = np.ascontiguousarray(program.parameters, dtype="<u4")
     raw = words.view(np.uint8).reshape(*words.shape[:2], 32)
     return {
-        f"store.parameters.{f.name}": raw[:, :, 4 * f.word : 4 * f.word + f.bits // 8].reshape(
-            len(words), -1
-        )
+        f"store.parameters.{f.name}_memory": raw[
+            :, :, 4 * f.word : 4 * f.word + f.bits // 8
+        ].reshape(len(words), -1)
         for f in PARAMETER_FIELDS
     }
 

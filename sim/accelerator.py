@@ -1,0 +1,83 @@
+"""Verilated accelerators: Verilog made once per specification, models cached, a bus to talk to them."""
+
+import hashlib
+from pathlib import Path
+
+import amaranth
+from filelock import FileLock
+
+import systolith.hw
+import systolith.spec
+from systolith.hw.top import Accelerator
+from systolith.sim import emit
+from systolith.sim.dut import Dut
+from systolith.sim.emit import simulation_verilog
+from systolith.sim.toolchain import cache_directory
+from systolith.sim.verilator import build_model
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.configuration import spec_to_toml
+
+__all__ = ["TOP", "accelerator_model", "accelerator_verilog", "axi_read", "axi_write"]
+
+TOP = "systolith"
+"""Name of the simulated top module, whatever the specification calls its own: names cost no speed."""
+
+_BUS_TIMEOUT = 1000
+
+
+def _sources() -> bytes:
+    """The text of everything the Verilog depends on."""
+    folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
+    files = sorted(f for folder in folders for f in folder.glob("*.py"))
+    emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
+    return b"".join(f.read_bytes() for f in [*files, *emitters])
+
+
+def accelerator_verilog(spec: AcceleratorSpec) -> str:
+    """Simulation Verilog of an accelerator; elaborated once per specification and source version."""
+    digest = hashlib.sha256(
+        _sources() + spec_to_toml(spec).encode() + amaranth.__version__.encode()
+    )
+    path = cache_directory() / "verilog" / f"{digest.hexdigest()[:32]}.sv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{path}.lock"):
+        if not path.exists():
+            scratch = path.with_suffix(".tmp")
+            scratch.write_text(simulation_verilog(Accelerator(spec), TOP))
+            scratch.replace(path)
+    return path.read_text()
+
+
+def accelerator_model(spec: AcceleratorSpec, *, trace: bool | str = False) -> Path:
+    """Shared library of an accelerator's model; seconds to a minute the first time, then cached.
+
+    Raises
+    ------
+    ToolError: no C++ compiler, or another tool is missing.
+    """
+    return build_model(accelerator_verilog(spec), TOP, trace=trace)
+
+
+def axi_write(dut: Dut, address: int, data: int) -> None:
+    """Write one 32-bit word through the control slave; a few cycles."""
+    io = dut.io
+    io["bus__awaddr"], io["bus__wdata"], io["bus__wstrb"] = address, data, 15
+    io["bus__awvalid"] = io["bus__wvalid"] = io["bus__bready"] = 1
+    dut.run(_BUS_TIMEOUT, until="bus__awready")
+    dut.clock.tick()
+    io["bus__awvalid"] = io["bus__wvalid"] = 0
+    dut.run(_BUS_TIMEOUT, until="bus__bvalid")
+    dut.clock.tick()
+
+
+def axi_read(dut: Dut, address: int) -> int:
+    """Read one 32-bit word through the control slave; a few cycles."""
+    io = dut.io
+    io["bus__araddr"], io["bus__arvalid"], io["bus__rready"] = address, 1, 1
+    dut.run(_BUS_TIMEOUT, until="bus__arready")
+    dut.clock.tick()
+    io["bus__arvalid"] = 0
+    dut.run(_BUS_TIMEOUT, until="bus__rvalid")
+    value = io["bus__rdata"]
+    dut.clock.tick()
+    return value

@@ -1,0 +1,39 @@
+"""The backends by name."""
+
+from pathlib import Path
+
+from systolith.errors import InputError
+from systolith.sim.backend import Backend
+from systolith.sim.golden_backend import GoldenBackend
+from systolith.sim.pysim_backend import PysimBackend
+from systolith.sim.verilator_backend import VerilatorBackend
+
+__all__ = ["BACKENDS", "get_backend"]
+
+BACKENDS = {
+    "verilator": VerilatorBackend,
+    "pysim": PysimBackend,
+    "golden": GoldenBackend,
+}
+"""Every way to run a program, the default first."""
+
+
+def get_backend(name: str, *, trace: Path | None = None) -> Backend:
+    """A new backend.
+
+    Parameters
+    ----------
+    name: a key of `BACKENDS`.
+    trace: waveform file, Verilator only.
+
+    Raises
+    ------
+    InputError: unknown name, or a trace where none can be made.
+    """
+    if name not in BACKENDS:
+        raise InputError(f"backend must be one of {', '.join(BACKENDS)}, not {name!r}")
+    if trace is not None:
+        if name != "verilator":
+            raise InputError(f"waveforms can be traced with backend verilator only, not {name!r}")
+        return VerilatorBackend(trace=trace)
+    return BACKENDS[name]()

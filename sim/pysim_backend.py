@@ -1,0 +1,154 @@
+"""Run programs on Amaranth's own simulator: slow, and independent of Verilog and Verilator."""
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+from amaranth.lib.memory import Memory
+from amaranth.sim import Simulator
+from numpy.typing import NDArray
+
+from systolith.hw.top import Accelerator
+from systolith.sim.backend import Progress, Result, RunError, read_buffer, write_inputs
+from systolith.sim.images import (
+    activation_names,
+    join_activations,
+    program_words,
+    split_activations,
+)
+from systolith.sim.limits import cycle_limit
+from systolith.spec.program import Program
+from systolith.spec.registers import COUNTERS, REGISTERS, Window
+
+__all__ = ["PysimBackend"]
+
+_OFFSETS = {register.name: register.offset for register in REGISTERS}
+
+
+def _memories(dut: Accelerator) -> dict[str, Memory]:
+    """Every memory that is loaded or read directly, by its name in the accelerator."""
+    result = {"fetch.memory": dut.fetch.memory, "weights.memory": dut.weights.memory}
+    result["control.stamp_memory"] = dut.control.stamp_memory
+    for name, memory in dut.store.parameters.memories.items():
+        result[f"store.parameters.{name}_memory"] = memory
+    for names, banks in zip(activation_names(dut.spec), dut.activations.banks, strict=True):
+        result |= dict(zip(names, banks, strict=True))
+    return result
+
+
+class PysimBackend:
+    """A thousand cycles a second or so: for small arrays and small programs."""
+
+    name = "pysim"
+
+    def run(
+        self,
+        program: Program,
+        inputs: Mapping[str, NDArray[np.generic]],
+        *,
+        capture: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run ``program`` once; see `Backend.run`."""
+        session = _Session(program, inputs, set(capture) | set(program.outputs), progress)
+        simulator = Simulator(session.dut)
+        simulator.add_clock(1e-8)
+        simulator.add_testbench(session.drive)
+        start = time.perf_counter()
+        simulator.run()
+        return Result(
+            tensors=session.tensors,
+            counters=session.counters,
+            stamps=session.stamps,
+            seconds=time.perf_counter() - start,
+        )
+
+
+class _Session:
+    """One run: the testbench and what it collects."""
+
+    def __init__(self, program: Program, inputs: Mapping, wanted: set[str], progress) -> None:
+        self.program, self.wanted, self.progress = program, wanted, progress
+        self.dut = Accelerator(program.spec)
+        self.memories = _memories(self.dut)
+        spec = program.spec
+        image = np.zeros(spec.region_stride * spec.memory.activation_regions, np.uint8)
+        write_inputs(program, inputs, image)
+        self.words = {**program_words(program), **split_activations(spec, image)}
+        self.tensors: dict[str, NDArray[np.generic]] = {}
+        self.counters: dict[str, int] = {}
+        self.stamps: tuple[int, ...] = ()
+
+    async def drive(self, ctx: Any) -> None:
+        """Load, start, watch the time stamps, collect."""
+        for name, memory in self.memories.items():
+            for index, row in enumerate(self.words.get(name, ())):
+                value = int.from_bytes(row.tobytes(), "little")
+                if value:
+                    ctx.set(memory.data[index], value)
+        await self._load_tables(ctx)
+        for name in sorted(self.wanted & set(self.program.inputs)):
+            self.tensors[name] = self._read(ctx, name)
+        await self._write(ctx, _OFFSETS["control"], 1)
+        await self._watch(ctx)
+        for name in self.program.outputs:
+            self.tensors[name] = self._read(ctx, name)
+        count = ctx.get(self.dut.stamps)
+        stamp_memory = self.memories["control.stamp_memory"]
+        self.stamps = tuple(ctx.get(stamp_memory.data[i]) for i in range(count))
+        for counter in COUNTERS:
+            self.counters[counter.name] = await self._read_register(ctx, _OFFSETS[counter.name])
+
+    async def _watch(self, ctx: Any) -> None:
+        layers = {layer.stamp + 1: layer for layer in self.program.layers}
+        seen = 0
+        for _ in range(cycle_limit(self.program)):
+            if not ctx.get(self.dut.busy):
+                return
+            await ctx.tick()
+            stamps = ctx.get(self.dut.stamps)
+            if stamps != seen:
+                seen = stamps
+                layer = layers.get(seen)
+                if layer is not None and layer.tensor in self.wanted:
+                    self.tensors[layer.tensor] = self._read(ctx, layer.tensor)
+                if self.progress is not None:
+                    self.progress(min(seen, len(layers)), len(layers))
+        raise RunError(f"the accelerator is stuck after {seen} layers")
+
+    def _read(self, ctx: Any, name: str) -> NDArray[np.generic]:
+        spec = self.program.spec
+        words = {}
+        for bank in (b for pair in activation_names(spec) for b in pair):
+            data = self.memories[bank].data
+            rows = [ctx.get(data[i]).to_bytes(spec.line_bytes, "little") for i in range(len(data))]
+            words[bank] = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, spec.line_bytes)
+        return read_buffer(join_activations(spec, words), self.program.buffers[name])
+
+    async def _load_tables(self, ctx: Any) -> None:
+        if not self.program.tables.any():
+            return
+        for index, word in enumerate(np.ascontiguousarray(self.program.tables).view("<u4").ravel()):
+            await self._write(ctx, (Window.TABLES << 24) + 4 * index, int(word))
+
+    async def _write(self, ctx: Any, address: int, data: int) -> None:
+        bus = self.dut.bus
+        for signal, value in ((bus.awaddr, address), (bus.wdata, data), (bus.wstrb, 15)):
+            ctx.set(signal, value)
+        for signal in (bus.awvalid, bus.wvalid, bus.bready):
+            ctx.set(signal, 1)
+        await ctx.tick().until(bus.awready)
+        ctx.set(bus.awvalid, 0)
+        ctx.set(bus.wvalid, 0)
+        await ctx.tick().until(bus.bvalid)
+
+    async def _read_register(self, ctx: Any, address: int) -> int:
+        bus = self.dut.bus
+        ctx.set(bus.araddr, address)
+        ctx.set(bus.arvalid, 1)
+        ctx.set(bus.rready, 1)
+        await ctx.tick().until(bus.arready)
+        ctx.set(bus.arvalid, 0)
+        (value,) = await ctx.tick().sample(bus.rdata).until(bus.rvalid)
+        return int(value)

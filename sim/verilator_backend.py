@@ -1,0 +1,135 @@
+"""Run programs on the Verilated accelerator."""
+
+import time
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.sim.accelerator import accelerator_model, axi_read, axi_write
+from systolith.sim.backend import Progress, Result, RunError, read_buffer, write_inputs
+from systolith.sim.dut import Dut, SimulationError
+from systolith.sim.images import (
+    activation_names,
+    join_activations,
+    program_words,
+    split_activations,
+)
+from systolith.sim.limits import cycle_limit
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.program import Program
+from systolith.spec.registers import COUNTERS, REGISTERS, ErrorCode
+
+__all__ = ["VerilatorBackend"]
+
+_OFFSETS = {register.name: register.offset for register in REGISTERS}
+
+
+class VerilatorBackend:
+    """Cycle-accurate runs of the generated Verilog, no Python in the loop.
+
+    Memories are loaded and read in bulk between clock cycles, which the hardware does not notice:
+    captured tensors are those of the program as deployed, at full speed.
+
+    Parameters
+    ----------
+    trace: record waveforms of every run to this file (.fst, or .vcd), overwritten by each run.
+    """
+
+    name = "verilator"
+
+    def __init__(self, *, trace: Path | None = None):
+        self._trace = trace
+        self._duts: dict[AcceleratorSpec, Dut] = {}
+        self._loaded: tuple[Dut, Program] | None = None
+
+    def dut(self, spec: AcceleratorSpec) -> Dut:
+        """The model of ``spec``, built and loaded at the first call."""
+        if spec not in self._duts:
+            kind = self._trace.suffix[1:] if self._trace else False
+            self._duts[spec] = Dut(accelerator_model(spec, trace=kind), name=spec.name)
+        return self._duts[spec]
+
+    def run(
+        self,
+        program: Program,
+        inputs: Mapping[str, NDArray[np.generic]],
+        *,
+        capture: Collection[str] = (),
+        progress: Progress | None = None,
+    ) -> Result:
+        """Run ``program`` once; see `Backend.run`."""
+        dut = self.dut(program.spec)
+        dut.reset()
+        self._load(dut, program)
+        image = np.zeros(program.spec.region_stride * program.spec.memory.activation_regions, "u1")
+        write_inputs(program, inputs, image)
+        for name, words in split_activations(program.spec, image).items():
+            dut.memory(name).bytes[...] = words
+        if self._trace:
+            dut.start_trace(self._trace)
+        start = time.perf_counter()
+        tensors = self._execute(dut, program, capture, progress)
+        seconds = time.perf_counter() - start
+        if self._trace:
+            dut.stop_trace()
+        stamps = dut.memory("control.stamp_memory").array[: dut.io["stamps"]]
+        counters = {c.name: axi_read(dut, _OFFSETS[c.name]) for c in COUNTERS}
+        return Result(
+            tensors=tensors,
+            counters=counters,
+            stamps=tuple(int(s) for s in stamps.ravel()),
+            seconds=seconds,
+        )
+
+    def _load(self, dut: Dut, program: Program) -> None:
+        if self._loaded is not None and self._loaded == (dut, program):
+            return
+        for name, words in program_words(program).items():
+            dut.memory(name).bytes[: len(words)] = words
+        self._loaded = (dut, program)
+
+    def _execute(
+        self, dut: Dut, program: Program, capture: Collection[str], progress: Progress | None
+    ) -> dict[str, NDArray[np.generic]]:
+        """Start, pause at the layers that complete a wanted tensor, stop; collect the tensors."""
+        wanted = set(capture) - set(program.outputs)
+        limit = cycle_limit(program)
+        tensors = {}
+        for name in sorted(wanted & set(program.inputs)):
+            tensors[name] = self._read(dut, program, name)
+        axi_write(dut, _OFFSETS["entry"], 0)
+        axi_write(dut, _OFFSETS["control"], 1)
+        try:
+            for number, layer in enumerate(program.layers):
+                if progress is None and layer.tensor not in wanted:
+                    continue
+                dut.run(limit, until="stamps", value=layer.stamp + 1)
+                if layer.tensor in wanted:
+                    tensors[layer.tensor] = self._read(dut, program, layer.tensor)
+                if progress is not None:
+                    progress(number + 1, len(program.layers))
+            dut.run(limit, until="busy", value=0)
+        except SimulationError:
+            raise RunError(self._diagnosis(dut, program, limit)) from None
+        dut.clock.tick(2)
+        error = ErrorCode(axi_read(dut, _OFFSETS["error"]))
+        if error is not ErrorCode.NONE:
+            raise RunError(f"the accelerator stopped with error {error.name.lower()}")
+        for name in program.outputs:
+            tensors[name] = self._read(dut, program, name)
+        return tensors
+
+    @staticmethod
+    def _read(dut: Dut, program: Program, name: str) -> NDArray[np.generic]:
+        banks = [name for pair in activation_names(program.spec) for name in pair]
+        image = join_activations(program.spec, {b: dut.memory(b).bytes for b in banks})
+        return read_buffer(image, program.buffers[name])
+
+    @staticmethod
+    def _diagnosis(dut: Dut, program: Program, limit: int) -> str:
+        done = dut.io["stamps"]
+        layers = [layer.name for layer in program.layers if layer.stamp >= done]
+        where = f"layer {layers[0]!r}" if layers else "the end of the program"
+        return f"the accelerator must finish within {limit} cycles, but is stuck before {where}"
