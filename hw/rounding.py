@@ -22,7 +22,10 @@ def shift_coarse(p: Pipeline, value: Value, shift: Value, sticky_bits: int) -> N
     p["shifted"] = value >> Cat(Const(0, 3), shift[3:])
     p["rest"] = shift[:3]
     if sticky_bits:
-        mask = ~(Const((1 << sticky_bits) - 1, sticky_bits) << shift)[:sticky_bits]
+        # Ones below bit `shift`: all ones moved right by what `shift` lacks to its greatest value.
+        levels = sticky_bits.bit_length()
+        most = (1 << levels) - 1
+        mask = (Const((1 << most) - 1, most) >> ~shift[:levels])[:sticky_bits]
         p["sticky"] = (value[:sticky_bits] & mask).any()
 
 
