@@ -15,6 +15,8 @@ TYPES = {
     "uint8": tflite.TensorType.UINT8,
     "int32": tflite.TensorType.INT32,
 }
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1}
+"""Operator versions that take int8 (2 for the others)."""
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _code(b: Any, op: O) -> int:
     tflite.OperatorCodeStart(b)
     tflite.OperatorCodeAddDeprecatedBuiltinCode(b, min(number, 127))
     tflite.OperatorCodeAddBuiltinCode(b, number)
-    tflite.OperatorCodeAddVersion(b, 3 if op.kind.endswith("CONV_2D") else 2)
+    tflite.OperatorCodeAddVersion(b, VERSIONS.get(op.kind, 2))
     if custom is not None:
         tflite.OperatorCodeAddCustomCode(b, custom)
     return tflite.OperatorCodeEnd(b)

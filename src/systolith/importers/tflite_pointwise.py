@@ -97,13 +97,13 @@ def lut(name: str) -> Handler:
     return handler
 
 
-def relu(activation: int) -> Handler:
-    """Return the handler of a standalone RELU, RELU6 or RELU_N1_TO_1."""
+def relu(name: str, activation: int) -> Handler:
+    """Return the handler of a standalone RELU, RELU6 or RELU_N1_TO_1 (`name` is the row's)."""
 
     def handler(ctx: TfliteContext) -> None:
         ctx.arity(1, 1)
         low, high = ctx.limits(activation, ctx.codes(ctx.operator.outputs[0]))
-        _unary(ctx, ctx.row("relu").formula, low=low, high=high)
+        _unary(ctx, ctx.row(name).formula, low=low, high=high)
 
     return handler
 

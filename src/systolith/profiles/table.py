@@ -73,9 +73,17 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     "quantize": ("tflite_reference",),
     "requantize": ("tflite_requantize",),
     "relu": ("tflite_requantize",),
+    "relu6": ("tflite_requantize",),
+    "relu_n1_to_1": ("tflite_requantize",),
     "logistic": ("tflite_logistic",),
     "tanh": ("tflite_tanh",),
     "leaky_relu": ("tflite_leaky_relu",),
+}
+
+# TFLM's standalone RELU6 clamps without rescaling, and it has no RELU_N1_TO_1: not supported here.
+_TFLM: dict[str, tuple[str, ...]] = {
+    **{key: row for key, row in _TFLITE_DOUBLE.items() if key not in ("relu6", "relu_n1_to_1")},
+    "fully_connected": ("double", "single_product"),
 }
 
 _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
@@ -132,7 +140,7 @@ _ALL = (
         version="0.dev20261023182759",
         kernels="reference",
         container="tflite",
-        rows=_rows(**{**_TFLITE_DOUBLE, "fully_connected": ("double", "single_product")}),
+        rows=_rows(**_TFLM),
     ),
     Profile(
         name="onnxruntime",

@@ -20,9 +20,11 @@ def run_tflm(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
         raise ToolError(
             "TensorFlow Lite Micro is not installed; install it with: pip install systolith[tflm]"
         ) from error
+    # Its own guess (ten times the file) is too small for small models of large activations.
+    arena = (1 << 20) + 4 * sum(tensor.size for tensor in graph.tensors.values())
     results = []
     try:
-        engine = runtime.Interpreter.from_bytes(graph.model_bytes)
+        engine = runtime.Interpreter.from_bytes(graph.model_bytes, arena_size=arena)
         for sample in samples:
             for position, name in enumerate(graph.inputs):
                 engine.set_input(sample[name], position)
