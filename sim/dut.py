@@ -1,7 +1,6 @@
 """A Verilog or Amaranth design as a Python object: ports, clock, internals, memories, traces."""
 
-import operator
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -11,101 +10,17 @@ from amaranth.lib.wiring import Component
 from numpy.typing import ArrayLike, NDArray
 
 from systolith.errors import InputError
-from systolith.sim.binding import Model, SimulationError, Variable
+from systolith.sim.binding import Model, SimulationError
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.memory import Memory
+from systolith.sim.values import Variables, as_signed, fit, pack, unpack
 from systolith.sim.verilator import build_model
 
-__all__ = ["Clock", "Dut", "Memory", "SimulationError", "Variables", "as_signed"]
+__all__ = ["Clock", "CycleLimitError", "Dut", "Memory", "SimulationError", "Variables", "as_signed"]
 
 
-def as_signed(value: int, width: int) -> int:
-    """Return the two's complement reading of the low `width` bits of a value."""
-    sign = 1 << (width - 1)
-    return ((value & ((1 << width) - 1)) ^ sign) - sign
-
-
-def _limits(variable: Variable) -> tuple[int, int]:
-    if variable.signed:
-        return -(1 << (variable.width - 1)), (1 << (variable.width - 1)) - 1
-    return 0, (1 << variable.width) - 1
-
-
-def _kind(variable: Variable) -> str:
-    return "signal" if variable.direction == "internal" else "port"
-
-
-def _fit(variable: Variable, value: int) -> int:
-    """Return the storage bits of a value, or say why it does not fit."""
-    low, high = _limits(variable)
-    if not low <= value <= high:
-        bits = f"{variable.width} {'signed ' if variable.signed else ''}bits"
-        raise InputError(
-            f"value of {_kind(variable)} {variable.name} must fit in {bits}, not {value}"
-        )
-    return value & ((1 << variable.width) - 1)
-
-
-class Variables:
-    """Named values of a model, by attribute or by item: `io.start = 1`, `io["o__valid"]`.
-
-    Reading settles the logic first. Values are checked against the width; signed ports take and
-    give negative numbers.
-    """
-
-    _model: Model
-    _kinds: tuple[str, ...]
-
-    def __init__(self, model: Model, kinds: tuple[str, ...]) -> None:
-        object.__setattr__(self, "_model", model)
-        object.__setattr__(self, "_kinds", kinds)
-
-    def _find(self, name: str) -> Variable:
-        found = self._model.variables.get(name)
-        if found is None or found.direction not in self._kinds or found.depth:
-            what = "signal" if "internal" in self._kinds else "port"
-            names = ", ".join(self) or "none"
-            hint = ", or ask for it by `public=[...]` at the build" if what == "signal" else ""
-            raise InputError(f"{what} must be one of {names}, not {name!r}{hint}")
-        return found
-
-    def __iter__(self) -> Iterator[str]:
-        for name, variable in self._model.variables.items():
-            if variable.direction in self._kinds and not variable.depth:
-                yield name
-
-    def __dir__(self) -> list[str]:
-        return list(self)
-
-    def __contains__(self, name: object) -> bool:
-        return name in list(self)
-
-    def __getitem__(self, name: str) -> int:
-        variable = self._find(name)
-        self._model.eval()
-        value = int.from_bytes(variable.storage.tobytes(), "little")
-        return as_signed(value, variable.width) if variable.signed else value
-
-    def __setitem__(self, name: str, value: int) -> None:
-        variable = self._find(name)
-        if variable.direction == "out":
-            raise InputError(f"port {name} must be an input to be set, not an output")
-        raw = _fit(variable, operator.index(value)).to_bytes(variable.word_bytes, "little")
-        variable.storage.view(np.uint8).reshape(-1)[...] = np.frombuffer(raw, np.uint8)
-
-    def __getattr__(self, name: str) -> int:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            return self[name]
-        except InputError as error:
-            raise AttributeError(str(error)) from None
-
-    def __setattr__(self, name: str, value: int) -> None:
-        self[name] = value
-
-    def __repr__(self) -> str:
-        return "{" + ", ".join(f"{name}={self[name]}" for name in self) + "}"
+class CycleLimitError(SimulationError):
+    """A condition was not reached within the cycles allowed; the model can still go on."""
 
 
 class Clock:
@@ -126,36 +41,6 @@ class Clock:
         if n < 0:
             raise InputError(f"n must be at least 0, not {n}")
         return self._model.tick(n)
-
-
-def _pack(variable: Variable, values: ArrayLike | Sequence[int]) -> NDArray[np.unsignedinteger]:
-    """Return the storage words of a sequence of values, one per cycle."""
-    if variable.width > 64:
-        size = variable.word_bytes
-        words = [operator.index(value) for value in values]  # type: ignore[union-attr] # a sequence
-        raw = b"".join(_fit(variable, word).to_bytes(size, "little") for word in words)
-        return np.frombuffer(raw, np.uint32).reshape(len(words), -1)
-    array = np.asarray(values)
-    if array.dtype == object:
-        array = np.array([_fit(variable, operator.index(value)) for value in array], np.uint64)
-    elif array.size:
-        _fit(variable, int(array.min()))
-        _fit(variable, int(array.max()))
-    mask = np.uint64((1 << variable.width) - 1)
-    return np.ascontiguousarray((array.astype(np.uint64) & mask).astype(variable.storage.dtype))
-
-
-def _unpack(variable: Variable, words: NDArray[np.unsignedinteger]) -> NDArray[np.generic]:
-    """Return values of storage words: int64 if signed, uint64, or Python integers over 64 bits."""
-    if variable.width > 64:
-        integers = [int.from_bytes(row.tobytes(), "little") for row in words]
-        if variable.signed:
-            integers = [as_signed(value, variable.width) for value in integers]
-        return np.array(integers, object)
-    if not variable.signed:
-        return words.astype(np.uint64)
-    free = np.int64(64 - variable.width)
-    return words.astype(np.uint64).view(np.int64) << free >> free
 
 
 class Dut:
@@ -264,16 +149,17 @@ class Dut:
 
         Raises
         ------
-        SimulationError: the value was not reached within `max_cycles`.
+        CycleLimitError: the value was not reached within `max_cycles`.
+        SimulationError: an assertion of the design failed meanwhile.
         """
         variable = self.model.variables.get(until)
         if variable is None or variable.depth or variable.width > 64:
             raise InputError(f"until must name a signal of at most 64 bits, not {until!r}")
         bits = (1 << variable.width) - 1
-        wanted = (value if mask != -1 else _fit(variable, value)) & bits
+        wanted = (value if mask != -1 else fit(variable, value)) & bits
         done, reached = self.model.run_until(variable, mask & bits, wanted, max_cycles)
         if not reached:
-            raise SimulationError(
+            raise CycleLimitError(
                 f"{until} must become {value} within {max_cycles} cycles, not later"
             )
         return done
@@ -298,7 +184,7 @@ class Dut:
         for name in [*inputs, *outputs]:
             if name not in known or known[name].depth:
                 raise InputError(f"name must be one of {', '.join(known)}, not {name!r}")
-        packed = {name: _pack(known[name], values) for name, values in inputs.items()}
+        packed = {name: pack(known[name], values) for name, values in inputs.items()}
         lengths = {len(words) for words in packed.values()}
         if len(lengths) != 1:
             raise InputError(f"inputs must all have one length, not {sorted(lengths)}")
@@ -308,7 +194,7 @@ class Dut:
             for name in outputs
         }
         done = self.model.drive(count, packed, recorded)
-        return {name: _unpack(known[name], words[:done]) for name, words in recorded.items()}
+        return {name: unpack(known[name], words[:done]) for name, words in recorded.items()}
 
     def start_trace(self, path: str | Path) -> None:
         """Begin to record waveforms; the model must have been built with `trace`."""

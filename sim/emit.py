@@ -24,6 +24,7 @@ from systolith.sim.verilog_text import (
     guard_assertions,
     join_assertions,
     merge_modules,
+    unescape,
     with_header,
 )
 
@@ -150,8 +151,8 @@ def readable_verilog(design: Component | str, name: str = "top") -> str:
     """
     passes = ["proc", *_PASSES, "write_verilog -noattr -sv out.v"]
     text = run_yosys(_as_rtlil(design, name), passes, outputs=["out.v"])["out.v"]
-    text = guard_assertions(join_assertions(compact_memories(text)))
-    return with_header(ansi_ports(merge_modules(text, name)))
+    text = unescape(guard_assertions(join_assertions(compact_memories(text))))
+    return with_header(merge_modules(ansi_ports(text), name))
 
 
 def simulation_verilog(design: Component | str, name: str = "top") -> str:

@@ -1,4 +1,4 @@
-"""Drive one block in Amaranth's own simulator: streams with idle and stalled cycles, or a coroutine.
+"""Drive one block in Amaranth's simulator: streams with idle and stalled cycles, or a coroutine.
 
 For unit tests of blocks; whole accelerators run in Verilator (`systolith.sim.dut`).
 """

@@ -1,0 +1,93 @@
+"""A small design with what is awkward in simulation: wide, signed and memory."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from amaranth.hdl import Assert, Module, Signal, signed
+from amaranth.lib import stream
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import Component, In, Out
+
+from systolith.errors import ToolError
+from systolith.sim.dut import Dut
+from systolith.sim.toolchain import find_compiler
+
+
+class Accumulate(Component):
+    """acc += x, with the sum as a signed output."""
+
+    x: In(signed(8))
+    total: Out(signed(16))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        acc = Signal(signed(16))
+        m.d.sync += acc.eq(acc + self.x)
+        m.d.comb += self.total.eq(acc)
+        return m
+
+
+class Mixed(Component):
+    """Two accumulators, a memory with a ROM, a wide register and a stream with a table."""
+
+    x: In(signed(8))
+    address: In(6)
+    write: In(1)
+    word: In(24)
+    read: Out(24)
+    total: Out(signed(17))
+    wide: In(100)
+    wide_sum: Out(100)
+    i: In(stream.Signature(8))
+    o: Out(stream.Signature(8))
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.plus = plus = Accumulate()
+        m.submodules.minus = minus = Accumulate()
+        m.d.comb += [plus.x.eq(self.x), minus.x.eq(self.x ^ 85)]
+        m.d.comb += self.total.eq(plus.total - minus.total)
+        m.submodules.store = store = Memory(shape=24, depth=64, init=[])
+        m.submodules.table = table = Memory(shape=8, depth=64, init=[7, 5, 3])
+        read, write, look = store.read_port(), store.write_port(), table.read_port(domain="comb")
+        m.d.comb += [read.addr.eq(self.address), write.addr.eq(self.address ^ 1)]
+        m.d.comb += [write.en.eq(self.write), write.data.eq(self.word), self.read.eq(read.data)]
+        m.d.sync += self.wide_sum.eq(self.wide_sum + self.wide)
+        m.d.comb += [look.addr.eq(self.i.payload), self.i.ready.eq(~self.o.valid | self.o.ready)]
+        with m.If(self.i.ready):
+            m.d.sync += self.o.valid.eq(self.i.valid)
+            m.d.sync += self.o.payload.eq(self.i.payload + look.data)
+        m.d.sync += Assert(self.word != 0xBAD, "word is bad")
+        return m
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    try:
+        find_compiler()
+    except ToolError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture
+def mixed() -> Mixed:
+    return Mixed()
+
+
+@pytest.fixture
+def dut(mixed: Mixed, compiler: None) -> Dut:
+    return Dut.build(mixed, public=["plus.*"])
+
+
+@pytest.fixture
+def logging_compiler(tmp_path: Path, compiler: None, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """$CXX that notes every call in the returned file, with a cache of its own."""
+    log = tmp_path / "calls.log"
+    script = tmp_path / "logging-c++"
+    real = shutil.which(find_compiler().command[0])
+    script.write_text(f'#!/bin/sh\necho "$@" >> {log}\nexec {real} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.setenv("CXX", str(script))
+    monkeypatch.setenv("SYSTOLITH_CACHE", str(tmp_path / "cache"))
+    return log
