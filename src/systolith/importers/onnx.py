@@ -12,6 +12,7 @@ from systolith.errors import ModelError
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.importers import onnx_layers as layers
 from systolith.importers import onnx_pointwise as pointwise
+from systolith.importers.damage import damage_as_model_error
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_moves import MOVES, input_layout, move
 from systolith.importers.onnx_reader import constants, fixed_shape, fuse_qdq, is_qdq, parse_onnx
@@ -63,18 +64,16 @@ def import_onnx(data: bytes, profile: Profile, *, name: str, path: str = "") -> 
     ------
     ModelError: the file is damaged or has what cannot be imported; the layer is named.
     """
-    model = parse_onnx(data)
-    if not any(node.op_type.startswith(_QUANTIZED) for node in model.graph.node):
-        raise ModelError(
-            "model must be quantized, it has no quantized operator; "
-            "quantize it, for example with onnxruntime.quantization"
-        )
-    if is_qdq(model):
-        model = fuse_qdq(model)
-    try:
+    with damage_as_model_error("ONNX"):
+        model = parse_onnx(data)
+        if not any(node.op_type.startswith(_QUANTIZED) for node in model.graph.node):
+            raise ModelError(
+                "model must be quantized, it has no quantized operator; "
+                "quantize it, for example with onnxruntime.quantization"
+            )
+        if is_qdq(model):
+            model = fuse_qdq(model)
         return _import(model, profile, name, path)
-    except (ValueError, TypeError, IndexError, KeyError, OverflowError, MemoryError) as error:
-        raise ModelError(f"damaged ONNX file ({error})") from error
 
 
 def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> Graph:

@@ -1,7 +1,6 @@
 """ONNX files: parsing, fixing the batch to 1, and letting onnxruntime fuse QDQ models."""
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +97,7 @@ def is_qdq(model: onnx.ModelProto) -> bool:
     return any(name in made for node in model.graph.node for name in node.input)
 
 
-def fuse_qdq(model: onnx.ModelProto, names: Sequence[str] = ()) -> onnx.ModelProto:
+def fuse_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     """Return what onnxruntime makes of a QDQ model: its own integer operators (QOperator form).
 
     Level EXTENDED fuses without rewriting layouts; int8 activations stay int8.

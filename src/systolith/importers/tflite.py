@@ -8,8 +8,9 @@ import tflite
 from systolith.graph import Graph, Op
 from systolith.importers import tflite_layers as layers
 from systolith.importers import tflite_pointwise as pointwise
+from systolith.importers.damage import damage_as_model_error
 from systolith.importers.tflite_context import TfliteContext
-from systolith.importers.tflite_reader import read_tflite
+from systolith.importers.tflite_reader import RawModel, read_tflite
 from systolith.profiles.table import Profile
 
 __all__ = ["TFLITE_OPERATORS", "import_tflite"]
@@ -61,6 +62,11 @@ def import_tflite(data: bytes, profile: Profile, *, name: str, path: str = "") -
     ModelError: the file is damaged or has what cannot be imported; the layer is named.
     """
     model = read_tflite(data)
+    with damage_as_model_error("TFLite"):
+        return _import(model, data, profile, name, path)
+
+
+def _import(model: RawModel, data: bytes, profile: Profile, name: str, path: str) -> Graph:
     ctx = TfliteContext(model, profile)
     for operator in model.operators:
         ctx.enter(operator)

@@ -1,6 +1,5 @@
 """TFLite flatbuffers as plain records, with every offset and length checked."""
 
-import struct
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +8,7 @@ import tflite
 from numpy.typing import NDArray
 
 from systolith.errors import ModelError
+from systolith.importers.damage import damage_as_model_error
 
 __all__ = ["RawModel", "RawOperator", "RawTensor", "read_tflite"]
 
@@ -31,17 +31,6 @@ _NUMPY = {
     "INT64": np.dtype("<i8"),
     "BOOL": np.dtype("?"),
 }
-_DAMAGE = (
-    struct.error,
-    ValueError,
-    IndexError,
-    TypeError,
-    AttributeError,
-    OverflowError,
-    MemoryError,
-    KeyError,
-)
-"""What the flatbuffers reader raises on damaged files: it does not verify them itself."""
 _MAX_ELEMENTS = 1 << 31
 
 
@@ -202,7 +191,5 @@ def read_tflite(data: bytes) -> RawModel:
     """
     if data[4:8] != b"TFL3":
         raise ModelError(f"not a TFLite file: bytes 4-7 must be b'TFL3', not {data[4:8]!r}")
-    try:
+    with damage_as_model_error("TFLite"):
         return _read(data)
-    except _DAMAGE as error:
-        raise ModelError(f"damaged or truncated TFLite file ({error})") from error
