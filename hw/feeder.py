@@ -113,5 +113,6 @@ class Feeder(wiring.Component):
         ]
         with m.If(self.o_valid & self.o_pass_first):
             m.d.sync += age.eq(1)
-        with m.Elif(age != MINIMUM_PASS):
+        # A vector that waited for the read port comes late: the pass after it must wait as long.
+        with m.Elif((age != MINIMUM_PASS) & ~self.stall_activations):
             m.d.sync += age.eq(age + 1)
