@@ -5,11 +5,25 @@ from amaranth.hdl import Module, Signal, Value
 __all__ = ["delay", "skew"]
 
 
-def delay(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> Value:
-    """Return ``value`` delayed by ``cycles`` registers (without reset unless ``reset``)."""
+def delay(
+    m: Module,
+    value: Value,
+    cycles: int,
+    name: str,
+    *,
+    reset: bool = False,
+    clear: Value | None = None,
+) -> Value:
+    """Return ``value`` delayed by ``cycles`` registers (without reset unless ``reset``).
+
+    All registers become 0 while ``clear`` is high.
+    """
     for i in range(cycles):
         stage = Signal(value.shape(), name=f"{name}_{i + 1}", reset_less=not reset)
         m.d.sync += stage.eq(value)
+        if clear is not None:
+            with m.If(clear):
+                m.d.sync += stage.eq(0)
         value = stage
     return value
 

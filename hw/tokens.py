@@ -18,7 +18,6 @@ class Tokens(wiring.Component):
 
     Members
     -------
-    clear: forget all tokens.
     wait{u}: units whose tokens unit u's next command needs.
     ready{u}: they are all there.
     start{u}: unit u consumes them.
@@ -27,7 +26,7 @@ class Tokens(wiring.Component):
 
     def __init__(self, bits: int = 8):
         self.bits = bits
-        members = {"clear": In(1)}
+        members = {}
         for u in Unit:
             members |= {
                 f"wait{int(u)}": In(3), f"ready{int(u)}": Out(1), f"start{int(u)}": In(1),
@@ -52,7 +51,5 @@ class Tokens(wiring.Component):
                 taken = start & wait[giver]
                 m.d.comb += lacks[giver].eq(wait[giver] & (count == 0))
                 m.d.sync += count.eq(count + given - taken)
-                with m.If(self.clear):
-                    m.d.sync += count.eq(0)
             m.d.comb += getattr(self, f"ready{int(taker)}").eq(lacks == 0)
         return m

@@ -1,6 +1,6 @@
 """The accelerator: control slave, command fetch, three units, array and memories."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -56,14 +56,11 @@ class Accelerator(wiring.Component):
         m = Module()
         m.submodules.control = self.control
         m.submodules.fetch = self.fetch
-        m.submodules.tokens = self.tokens
-        m.submodules.fill = self.fill
-        m.submodules.feeder = self.feeder
-        m.submodules.store = self.store
-        m.submodules.weights = self.weights
         m.submodules.activations = self.activations
-        m.submodules.array = self.array
-        m.submodules.accumulators = self.accumulators
+        # Held in reset while no program runs, so that a run which an error cut short leaves
+        # neither tokens nor commands nor results to the next.
+        for name in ("tokens", "fill", "feeder", "store", "weights", "array", "accumulators"):
+            m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
         connect(m, flipped(self.bus), self.control.bus)
         m.d.comb += [
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
@@ -100,7 +97,6 @@ class Accelerator(wiring.Component):
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
         units = {Unit.LOAD: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
-        m.d.comb += tokens.clear.eq(self.control.start & ~self.fetch.running)
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),
@@ -113,6 +109,7 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
+        idle = ~self.fetch.running
         latency = ActivationMemory.read_latency
         is_signed = delay(m, feeder.x_signed, latency, "x_signed")
         operands = []
@@ -129,12 +126,18 @@ class Accelerator(wiring.Component):
         ]  # fmt: skip
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")
-            late = delay(m, control, latency + array.latency - 1, name, reset=name == "valid")
+            cycles = latency + array.latency - 1
+            if name == "valid":
+                late = delay(m, control, cycles, name, reset=True, clear=idle)
+            else:
+                late = delay(m, control, cycles, name)
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
         space = Signal(
             range(self.spec.memory.accumulator_depth + 1), init=self.spec.memory.accumulator_depth
         )
         m.d.sync += space.eq(space + self.store.o_release - (feeder.o_valid & feeder.o_k_last))
+        with m.If(idle):
+            m.d.sync += space.eq(space.init)
         m.d.comb += [
             feeder.i_space.eq(space != 0),
             self.store.i_credit.eq(accumulators.o_credit),
