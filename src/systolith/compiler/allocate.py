@@ -1,0 +1,215 @@
+"""Addresses of storages: by live range, several first-fit orders, the best one wins."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from systolith.compiler.ir import Storage, SymbolicCommand
+from systolith.errors import CompileError
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Opcode
+
+__all__ = ["Live", "MemoryReport", "allocate", "live_ranges"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Live:
+    """A storage and the moments of its first and last use, inclusive."""
+
+    storage: Storage
+    first: int
+    last: int
+
+    def overlaps(self, other: "Live") -> bool:
+        """Whether both are in use at some time."""
+        return self.first <= other.last and other.first <= self.last
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryReport:
+    """How much activation memory the program uses.
+
+    Parameters
+    ----------
+    peak: bytes below the highest address used, summed over regions.
+    bound: most bytes live at one time: no allocation needs less.
+    available: bytes of all regions.
+    shared_reads: pairs of MATMUL input and residual operand that share a region's read port.
+    """
+
+    peak: int
+    bound: int
+    available: int
+    shared_reads: int
+
+
+def live_ranges(
+    commands: Sequence[SymbolicCommand],
+    from_start: Iterable[Storage],
+    to_end: Iterable[Storage],
+) -> list[Live]:
+    """Return the live range of every storage that commands, inputs or outputs use."""
+    first: dict[int, int] = {}
+    last: dict[int, int] = {}
+    known: dict[int, Storage] = {}
+
+    def use(storage: Storage, at: int) -> None:
+        known[id(storage)] = storage
+        first[id(storage)] = min(first.get(id(storage), at), at)
+        last[id(storage)] = max(last.get(id(storage), at), at)
+
+    for storage in from_start:
+        use(storage, -1)
+    time = 0
+    for command in commands:
+        # A STORE runs while its MATMUL still reads: both are one moment.
+        time += command.opcode is not Opcode.STORE
+        for storage, _ in command.bases.values():
+            use(storage, time)
+    for storage in to_end:
+        use(storage, time)
+    return [Live(storage=s, first=first[k], last=last[k]) for k, s in known.items()]
+
+
+_ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
+    lambda v: (-v.storage.size, v.first),
+    lambda v: (v.first, -v.storage.size),
+    lambda v: (-v.storage.size * (v.last - v.first + 1), v.first),
+    lambda v: (v.first - v.last, -v.storage.size),
+    lambda v: (-v.last, -v.storage.size),
+)
+
+_Placement = dict[int, tuple[int, int]]
+
+
+def _lowest(
+    live: Live, taken: Iterable[tuple[int, int]], capacity: int, alignment: int
+) -> int | None:
+    """Lowest free offset for a storage among ``taken`` (start, end) ranges."""
+    position = 0
+    for start, end in sorted(taken):
+        if position + live.storage.size <= start:
+            break
+        position = max(position, -(-end // alignment) * alignment)
+    return position if position + live.storage.size <= capacity else None
+
+
+def _place(
+    lives: Sequence[Live],
+    enemies: Mapping[int, set[int]],
+    spec: AcceleratorSpec,
+    *,
+    alignment: int,
+    avoid: bool,
+) -> _Placement | None:
+    """Place storages greedily; None if one does not fit."""
+    placed: _Placement = {}
+    done: list[Live] = []
+    for live in lives:
+        options = []
+        for region in range(spec.memory.activation_regions):
+            taken = [
+                (placed[id(o.storage)][1], placed[id(o.storage)][1] + o.storage.size)
+                for o in done
+                if placed[id(o.storage)][0] == region and o.overlaps(live)
+            ]
+            offset = _lowest(live, taken, spec.memory.activation_bytes, alignment)
+            if offset is not None:
+                near = {e for e in enemies.get(id(live.storage), ()) if e in placed}
+                bad = sum(placed[e][0] == region for e in near) if avoid else 0
+                options.append((bad, offset + live.storage.size, region, offset))
+        if not options:
+            return None
+        _, _, region, offset = min(options)
+        placed[id(live.storage)] = region, offset
+        done.append(live)
+    return placed
+
+
+def _shared(placed: _Placement, enemies: Mapping[int, set[int]]) -> int:
+    pairs = {frozenset((a, b)) for a, others in enemies.items() for b in others}
+    return sum(len({placed[k][0] for k in pair}) == 1 for pair in pairs)
+
+
+def _peak(placed: _Placement, lives: Sequence[Live]) -> int:
+    tops: dict[int, int] = {}
+    for live in lives:
+        region, offset = placed[id(live.storage)]
+        tops[region] = max(tops.get(region, 0), offset + live.storage.size)
+    return sum(tops.values())
+
+
+def _bound(lives: Sequence[Live]) -> int:
+    return max(
+        (sum(o.storage.size for o in lives if o.first <= v.first <= o.last) for v in lives),
+        default=0,
+    )
+
+
+def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
+    have = spec.memory.activation_bytes
+    for live in lives:
+        need = live.storage.size
+        if need > have:
+            raise CompileError(
+                f"layer {live.storage.layer!r}: activation memory needs {need} bytes in one region"
+                f" for tensor {live.storage.name!r}, the specification has {have}: raise "
+                f"memory.activation_bytes to at least {need}"
+            )
+
+
+def allocate(
+    lives: Sequence[Live],
+    enemies: Iterable[tuple[Storage, Storage]],
+    spec: AcceleratorSpec,
+) -> MemoryReport:
+    """Give every storage its address.
+
+    Parameters
+    ----------
+    lives: storages with their live ranges.
+    enemies: storages that are read at the same time, better placed in different regions.
+    spec: regions and their size.
+
+    Raises
+    ------
+    CompileError: they do not fit.
+    """
+    _check_sizes(lives, spec)
+    apart: dict[int, set[int]] = {}
+    for a, b in enemies:
+        if a is not b:
+            apart.setdefault(id(a), set()).add(id(b))
+            apart.setdefault(id(b), set()).add(id(a))
+    found = []
+    for order in _ORDERS:
+        for alignment in (spec.line_bytes, 1):
+            for avoid in (True, False):
+                ordered = sorted(lives, key=order)
+                placed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
+                if placed is not None:
+                    cost = _shared(placed, apart), -alignment, _peak(placed, lives)
+                    found.append((cost, placed))
+    bound = _bound(lives)
+    if not found:
+        raise CompileError(_too_much(lives, bound, spec))
+    (shared, _, peak), best = min(found, key=lambda f: f[0])
+    for live in lives:
+        region, offset = best[id(live.storage)]
+        live.storage.address = region * spec.region_stride + offset
+    return MemoryReport(
+        peak=peak, bound=bound, available=spec.activation_total, shared_reads=shared
+    )
+
+
+def _too_much(lives: Sequence[Live], bound: int, spec: AcceleratorSpec) -> str:
+    def needed(live: Live) -> int:
+        return sum(o.storage.size for o in lives if o.first <= live.first <= o.last)
+
+    worst = max(lives, key=needed)
+    regions, have = spec.memory.activation_regions, spec.memory.activation_bytes
+    least = -(-bound // regions)
+    return (
+        f"layer {worst.storage.layer!r}: {bound} bytes of activations are live at once, which do "
+        f"not fit {regions} regions of {have}: raise memory.activation_bytes to at least "
+        f"{max(least, have + 1)}, or memory.activation_regions"
+    )

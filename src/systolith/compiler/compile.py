@@ -1,0 +1,296 @@
+"""The driver: graph and specification in, program and report out."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from systolith.arithmetic import PadArithmetic
+from systolith.compiler.allocate import MemoryReport, allocate, live_ranges
+from systolith.compiler.check import check_program
+from systolith.compiler.constants import Constants
+from systolith.compiler.fills import fill_border, fill_halo
+from systolith.compiler.footprint import access_of
+from systolith.compiler.host import Partition, partition
+from systolith.compiler.ir import Pair, Storage, SymbolicCommand
+from systolith.compiler.layout import gather_origins, plan_layout
+from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
+from systolith.compiler.lower_matmul import lower_mac
+from systolith.compiler.lower_pool import lower_pool
+from systolith.compiler.lowering import Lowering
+from systolith.compiler.schedule import assign_tokens
+from systolith.compiler.steps import Step, build_steps
+from systolith.errors import CompileError
+from systolith.graph import Graph, Node, Op
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import COMMANDS, Opcode, encode
+from systolith.spec.program import Buffer, Layer, Program
+
+__all__ = ["CompiledModel", "LayerNote", "compile_graph"]
+
+Progress = Callable[[str], None]
+
+_LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
+    Op.CONV2D: lower_mac,
+    Op.FULLY_CONNECTED: lower_mac,
+    Op.AVG_POOL: lower_pool,
+    Op.MAX_POOL: lower_pool,
+    Op.ADD: lower_elementwise,
+    Op.SUB: lower_elementwise,
+    Op.MUL: lower_elementwise,
+    Op.LUT: lower_elementwise,
+    Op.RESHAPE: lower_move,
+    Op.PAD: lower_move,
+    Op.CONCAT: lower_move,
+}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerNote:
+    """How a node is computed.
+
+    Parameters
+    ----------
+    name: of the node.
+    where: ``array``, ``fused`` (in another node's commands), ``alias`` (no commands) or ``host``.
+    text: which formula is used and how it is known to be right, or why it is on the host.
+    """
+
+    name: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompiledModel:
+    """A program, and what the host and reports need besides.
+
+    Parameters
+    ----------
+    program: what the accelerator runs.
+    graph: what was compiled.
+    prologue, epilogue: nodes that the host computes before and after.
+    notes: one per node, in execution order.
+    hidden: tensors that exist only inside fused commands; compile with ``fuse=False`` to see them.
+    memory: use of the activation memory.
+    """
+
+    program: Program
+    graph: Graph
+    prologue: tuple[Node, ...]
+    epilogue: tuple[Node, ...]
+    notes: tuple[LayerNote, ...]
+    hidden: tuple[str, ...]
+    memory: MemoryReport
+
+
+@dataclass(kw_only=True, eq=False)
+class _Emission:
+    """Commands in program order and the layers they complete."""
+
+    commands: list[SymbolicCommand] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
+
+
+class _Compiler:
+    def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
+        self.graph, self.spec, self.report = graph, spec, report
+        self.cut: Partition = partition(graph)
+        self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
+        self.layout = plan_layout(graph, self.steps, self.cut.inputs)
+        self.low = Lowering(graph=graph, spec=spec, layout=self.layout, constants=Constants(spec))
+        self.filled: set[int] = set()
+
+    def emit(self) -> _Emission:
+        """Lower every step, with the fills of a storage before its first writer."""
+        out = _Emission()
+        for name in self.cut.inputs:
+            self._fill(name, out)
+        for index, step in enumerate(self.steps):
+            self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
+            self._fill(step.target, out)
+            pairs = _LOWERINGS[step.node.op](self.low, step)
+            for pair in pairs:
+                out.commands += [pair.matmul, pair.store]
+                if "r_base" in pair.store.bases:
+                    streams = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
+                    out.enemies.append((streams[0][0], streams[1][0]))
+            self._finish(step, pairs, out)
+        out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
+        return out
+
+    def _fill(self, name: str, out: _Emission) -> None:
+        """Fill halo and border of the storage that ``name`` lies in, once."""
+        while name in self.layout.parents:
+            name = self.layout.parents[name]
+        view = self.layout.views[name]
+        if id(view.storage) in self.filled:
+            return
+        self.filled.add(id(view.storage))
+        layer = view.storage.layer
+        if self.layout.halos[name].any:
+            out.commands += fill_halo(layer, view, self.layout.halos[name])
+        for step in self.steps:
+            root = step.target
+            while root in self.layout.parents and step.node.op is Op.PAD:
+                root = self.layout.parents[root]
+            if step.node.op is Op.PAD and root == name:
+                assert isinstance(step.node.arithmetic, PadArithmetic)
+                out.commands += fill_border(
+                    layer,
+                    self.layout.views[step.target],
+                    gather_origins(self.graph, step.node)[0],
+                    self.graph.tensor(step.source).shape,
+                    step.node.arithmetic.value,
+                )
+
+    def _finish(self, step: Step, pairs: Sequence[Pair], out: _Emission) -> None:
+        """Stamp the step's last STORE, or add an alias to the layer that wrote its bytes."""
+        node = step.node
+        if pairs:
+            pairs[-1].store.values["stamp"] = 1
+            out.layers.append(
+                Layer(
+                    name=node.name,
+                    op=str(node.op),
+                    tensor=step.target,
+                    stamp=len(out.layers),
+                    macs=self.graph.macs(node),
+                    fused=tuple(n.name for n in step.nodes if n is not node),
+                )
+            )
+        elif out.layers and step.source not in self.cut.inputs:
+            last = out.layers[-1]
+            out.layers[-1] = Layer(
+                name=last.name,
+                op=last.op,
+                tensor=last.tensor,
+                stamp=last.stamp,
+                macs=last.macs,
+                fused=(*last.fused, node.name),
+            )
+
+    def compile(self) -> CompiledModel:
+        """Emit, allocate, order and encode."""
+        out = self.emit()
+        self.low.constants.check()
+        self._check_counts(out)
+        views = self.layout.views
+        lives = live_ranges(
+            out.commands,
+            [views[n].storage for n in self.cut.inputs],
+            [views[n].storage for n in self.cut.outputs],
+        )
+        memory = allocate(lives, out.enemies, self.spec)
+        self.report("ordering commands")
+        weights, parameters, tables = self.low.constants.images()
+        program = Program(
+            spec=self.spec,
+            commands=self._encode(out.commands, weights),
+            weights=weights,
+            parameters=parameters,
+            tables=tables,
+            buffers={n: self._buffer(n) for n in views if views[n].storage.address >= 0},
+            inputs=self.cut.inputs,
+            outputs=self.cut.outputs,
+            layers=tuple(out.layers),
+        )
+        check_program(program)
+        return CompiledModel(
+            program=program,
+            graph=self.graph,
+            prologue=self.cut.prologue,
+            epilogue=self.cut.epilogue,
+            notes=self._notes(),
+            hidden=tuple(name for step in self.steps for name in step.hidden),
+            memory=memory,
+        )
+
+    def _check_counts(self, out: _Emission) -> None:
+        needs = (
+            ("command_words", sum(COMMANDS[c.opcode].words for c in out.commands)),
+            ("stamps", len(out.layers)),
+        )
+        for name, need in needs:
+            have = getattr(self.spec.memory, name)
+            if need > have:
+                raise CompileError(
+                    f"memory.{name} must be at least {need} for this network, not {have}: "
+                    f"raise memory.{name}"
+                )
+
+    def _encode(self, commands: Sequence[SymbolicCommand], weights: np.ndarray) -> np.ndarray:
+        words: list[int] = []
+        resolved = [
+            dict.fromkeys((f.name for f in COMMANDS[c.opcode].fields), 0)
+            | {f.name: 1 for f in COMMANDS[c.opcode].fields if f.name.endswith("_count")}
+            | c.resolved()
+            for c in commands
+        ]
+        ordered = [
+            (unit, access_of(c.opcode, values, weights, self.spec))
+            for c, values in zip(commands, resolved, strict=True)
+            if (unit := COMMANDS[c.opcode].unit) is not None
+        ]
+        tokens = iter(assign_tokens(ordered))
+        for command in commands:
+            values = command.resolved()
+            if COMMANDS[command.opcode].unit is not None:
+                token = next(tokens)
+                values |= {"wait": token.wait, "signal": token.signal}
+            try:
+                words += encode(command.opcode, **values)
+            except ValueError as error:
+                raise CompileError(
+                    f"layer {command.layer!r}: {error}: the layer is too large for one command;"
+                    " make it smaller"
+                ) from error
+        return np.array(words, np.uint32)
+
+    def _buffer(self, name: str) -> Buffer:
+        view, tensor = self.layout.views[name], self.graph.tensor(name)
+        return Buffer(
+            base=view.storage.address + view.offset,
+            shape=view.shape,
+            strides=(view.row, view.pixel, 1),
+            dtype=tensor.dtype,
+        )
+
+    def _notes(self) -> tuple[LayerNote, ...]:
+        notes: dict[str, LayerNote] = {}
+        for node in (*self.cut.prologue, *self.cut.epilogue):
+            text = f"{node.op} at the network's edge"
+            notes[node.name] = LayerNote(name=node.name, where="host", text=text)
+        for step in self.steps:
+            text = self.low.notes.get(step.node.name, "")
+            where = "alias" if text == "aliased" else "array"
+            notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
+            for node in step.nodes:
+                if node is not step.node:
+                    text = f"in {step.node.name!r}"
+                    notes[node.name] = LayerNote(name=node.name, where="fused", text=text)
+        return tuple(notes[n.name] for n in self.graph.nodes if n.name in notes)
+
+
+def compile_graph(
+    graph: Graph,
+    spec: AcceleratorSpec,
+    *,
+    fuse: bool = True,
+    progress: Progress | None = None,
+) -> CompiledModel:
+    """Compile a graph for an accelerator.
+
+    Parameters
+    ----------
+    graph: with the exact arithmetic of its profile.
+    spec: the accelerator.
+    fuse: compute adds and tables in their producer's commands, hiding the tensors between.
+    progress: called with a short text as the work goes on.
+
+    Raises
+    ------
+    CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
+    """
+    return _Compiler(graph, spec, fuse, progress or (lambda _: None)).compile()

@@ -1,0 +1,161 @@
+"""Which activation bytes a command reads and writes, exactly."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
+
+__all__ = ["EMPTY", "Access", "Spans", "access_of", "strided"]
+
+Int64Array = NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Spans:
+    """A set of bytes as disjoint, ascending half-open intervals."""
+
+    starts: Int64Array
+    ends: Int64Array
+
+    def overlaps(self, other: "Spans") -> bool:
+        """Whether the two sets share a byte."""
+        if not len(self.starts) or not len(other.starts):
+            return False
+        if self.starts[0] >= other.ends[-1] or other.starts[0] >= self.ends[-1]:
+            return False
+        index = np.searchsorted(other.ends, self.starts, side="right")
+        inside = index < len(other.starts)
+        return bool(np.any(other.starts[index[inside]] < self.ends[inside]))
+
+    @property
+    def size(self) -> int:
+        """Number of bytes."""
+        return int((self.ends - self.starts).sum())
+
+
+EMPTY = Spans(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+
+def _merge(starts: Int64Array, ends: Int64Array) -> Spans:
+    """Join runs that overlap or touch."""
+    if not len(starts):
+        return EMPTY
+    order = np.argsort(starts, kind="stable")
+    starts, reach = starts[order], np.maximum.accumulate(ends[order])
+    first = np.flatnonzero(np.concatenate([[True], starts[1:] > reach[:-1]]))
+    last = np.concatenate([first[1:] - 1, [len(starts) - 1]])
+    return Spans(starts[first], reach[last])
+
+
+def _offsets(loops: Sequence[tuple[int, int]]) -> Int64Array:
+    """All sums of ``index * stride``, each once."""
+    total = np.zeros(1, np.int64)
+    for count, stride in loops:
+        if count > 1 and stride:
+            total = np.unique(total[:, None] + np.arange(count, dtype=np.int64) * stride)
+    return total
+
+
+def strided(base: int, loops: Sequence[tuple[int, int]], length: int) -> Spans:
+    """The bytes of runs of ``length`` bytes over a loop nest of (count, stride)."""
+    starts = _offsets(loops) + base
+    return _merge(starts, starts + length)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
+class Access:
+    """What a command reads and writes in the activation memory."""
+
+    reads: Spans = EMPTY
+    writes: Spans = EMPTY
+
+    def conflicts(self, other: "Access") -> bool:
+        """Whether the order of the two matters."""
+        return (
+            self.writes.overlaps(other.reads)
+            or self.reads.overlaps(other.writes)
+            or self.writes.overlaps(other.writes)
+        )
+
+
+def _loops(values: Mapping[str, int], names: Sequence[str], stream: str) -> list[tuple[int, int]]:
+    return [(values[f"{n}_count"], values[f"{stream}_{n}_stride"]) for n in names]
+
+
+def _used_rows(
+    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
+) -> tuple[Int64Array, Int64Array]:
+    """First and last + 1 array row with a weight other than zero, of each (n, pass)."""
+    rows, columns = spec.array.rows, spec.array.columns
+    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
+    tiles = 1 if values["w_hold"] else values["n_count"] * passes
+    words = weights[values["w_base"] : values["w_base"] + tiles * rows]
+    zero = np.uint8(values["w_zero"] & 255)
+    used = np.any(words.reshape(tiles, rows, columns) != zero, axis=2)
+    some = used.any(axis=1)
+    first = np.where(some, used.argmax(axis=1), 0)
+    last = np.where(some, rows - used[:, ::-1].argmax(axis=1), 0)
+    shape = (values["n_count"], passes)
+    return tuple(  # type: ignore[return-value]  # numpy's broadcast loses the pair's length
+        np.broadcast_to(v.reshape((1, 1) if values["w_hold"] else shape), shape)
+        for v in (first, last)
+    )
+
+
+def _matmul_reads(
+    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
+) -> Spans:
+    """Bytes that meet a weight other than zero; the others cannot change a result."""
+    t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
+    pixels = _offsets([t, my, mx]) + values["x_base"]
+    grid = np.zeros((n[0], 1), np.int64) + np.arange(n[0])[:, None] * n[1]
+    for count, stride in (ky, kx, kc):
+        grid = (grid[:, :, None] + np.arange(count) * stride).reshape(n[0], -1)
+    first, last = _used_rows(values, weights, spec)
+    starts, ends = [], []
+    for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
+        if high > low:
+            offsets = np.unique(grid[(first == low) & (last == high)])
+            part = np.unique((pixels[:, None] + offsets).ravel())
+            starts.append(part + low)
+            ends.append(part + high)
+    if not starts:
+        return EMPTY
+    return _merge(np.concatenate(starts), np.concatenate(ends))
+
+
+def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
+    """Bytes of a STORE's stream; the last channel tile may be narrower."""
+    t, n, my, mx = _loops(values, STORE_LOOPS, stream)
+    full, width = values["channels"], values["tile_channels"]
+    tiles, base = n[0], values[f"{stream}_base"]
+    rest = full - (tiles - 1) * width
+    last = strided(base + (tiles - 1) * n[1], [t, my, mx], rest)
+    if tiles == 1:
+        return last
+    others = strided(base, [t, (tiles - 1, n[1]), my, mx], width)
+    return _merge(
+        np.concatenate([others.starts, last.starts]), np.concatenate([others.ends, last.ends])
+    )
+
+
+def access_of(
+    opcode: Opcode,
+    values: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
+) -> Access:
+    """Return the footprint of a command with all its fields."""
+    if opcode is Opcode.MATMUL:
+        return Access(reads=_matmul_reads(values, weights, spec))
+    if opcode is Opcode.STORE:
+        reads = _store_spans(values, "r") if values["residual"] else EMPTY
+        return Access(reads=reads, writes=_store_spans(values, "y"))
+    if opcode is Opcode.FILL:
+        loops = _loops(values, FILL_LOOPS, "d")
+        return Access(writes=strided(values["d_base"], loops, values["length"]))
+    return Access()

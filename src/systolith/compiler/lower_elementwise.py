@@ -1,0 +1,111 @@
+"""Adds, tables and moves: the array copies through identity weights, STORE does the rest."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from systolith.arithmetic import ConcatArithmetic
+from systolith.compiler.emit import Job, emit_pairs, store_stream
+from systolith.compiler.ir import Pair, View
+from systolith.compiler.layout import gather_origins
+from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.requantize import identity_requantizer
+from systolith.compiler.steps import Step
+from systolith.compiler.tiling import Region
+from systolith.graph import Op
+
+__all__ = ["identity_tile", "lower_elementwise", "lower_move"]
+
+
+def identity_tile(low: Lowering) -> tuple[int, int]:
+    """Store the identity weights; return their address and the channels they pass."""
+    rows, columns = low.spec.array.rows, low.spec.array.columns
+    return low.constants.weights(np.eye(rows, columns, dtype=np.int64)), min(rows, columns)
+
+
+def _flattened(views: list[View], tile: int) -> list[View]:
+    """Cut dense tensors into full vectors of ``tile`` bytes where that comes out even."""
+    size = int(np.prod(views[0].shape))
+    if size % tile or not all(v.dense and v.shape == views[0].shape for v in views):
+        return views
+    return [v.reshaped((1, size // tile, tile)) for v in views]
+
+
+def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[Pair]:
+    """Stream views[0] to views[1], with views[2] as the residual operand if there is one."""
+    weights, tile = identity_tile(low)
+    regions = low.regions(step) if split else []
+    flat = _flattened(views, tile) if len(regions) < 2 else views
+    if len(regions) < 2:
+        height, width, _ = flat[1].shape
+        regions = [Region(y=0, x=0, height=height, width=width)]
+    channels = flat[1].shape[2]
+    lowest, highest = code_range(low.graph.tensor(step.source).dtype)
+    requantizer = identity_requantizer(channels, lowest, highest, low.spec.post.modes)
+    parameters = low.constants.parameters(requantizer.channels, tile)
+    job = Job(
+        layer=step.node.name,
+        x=store_stream(flat[0]),
+        y=store_stream(flat[1]),
+        r=store_stream(flat[2]) if len(flat) > 2 else None,
+        channels=channels,
+        tile_channels=tile,
+        x_tile=tile,
+        counts=(1, 1, 1),
+        strides=(0, 0, 0),
+        load=low.load(1, channels, tile, hold=True),
+        matmul={
+            "x_signed": int(low.signed(step.source)),
+            "w_signed": 1,
+            "w_hold": 1,
+            "w_base": weights,
+        },
+        store=low.store_fields(step, requantizer, parameters),
+    )
+    return emit_pairs(job, regions)
+
+
+def lower_elementwise(low: Lowering, step: Step) -> list[Pair]:
+    """Return the command pairs of an add or table that no other step absorbed."""
+    views = [low.view(step.source), low.view(step.target)]
+    if step.addition is not None:
+        views.append(low.view(step.addition.other).broadcast(views[1].shape))
+    return _copy(low, step, views, split=True)
+
+
+def lower_move(low: Lowering, step: Step) -> list[Pair]:
+    """Return the copies of a reshape, pad or concatenation that aliases could not avoid."""
+    node, target = step.node, low.view(step.target)
+    pairs: list[Pair] = []
+    needed = [i for i in range(len(node.inputs)) if (node.name, i) in low.layout.copies]
+    for index in needed:
+        source = low.view(node.inputs[index])
+        table = None
+        if isinstance(node.arithmetic, ConcatArithmetic):
+            table = node.arithmetic.tables[index]
+        if node.op is Op.RESHAPE:
+            views = _common_shape(low, step, source, target)
+        else:
+            inner = View(
+                storage=target.storage,
+                offset=target.at(*gather_origins(low.graph, node)[index]),
+                shape=source.shape,
+                row=target.row,
+                pixel=target.pixel,
+            )
+            views = [source, inner]
+        part = replace(step, source=node.inputs[index], table=table)
+        pairs += _copy(low, part, views, split=False)
+    low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}" if needed else "aliased"
+    return pairs
+
+
+def _common_shape(low: Lowering, step: Step, source: View, target: View) -> list[View]:
+    """Show both sides of a reshape under the shape of the side that is not dense."""
+    if source.dense:
+        return [source.reshaped(target.shape), target]
+    if target.dense:
+        return [source, target.reshaped(source.shape)]
+    raise low.error(
+        step.node, "both sides of the reshape have padding between their rows", "pad explicitly"
+    )

@@ -1,0 +1,122 @@
+"""Average and max pooling: identity weights, one pass a tap, windows clipped at the border."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from systolith.arithmetic import MaxPoolArithmetic, PoolArithmetic
+from systolith.compiler.emit import Job, Stream, emit_pairs, store_stream
+from systolith.compiler.errors import layer_error
+from systolith.compiler.ir import Pair
+from systolith.compiler.lower_elementwise import identity_tile
+from systolith.compiler.lowering import Lowering
+from systolith.compiler.requantize import (
+    Requantizer,
+    average_problem,
+    choose_requantizer,
+    identity_requantizer,
+)
+from systolith.compiler.steps import Step
+from systolith.compiler.tiling import Region
+
+__all__ = ["lower_pool"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Span:
+    """Outputs along one axis whose windows are clipped alike.
+
+    Parameters
+    ----------
+    first, count: the outputs.
+    skipped, taps: taps cut off in front, and taps left.
+    """
+
+    first: int
+    count: int
+    skipped: int
+    taps: int
+
+
+def _spans(outputs: int, size: int, kernel: int, stride: int, pad: int) -> list[_Span]:
+    """Group the outputs of one axis by what is left of their window."""
+    spans: list[_Span] = []
+    for index in range(outputs):
+        start = index * stride - pad
+        skipped = max(0, -start)
+        taps = min(kernel, size - start) - skipped
+        last = spans[-1] if spans else None
+        if last and (last.skipped, last.taps) == (skipped, taps):
+            spans[-1] = _Span(first=last.first, count=last.count + 1, skipped=skipped, taps=taps)
+        else:
+            spans.append(_Span(first=index, count=1, skipped=skipped, taps=taps))
+    return spans
+
+
+def _windows(low: Lowering, step: Step) -> Iterator[tuple[_Span, _Span]]:
+    """Every combination of a row span and a column span."""
+    a = step.node.attributes
+    height, width, _ = low.graph.tensor(step.source).shape
+    rows, columns, _ = low.graph.tensor(step.node.outputs[0]).shape
+    (kh, kw), (sh, sw), (top, _, left, _) = a["kernel"], a["strides"], a["pads"]
+    for y in _spans(rows, height, kh, sh, top):
+        for x in _spans(columns, width, kw, sw, left):
+            if y.taps < 1 or x.taps < 1:
+                raise layer_error(step.node, "a window lies in the padding", "pad less")
+            yield y, x
+
+
+def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requantizer:
+    arithmetic, modes = step.node.arithmetic, low.spec.post.modes
+    if isinstance(arithmetic, MaxPoolArithmetic):
+        return identity_requantizer(channels, arithmetic.low, arithmetic.high, modes)
+    assert isinstance(arithmetic, PoolArithmetic)
+    if count not in arithmetic.requants:
+        raise layer_error(
+            step.node, f"has no requantizer for {count} codes", "check the window and its padding"
+        )
+    problem = average_problem(step.node, arithmetic, count, channels)
+    return choose_requantizer(step.node, problem, modes)
+
+
+def lower_pool(low: Lowering, step: Step) -> list[Pair]:
+    """Return the command pairs of a pooling layer, one for each way its windows are clipped."""
+    view = low.view(step.source)
+    channels = view.shape[2]
+    sh, sw = step.node.attributes["strides"]
+    top, _, left, _ = step.node.attributes["pads"]
+    weights, tile = identity_tile(low)
+    known: dict[int, Requantizer] = {}
+    pairs = []
+    for y, x in _windows(low, step):
+        count = y.taps * x.taps
+        if count not in known:
+            known[count] = _requantizer(low, step, count, channels)
+        parameters = low.constants.parameters(known[count].channels, tile)
+        job = Job(
+            layer=step.node.name,
+            x=Stream(
+                storage=view.storage,
+                offset=view.at(y.skipped - top, x.skipped - left),
+                row=sh * view.row,
+                pixel=sw * view.pixel,
+            ),
+            y=store_stream(low.view(step.target)),
+            r=low.residual_stream(step),
+            channels=channels,
+            tile_channels=tile,
+            x_tile=tile,
+            counts=(y.taps, x.taps, 1),
+            strides=(view.row, view.pixel, 0),
+            load=low.load(count, channels, tile, hold=True),
+            matmul={
+                "x_signed": int(low.signed(step.source)),
+                "w_signed": 1,
+                "w_hold": 1,
+                "maximum": int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
+                "w_base": weights,
+            },
+            store=low.store_fields(step, known[count], parameters),
+        )
+        region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
+        pairs += emit_pairs(job, [region])
+    return pairs

@@ -1,0 +1,146 @@
+"""What all lowerings share: the target, the constants, and the fields of the STORE command."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from systolith.compiler.constants import Constants
+from systolith.compiler.emit import Stream, store_stream
+from systolith.compiler.errors import layer_error
+from systolith.compiler.fit_residual import ResidualParameters, fit_residual
+from systolith.compiler.ir import View
+from systolith.compiler.layout import Layout
+from systolith.compiler.requantize import Requantizer
+from systolith.compiler.steps import Addition, Step
+from systolith.compiler.tiling import Load, Region
+from systolith.graph import Graph, Node, Op
+from systolith.profiles.binary import binary_table
+from systolith.spec.accelerator import AcceleratorSpec
+
+__all__ = ["Lowering", "code_range"]
+
+
+def code_range(dtype: str) -> tuple[int, int]:
+    """Least and largest code of int8 or uint8."""
+    return (-128, 127) if dtype == "int8" else (0, 255)
+
+
+@dataclass(kw_only=True, eq=False)
+class Lowering:
+    """The state of a compilation while steps become commands.
+
+    Parameters
+    ----------
+    graph, spec, layout: what is compiled, for what, and where tensors lie.
+    constants: collects weights, parameters and tables.
+    splits: rows at which a step's output is cut into separate command pairs, by target.
+    notes: one line a layer, by node name.
+    """
+
+    graph: Graph
+    spec: AcceleratorSpec
+    layout: Layout
+    constants: Constants
+    splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+
+    def signed(self, tensor: str) -> bool:
+        """Whether the tensor's codes are int8."""
+        return self.graph.tensor(tensor).dtype == "int8"
+
+    def view(self, tensor: str) -> View:
+        """Where the tensor lies."""
+        return self.layout.views[tensor]
+
+    def regions(self, step: Step) -> list[Region]:
+        """The output of a step, cut at its split rows."""
+        height, width, _ = self.graph.tensor(step.target).shape
+        edges = [0, *self.splits.get(step.target, ()), height]
+        return [
+            Region(y=a, x=0, height=b - a, width=width)
+            for a, b in zip(edges, edges[1:], strict=False)
+        ]
+
+    def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
+        """What tiles of a layer cost."""
+        return Load(
+            depth=self.spec.memory.accumulator_depth,
+            least=1 if hold else self.spec.array.rows,
+            passes=passes,
+            beats=-(-min(channels, tile_channels) // self.spec.post.lanes),
+            channel_tiles=-(-channels // tile_channels),
+        )
+
+    def residual_stream(self, step: Step, channel: int = 0) -> Stream | None:
+        """The stream of the residual operand, repeated where it is broadcast."""
+        if step.addition is None:
+            return None
+        shape = self.graph.tensor(step.target).shape
+        return store_stream(self.view(step.addition.other).broadcast(shape), channel)
+
+    def store_fields(
+        self, step: Step, requantizer: Requantizer, parameters: tuple[int, int]
+    ) -> dict[str, int]:
+        """The fields of STORE that say what is computed."""
+        values = {
+            "mode": int(requantizer.mode),
+            "p_base": parameters[0],
+            "p_stride": parameters[1],
+            "zero": requantizer.zero,
+            "low": requantizer.low,
+            "high": requantizer.high,
+        }
+        notes = [requantizer.note] if step.node.op not in (Op.LUT, Op.ADD, Op.SUB) else []
+        if step.addition is not None:
+            fit = self._fit_addition(step.addition, requantizer)
+            values |= {
+                "residual": 1,
+                "r_signed": int(self.signed(step.addition.other)),
+                "r_shift": fit.shift,
+                "r_rounding": int(fit.rounding),
+                "r_zero": fit.zero,
+                "r_low": fit.low,
+                "r_high": fit.high,
+                "r_multiplier_y": fit.multiplier_y,
+                "r_multiplier_r": fit.multiplier_r,
+                "r_offset": fit.offset,
+            }
+            notes.append(f"add {step.addition.node.name!r} proven on every pair of codes")
+        if step.table is not None:
+            values |= {"table": 1, "table_index": self.constants.table(step.table)}
+            notes.append("table")
+        self.notes[step.node.name] = "; ".join(notes)
+        return values
+
+    def _fit_addition(self, addition: Addition, requantizer: Requantizer) -> ResidualParameters:
+        """Fit the residual add on every pair of codes that can meet."""
+        k, node = addition.arithmetic, addition.node
+        table = binary_table(k)
+        own, other = (k.b, k.a) if addition.swapped else (k.a, k.b)
+        signs = (1.0, -1.0 if node.op is Op.SUB else 1.0)
+        y_sign, r_sign = reversed(signs) if addition.swapped else signs
+        if addition.swapped:
+            table = table.T
+        y = np.arange(max(requantizer.low, own.low), min(requantizer.high, own.high) + 1)
+        r = np.arange(other.low, other.high + 1)
+        fit = fit_residual(
+            table[np.ix_(y & 255, r & 255)],
+            y,
+            r,
+            slopes=(y_sign * own.scale / k.out.scale, r_sign * other.scale / k.out.scale),
+            zero_point=k.out.zero_point,
+            low=k.low,
+            high=k.high,
+        )
+        if fit is None:
+            raise layer_error(
+                node,
+                f"no residual add equals formula {k.formula!r} on every pair of codes",
+                "compute the layer on the host or use another profile",
+            )
+        return fit
+
+    def error(self, node: Node, reason: str, remedy: str) -> Exception:
+        """The error of a layer that cannot be lowered."""
+        return layer_error(node, reason, remedy)
