@@ -2,10 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any
 
 import onnx
-from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes
 from systolith.errors import ModelError
@@ -14,6 +12,7 @@ from systolith.importers import onnx_layers as layers
 from systolith.importers import onnx_pointwise as pointwise
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.onnx_context import OnnxContext
+from systolith.importers.onnx_float import FLOAT_UNARY, float_unary
 from systolith.importers.onnx_moves import MOVES, input_layout, move
 from systolith.importers.onnx_reader import constants, fixed_shape, fuse_qdq, is_qdq, parse_onnx
 from systolith.profiles.table import Profile
@@ -39,6 +38,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QuantizeLinear": pointwise.quantize,
         "DequantizeLinear": pointwise.dequantize,
         **dict.fromkeys(MOVES, move),
+        **dict.fromkeys(FLOAT_UNARY, float_unary),
     }
 )
 """Handler of every supported operator, of the domains ai.onnx and com.microsoft."""
@@ -79,6 +79,7 @@ def import_onnx(data: bytes, profile: Profile, *, name: str, path: str = "") -> 
 def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> Graph:
     values = constants(model.graph)
     ctx = OnnxContext(values, profile)
+    ctx.opsets = list(model.opset_import)
     nodes = [node for node in model.graph.node if node.op_type != "Constant"]
     inputs = [value for value in model.graph.input if value.name not in values]
     for value in inputs:
@@ -88,10 +89,14 @@ def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> G
         ctx.enter(node, index)
         handler = ONNX_OPERATORS.get(node.op_type)
         if handler is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
-            _refuse(ctx, values)
+            _refuse(ctx)
         else:
             handler(ctx)
+    made = {name for node in ctx.nodes for name in node.outputs}
     for output in outputs:
+        if output in ctx.tables and output not in made:
+            ctx.layer = ctx.tables[output].layer
+            ctx.unsupported("it computes the output in float32; remove it from the model")
         if output not in ctx.tensors:
             raise ModelError(f"output {output!r} must be computed by the model")
     ctx.nodes = _live(ctx.nodes, outputs)
@@ -109,6 +114,7 @@ def _add_input(ctx: OnnxContext, value: onnx.ValueInfoProto, nodes: list[onnx.No
     if dtype is None:
         raise ModelError(f"input {value.name!r} must be float32, int8 or uint8")
     tensor = input_layout(ctx, value.name, fixed_shape(value), nodes)
+    ctx.from_input.add(value.name)
     if dtype != "float32":
         # Codes of the input: its first reader's scale would say; unknown scales stay 1.
         ctx.known[value.name] = Codes(dtype=dtype, scale=1.0, zero_point=0)
@@ -124,15 +130,12 @@ def _add_input(ctx: OnnxContext, value: onnx.ValueInfoProto, nodes: list[onnx.No
     )
 
 
-def _refuse(ctx: OnnxContext, values: Mapping[str, NDArray[Any]]) -> None:
+def _refuse(ctx: OnnxContext) -> None:
     """Raise the error of an operator that is not in the table, with the likely reason."""
     read = [ctx.tensors[name] for name in ctx.node.input if name in ctx.tensors]
     if any(tensor.dtype == "float32" for tensor in read):
-        ctx.unsupported(
-            f"it computes in float32 on {read[0].name!r}: onnxruntime did not fuse it with its "
-            "QuantizeLinear and DequantizeLinear; quantize its inputs and output, or remove it"
-        )
-    if values and ctx.node.domain not in ("", "ai.onnx", "com.microsoft"):
+        ctx.left_in_float()
+    if ctx.node.domain not in ("", "ai.onnx", "com.microsoft"):
         ctx.unsupported(f"its domain {ctx.node.domain!r} is unknown")
     ctx.unsupported()
 

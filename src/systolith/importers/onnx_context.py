@@ -1,6 +1,7 @@
 """The state of an ONNX import: the current node, its constants, and how tensors are laid out."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NoReturn
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from systolith.graph import Quantization, Tensor
 from systolith.importers.builder import GraphBuilder, canonical_shape
 from systolith.profiles.table import Profile
 
-__all__ = ["OnnxContext", "default_order", "layout"]
+__all__ = ["FloatTable", "OnnxContext", "default_order", "layout"]
 
 
 def default_order(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
@@ -29,6 +30,22 @@ def layout(shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
     return canonical_shape(shape, what)
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatTable:
+    """A float tensor that is a function of the codes of another.
+
+    Parameters
+    ----------
+    source: name of the tensor of codes.
+    values: float32 of each stored byte, 256.
+    layer: the last layer of the chain.
+    """
+
+    source: str
+    values: NDArray[np.float32]
+    layer: str
+
+
 class OnnxContext(GraphBuilder):
     """A graph builder that reads one node of an ONNX graph at a time.
 
@@ -43,6 +60,9 @@ class OnnxContext(GraphBuilder):
         self.constants = constants
         self.node = onnx.NodeProto()
         self.known: dict[str, Codes] = {}
+        self.tables: dict[str, FloatTable] = {}
+        self.from_input: set[str] = set()
+        self.opsets: list[onnx.OperatorSetIdProto] = []
 
     def enter(self, node: onnx.NodeProto, index: int) -> None:
         """Make `node` the current layer."""
@@ -51,6 +71,13 @@ class OnnxContext(GraphBuilder):
         self.source_op = node.op_type
         if any(each.name == self.layer for each in self.nodes):
             self.layer = f"{self.layer}_{index}"
+
+    def left_in_float(self) -> NoReturn:
+        """Raise UnsupportedOperatorError: the current node computes in float32."""
+        self.unsupported(
+            f"it computes in float32 on {self.node.input[0]!r}: onnxruntime did not fuse it with "
+            "its QuantizeLinear and DequantizeLinear; quantize its inputs and output, or remove it"
+        )
 
     def attribute(self, name: str, default: Any) -> Any:
         """Return an attribute of the current node in `default`'s type, or the default."""

@@ -77,6 +77,8 @@ def move(ctx: OnnxContext) -> None:
     inverse[places.ravel()] = start
     order = inverse if source.order is None else inverse[source.order]
     target = _renamed(ctx, source, places.shape, order)
+    if source.name in ctx.from_input:
+        ctx.from_input.add(target.name)
     ctx.add_node(Op.RESHAPE, (source.name,), (target.name,))
 
 

@@ -14,8 +14,9 @@ from systolith.arithmetic import (
     SoftmaxArithmetic,
 )
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import OnnxContext
-from systolith.profiles.binary import binary_table
+from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.profiles.binary import binary_table, code_values
+from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.lut import build_lut
 
 __all__ = ["binary", "concat", "dequantize", "leaky_relu", "lut", "quantize", "softmax"]
@@ -145,15 +146,17 @@ def quantize(ctx: OnnxContext) -> None:
     ctx.arity(2, 3)
     out = ctx.codes(1, "output")
     source = ctx.input(0, "float32")
-    maker = next((node for node in ctx.nodes if source.name in node.outputs), None)
-    if maker is not None and maker.op is Op.DEQUANTIZE:
-        before = ctx.tensors[maker.inputs[0]]
-        assert isinstance(maker.arithmetic, DequantizeArithmetic)
-        ctx.known[before.name] = maker.arithmetic.codes
-        _table(ctx, before, out, ctx.row("requantize").formula)
-        return
-    target = ctx.output(source.source_shape, out, like=source)
     arithmetic = QuantizeArithmetic(formula=ctx.row("quantize").formula, out=out)
+    chain = ctx.tables.get(source.name)
+    if chain is not None:
+        table = (quantize_codes(chain.values, arithmetic) & 255).astype(np.uint8)
+        target = ctx.output(source.source_shape, out, like=source)
+        lookup = LutArithmetic(table=table, formula=f"onnxruntime:{chain.layer}")
+        ctx.add_node(Op.LUT, (chain.source,), (target.name,), lookup)
+        return
+    if source.name not in ctx.from_input:
+        ctx.unsupported(f"its input {source.name!r} is float32 in the middle of the network")
+    target = ctx.output(source.source_shape, out, like=source)
     ctx.add_node(Op.QUANTIZE, (source.name,), (target.name,), arithmetic)
 
 
@@ -172,4 +175,6 @@ def dequantize(ctx: OnnxContext) -> None:
     codes = Codes(dtype=source.dtype, scale=float(scale[0]), zero_point=zero)
     target = ctx.output(source.source_shape, None, like=source)
     arithmetic = DequantizeArithmetic(formula=ctx.row("dequantize").formula, codes=codes)
+    values = dequantize_codes(code_values(codes), arithmetic)
+    ctx.tables[target.name] = FloatTable(source=source.name, values=values, layer=ctx.layer)
     ctx.add_node(Op.DEQUANTIZE, (source.name,), (target.name,), arithmetic)
