@@ -8,123 +8,18 @@ and a truncation), M2 by the machine's float32 multiplier, M3 in Python's unboun
 import argparse
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from amaranth.sim import Simulator, SimulatorContext
 from numpy.typing import NDArray
+from requant_samples import Chunk, Columns, Ints, chunks, wrap
 
-from systolith.golden.requant import requantize
 from systolith.hw.requant import Requantizer
 from systolith.sim.binding import Model
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.verilator import build_model
-from systolith.spec.requant import PARAMETER_FIELDS, RequantMode
-
-Ints = NDArray[np.int64]
-Columns = dict[str, Ints]
-Sampler = Callable[[np.random.Generator, int], tuple[Ints, Columns]]
-
-I32 = (-(1 << 31), (1 << 31) - 1)
-CHUNK = 250_000
-CLAMPS = (
-    (0, -128, 127),
-    (-128, -128, 127),
-    (127, -128, 127),
-    (0, 0, 255),
-    (255, 0, 255),
-    (-256, -256, 255),
-    (255, -256, 255),
-    (-7, -100, 60),
-)
-"""Zero point, low and high: the chunks take turns."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Chunk:
-    """Samples of one clamp, and golden's codes for them."""
-
-    mode: RequantMode
-    clamp: tuple[int, int, int]
-    columns: Columns
-    codes: Ints
-
-
-def wrap(value: Ints, bits: int) -> Ints:
-    """Keep the low bits, as two's complement."""
-    return (value << np.int64(64 - bits)) >> np.int64(64 - bits)
-
-
-def mix(rng: np.random.Generator, weights: Sequence[float], rows: Sequence[Ints]) -> Ints:
-    """Take every element from one of the rows at random."""
-    choice = rng.choice(len(rows), len(rows[0]), p=np.array(weights) / sum(weights))
-    return np.choose(choice, rows)
-
-
-def any_size(rng: np.random.Generator, n: int) -> Ints:
-    """int32 with every number of significant bits equally likely."""
-    return rng.integers(*I32, n, endpoint=True) >> rng.integers(0, 32, n)
-
-
-def near(rng: np.random.Generator, value: NDArray[np.longdouble]) -> Ints:
-    """int32 within 2 of ``value``, or its rail."""
-    limited = np.clip(np.floor(value), *I32).astype(np.int64)
-    return np.clip(limited + rng.integers(-1, 3, len(value)), *I32)
-
-
-def ties(rng: np.random.Generator, n: int) -> NDArray[np.longdouble]:
-    """Halves of odd integers, in and just out of the range of codes."""
-    return (rng.integers(-300, 301, n).astype(np.longdouble) * 2 + 1) / 2
-
-
-def rails(rng: np.random.Generator, n: int) -> Ints:
-    """int32 at its ends and around 0."""
-    return rng.choice(np.array([I32[0], I32[0] + 1, -1, 0, 1, I32[1] - 1, I32[1]]), n)
-
-
-def double_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
-    """M1: both roundings tie, shifts of both signs, multipliers down to 0."""
-    high = rng.integers(1 << 30, 1 << 31, n)
-    ends = rng.choice(np.array([0, 1, 1 << 30, I32[1]]), n)
-    multiplier = mix(rng, (6, 1, 3), (high, rng.integers(0, 1 << 31, n), ends))
-    shift = rng.integers(-31, 32, n)
-    target = np.ldexp(ties(rng, n) / np.maximum(multiplier, 1), 31 - shift)
-    a = mix(rng, (6, 3, 1), (near(rng, target), any_size(rng, n), rails(rng, n)))
-    return a, {"multiplier": multiplier, "shift": shift, "offset": np.zeros(n, np.int64)}
-
-
-def float32_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
-    """M2: ties and carries in the conversion, the product and the last rounding."""
-    inner = rng.integers(1 << 23, 1 << 24, n)
-    ends = rng.choice(np.array([1 << 23, (1 << 23) + 1, (1 << 24) - 1]), n)
-    multiplier = mix(rng, (6, 4), (inner, ends))
-    shift = mix(rng, (8, 2), (rng.integers(-60, -15, n), rng.integers(-128, 128, n)))
-    target = np.ldexp(ties(rng, n) / multiplier, -shift)
-    bits = rng.integers(1, 8, n)
-    half = (inner << bits) + (np.int64(1) << (bits - 1)) + rng.integers(-1, 2, n)
-    carry = (np.int64(1) << rng.integers(24, 32, n)) - rng.integers(1, 200, n)
-    rows = (near(rng, target), half, carry, any_size(rng, n), rails(rng, n))
-    return mix(rng, (4, 2, 1, 2, 1), rows) * rng.choice(np.array([-1, 1]), n), {
-        "multiplier": multiplier,
-        "shift": shift,
-        "offset": np.zeros(n, np.int64),
-    }
-
-
-def fixed_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
-    """M3: sums on and next to multiples of the shift's unit, sums that wrap."""
-    multiplier = mix(rng, (8, 2), (any_size(rng, n), rails(rng, n)))
-    shift = rng.integers(0, 64, n)
-    unit = np.ldexp(np.longdouble(1), shift)
-    target = ties(rng, n) * unit / np.where(multiplier == 0, 1, multiplier)
-    a = wrap(mix(rng, (4, 4, 2), (near(rng, target), any_size(rng, n), rails(rng, n))), 32)
-    half = (np.int64(1) << shift) >> np.int64(1)
-    edge = (rng.integers(-300, 301, n) << shift) - a * multiplier + rng.integers(-1, 2, n)
-    anything = rng.integers(-(1 << 63), 1 << 63, n)
-    far = rng.choice(np.array([-(1 << 63), (1 << 63) - 1]), n)
-    offset = mix(rng, (4, 2, 1, 2, 1), (edge, half, half - 1, anything, far))
-    return a, {"multiplier": multiplier, "shift": shift, "offset": offset}
+from systolith.spec.requant import RequantMode
 
 
 def double_formula(a: Ints, p: Columns) -> Ints:
@@ -155,39 +50,11 @@ def fixed_formula(a: Ints, p: Columns) -> Ints:
     return np.array(exact, np.int64)
 
 
-SAMPLERS: Mapping[RequantMode, Sampler] = {
-    RequantMode.DOUBLE: double_samples,
-    RequantMode.FLOAT32: float32_samples,
-    RequantMode.FIXED: fixed_samples,
-}
 FORMULAS: Mapping[RequantMode, Callable[[Ints, Columns], Ints]] = {
     RequantMode.DOUBLE: double_formula,
     RequantMode.FLOAT32: float32_formula,
     RequantMode.FIXED: fixed_formula,
 }
-
-
-def chunks(mode: RequantMode, values: int, seed: int) -> Iterator[Chunk]:
-    """Samples of ``mode``, at least ``values`` of them in all."""
-    rng = np.random.default_rng([seed, mode])
-    size = min(CHUNK, -(-values // len(CLAMPS)))
-    for number in range(-(-values // size)):
-        a, columns = SAMPLERS[mode](rng, size)
-        a = wrap(a, 32)
-        bias = mix(
-            rng, (5, 3, 2), (np.zeros(size, np.int64), any_size(rng, size), rails(rng, size))
-        )
-        columns |= {"acc": wrap(a - bias, 32), "bias": bias}
-        clamp = CLAMPS[number % len(CLAMPS)]
-        codes = requantize(
-            columns["acc"],
-            mode=mode,
-            **{field.name: columns[field.name] for field in PARAMETER_FIELDS},
-            zero_point=clamp[0],
-            low=clamp[1],
-            high=clamp[2],
-        )
-        yield Chunk(mode=mode, clamp=clamp, columns=columns, codes=codes)
 
 
 def by_formula(chunk: Chunk) -> Ints:

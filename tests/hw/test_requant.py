@@ -105,11 +105,36 @@ def double_samples(rng: Random) -> Iterator[Sample]:
         yield Sample(*split(a, rng), q, shift)
 
 
+def conversion_decides(rng: Random) -> tuple[int, int, int]:
+    """a, multiplier, shift: the conversion ties next to a tie of the last rounding.
+
+    ``a = T*2**n + 2**(n-1)`` with ``T = (2k+1) * 2**(s-1)`` of 24 bits, times ``2**-(n+s)``: to
+    even gives ``k + 1/2`` exactly, any other rounding of the tie gives more.
+    """
+    odd, bits = 2 * rng.randint(0, 127) + 1, rng.randint(1, 7)
+    s = 25 - odd.bit_length()
+    return ((odd << (s + bits - 1)) + (1 << (bits - 1))), 1 << 23, -(23 + bits + s)
+
+
+def product_decides(rng: Random) -> tuple[int, int, int]:
+    """a, multiplier, shift: the product ties next to a tie of the last rounding.
+
+    ``f * g = odd * 2**r + 1`` of 25 bits; in 24 bits, to even, that is ``odd * 2**r``, a tie.
+    """
+    while True:
+        f, r = 2 * rng.randint(1, 127) + 1, rng.randint(17, 24)
+        g = pow(f, -1, 1 << r)
+        odd, spare = (f * g) >> r, 24 - g.bit_length()
+        if odd & 1 and odd.bit_length() + r == 25 and spare >= 0:
+            j = rng.randint(0, 31 - f.bit_length())
+            return f << j, g << spare, -(r + 1 + j + spare)
+
+
 def float32_samples(rng: Random) -> Iterator[Sample]:
     while True:
         m = rng.choice([1 << 23, (1 << 24) - 1, rng.randint(1 << 23, (1 << 24) - 1)])
         e = rng.choice([rng.randint(-60, -16), rng.randint(-128, 127)])
-        kind = rng.randrange(4)
+        kind = rng.randrange(6)
         if kind == 0:
             a = near(tie(rng) / (m * Fraction(2) ** e), rng)
         elif kind == 1:  # The conversion to 24 bits ties.
@@ -119,6 +144,9 @@ def float32_samples(rng: Random) -> Iterator[Sample]:
         elif kind == 2:  # It carries to a 25th bit.
             a = rng.choice([-1, 1]) * ((1 << rng.randint(24, 31)) - rng.randint(0, 200))
             e = -rng.randint(40, 56)
+        elif kind in (3, 4):
+            a, m, e = (conversion_decides if kind == 3 else product_decides)(rng)
+            a *= rng.choice([-1, 1])
         else:
             a = scaled(rng)
         yield Sample(*split(wrap(a, 32), rng), m, e)
