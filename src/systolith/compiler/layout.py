@@ -127,7 +127,8 @@ class _Planner:
         """Place the inputs of a pad or concatenation inside its output where that is legal."""
         target = node.outputs[0]
         aliased = {h.parent for h in self.homes.values() if h.origin is None}
-        for index, (name, origin) in enumerate(zip(node.inputs, gather_origins(self.graph, node))):
+        origins = gather_origins(self.graph, node)
+        for index, (name, origin) in enumerate(zip(node.inputs, origins, strict=True)):
             free = name not in self.homes and name not in aliased and name != target
             once = node.inputs.count(name) == 1
             if free and once and not self.halos[name].any and not _mapped(node, index):

@@ -4,12 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from systolith.arithmetic import PoolArithmetic, Requant
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.errors import layer_error
 from systolith.compiler.fit import equal_on_range, fit_fixed_channels, mode_formula
+from systolith.compiler.fit_line import FixedParameters
 from systolith.graph import Node
 from systolith.profiles.formulas import requantize, wrap32
 from systolith.profiles.multipliers import quantize_multiplier
@@ -113,17 +114,27 @@ def _float32(scale: NDArray, count: int) -> _Candidate | None:
     return RequantMode.FLOAT32, _full(multiplier, count), _full(shift, count), zeros
 
 
-def _fixed(problem: Problem) -> _Candidate | None:
-    """Proven parameters of the mode FIXED for every channel."""
+def _fit(problem: Problem, lo: ArrayLike, hi: ArrayLike) -> list[FixedParameters] | None:
+    """Fit every channel on its range, or None if one of them has no fit."""
     try:
-        fits = fit_fixed_channels(
-            problem.formula, problem.lo, problem.hi, low=problem.low, high=problem.high
-        )
+        fits = fit_fixed_channels(problem.formula, lo, hi, low=problem.low, high=problem.high)
     except ValueError:
         return None  # not monotone on this range
-    if any(fit is None for fit in fits):
+    found = [fit for fit in fits if fit is not None]
+    return found if len(found) == len(fits) else None
+
+
+def _fixed(problem: Problem) -> _Candidate | None:
+    """Proven parameters of the mode FIXED for every channel."""
+    count = len(problem.bias)
+    fits = None
+    if problem.requant.channels == 1:
+        # All channels have one formula: one proof over the union of their ranges serves all.
+        fits = _fit(problem, problem.lo.min(), problem.hi.max())
+    fits = fits * count if fits else _fit(problem, problem.lo, problem.hi)
+    if fits is None:
         return None
-    rows = [(f.multiplier, f.shift, f.offset) for f in fits if f is not None]
+    rows = [(f.multiplier, f.shift, f.offset) for f in fits]
     multiplier, shift, offset = np.array(rows, np.int64).reshape(-1, 3).T
     return RequantMode.FIXED, multiplier.copy(), shift.copy(), offset.copy()
 
