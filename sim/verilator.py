@@ -87,7 +87,7 @@ class _Job:
 
     @property
     def defines(self) -> tuple[str, ...]:
-        """Preprocessor options for kind of trace."""
+        """Preprocessor options for the kind of trace."""
         kinds = {"VM_TRACE": bool(self.trace), "SL_TRACE": _TRACES[self.trace]}
         kinds |= {"VM_TRACE_VCD": self.trace == "vcd", "VM_TRACE_FST": self.trace == "fst"}
         return tuple(f"-D{name}={int(value)}" for name, value in kinds.items())
@@ -96,7 +96,7 @@ class _Job:
     def tools(self) -> list[str]:
         """What the compiled run-time library depends on."""
         versions = [self.verilator.version, self.compiler.version, platform.machine()]
-        return [str(_FORMAT), *versions, *self.compiler.command, *_CXX, *self.defines, _HOOKS]
+        return [str(_FORMAT), *versions, *self.compiler.command, *_CXX, _HOOKS]
 
 
 def _key(parts: Sequence[str]) -> str:
@@ -145,7 +145,7 @@ def build_model(
         verilator=find_verilator(),
         compiler=find_compiler(),
     )
-    parts = [*job.tools, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
+    parts = [*job.tools, *job.defines, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
     folder = cache_directory() / "models" / _key(parts)
     workers = jobs or os.cpu_count() or 1
     _build_once(folder, lambda scratch: _build(job, scratch, workers))
@@ -219,10 +219,11 @@ def _write_ports(job: _Job, folder: Path) -> bool:
 
 def _gather(folder: Path) -> list[tuple[str, str]]:
     """Gather the verilated sources into few files; return them with their optimisation level."""
-    kinds: dict[str, list[Path]] = {"-O2": [], "-O0": []}
+    kinds: dict[str, list[Path]] = {"-O2": [], "-O1": [], "-O0": []}
     for path in sorted(folder.glob("Vdut*.cpp")):
         # Slow files run once per instance: there the compiler's time matters.
-        kinds["-O0" if path.stem.endswith("__Slow") else "-O2"].append(path)
+        slow, tracing = path.stem.endswith("__Slow"), "__Trace" in path.stem
+        kinds["-O0" if slow else "-O1" if tracing else "-O2"].append(path)
     units: list[tuple[str, str]] = []
     for level, paths in kinds.items():
         chunks: list[list[Path]] = []
@@ -248,24 +249,21 @@ def _compile(job: _Job, folder: Path, source: str, level: str, *defines: str) ->
     gnu = ["-fno-gnu-unique"] if job.compiler.is_gnu else []
     target = Path(source).stem + ".o"
     command = [*([ccache] if ccache else []), *job.compiler.command, *_CXX, *gnu, *zig, level]
-    command += [*include, *job.defines, *defines, "-c", source, "-o", target]
+    command += [*include, *defines, "-c", source, "-o", target]
     _run(command, folder, "the C++ compiler")
 
 
-def _runtime(job: _Job, workers: int) -> list[str]:
-    """Return the object files of Verilator's run-time library, building them unless cached."""
-    names = ["verilated", "verilated_threads", "verilated_dpi"]
-    names += [f"verilated_{job.trace}_c"] if job.trace else []
-    folder = cache_directory() / "runtime" / _key(job.tools)
+def _runtime(job: _Job, name: str) -> str:
+    """Return the object file of a source of Verilator's run-time library, built unless cached."""
+    folder = cache_directory() / "runtime" / _key([*job.tools, name])
+    source = str(job.verilator.include / f"{name}.cpp")
 
     def build(scratch: Path) -> None:
         (scratch / "sl_hooks.h").write_text(_HOOKS)
-        sources = [str(job.verilator.include / f"{name}.cpp") for name in names]
-        with ThreadPoolExecutor(workers) as pool:
-            list(pool.map(lambda source: _compile(job, scratch, source, "-O2"), sources))
+        _compile(job, scratch, source, "-O2")
 
     _build_once(folder, build)
-    return [str(folder / f"{name}.o") for name in names]
+    return str(folder / f"{name}.o")
 
 
 def _build(job: _Job, folder: Path, workers: int) -> None:
@@ -274,10 +272,12 @@ def _build(job: _Job, folder: Path, workers: int) -> None:
     (folder / "sl_hooks.h").write_text(_HOOKS)
     shutil.copyfile(_HARNESS, folder / "harness.cpp")
     units = [*_gather(folder), ("harness.cpp", "-O2")]
-    define = f"-DSL_CLOCK={int(clock)}"
+    defines = [*job.defines, f"-DSL_CLOCK={int(clock)}"]
+    names = ["verilated", "verilated_threads", "verilated_dpi"]
+    names += [f"verilated_{job.trace}_c"] if job.trace else []
     with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(lambda unit: _compile(job, folder, unit[0], unit[1], define), units))
-    runtime = _runtime(job, workers)
+        runtime = pool.map(lambda name: _runtime(job, name), names)
+        list(pool.map(lambda unit: _compile(job, folder, unit[0], unit[1], *defines), units))
     objects = [Path(name).stem + ".o" for name, _ in units]
     libraries = ["-llz4", "-lz"] if job.trace == "fst" else []
     libraries += [] if platform.system() == "Darwin" else ["-pthread"]

@@ -93,7 +93,7 @@ def test_same_design_same_text(mixed: Component, emit) -> None:
 
 
 class Large(Component):
-    address: In(16)
+    address: In(13)
     data: Out(128)
 
     def __init__(self, contents: list[int]) -> None:
@@ -102,7 +102,7 @@ class Large(Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.memory = memory = Memory(shape=128, depth=65536, init=self.contents)
+        m.submodules.memory = memory = Memory(shape=128, depth=8192, init=self.contents)
         port = memory.read_port()
         m.d.comb += [port.addr.eq(self.address), self.data.eq(port.data)]
         return m
