@@ -1,6 +1,6 @@
 """The control slave: AXI4-Lite to registers, counters and the memories' windows."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -13,6 +13,7 @@ from systolith.spec.registers import (
     REGISTERS,
     VERSION,
     Window,
+    window_stride,
 )
 
 __all__ = ["AXI_LITE", "ControlSlave"]
@@ -32,13 +33,37 @@ AXI_LITE = wiring.Signature(
 """AXI4-Lite, seen from the slave; 32-bit data, byte addresses of `ADDRESS_BITS` bits."""
 
 _SLVERR = 2
+_WRITTEN = (
+    Window.ACTIVATIONS,
+    Window.WEIGHTS,
+    Window.PARAMETERS,
+    Window.TABLES,
+    Window.COMMANDS,
+)
+
+
+def _window_bytes(spec: AcceleratorSpec) -> dict[Window, int]:
+    """Size of the address range behind which there is memory, per window of a memory."""
+    memory = spec.memory
+    words = {
+        Window.ACTIVATIONS: spec.region_stride * memory.activation_regions,
+        Window.WEIGHTS: spec.weight_words,
+        Window.PARAMETERS: spec.lane_words,
+        Window.TABLES: memory.tables,
+        Window.COMMANDS: memory.command_words,
+        Window.STAMPS: memory.stamps,
+    }
+    return {window: count * window_stride(spec, window) for window, count in words.items()}
 
 
 class ControlSlave(wiring.Component):
     """Serve one write and one read at a time.
 
-    Memories other than the activations are write-only; a read of them, and an access outside the
-    map, answers SLVERR.
+    The two low address bits are ignored, as strobes choose bytes. Activations, weights, tables and
+    registers are written by bytes; parameters and commands by whole words, and a write of part of
+    one changes nothing. The activations, the time stamps and the registers can be read. A write of
+    a read-only register, a read of what is write-only, and any access without register or memory
+    behind it answer SLVERR and change nothing.
 
     Parameters
     ----------
@@ -51,8 +76,8 @@ class ControlSlave(wiring.Component):
     start, entry: to the fetcher.  running, finish, error: from it.
     stamp: append a time stamp.  stamps: how many have been appended since the start.
     event_{counter}: the counter's event holds in this cycle.
-    w_address, w_data, w_strobe: a host write, to the window whose bit of `w_select` is high; taken in
-        the cycle in which `w_ready` is high.
+    w_address, w_data, w_strobe: a host write, to the window whose bit of `w_select` is high;
+        taken in the cycle in which `w_ready` is high.
     a_valid, a_address, a_ready, a_data: host reads of the activations.
     """
 
@@ -62,8 +87,8 @@ class ControlSlave(wiring.Component):
             "bus": Out(AXI_LITE), "irq": Out(1),
             "start": Out(1), "entry": Out(16), "running": In(1), "finish": In(1), "error": In(8),
             "stamp": In(1), "stamps": Out(16),
-            "w_address": Out(24), "w_data": Out(32), "w_strobe": Out(4), "w_select": Out(len(Window)),
-            "w_ready": In(1),
+            "w_address": Out(24), "w_data": Out(32), "w_strobe": Out(4),
+            "w_select": Out(len(Window)), "w_ready": In(1),
             "a_valid": Out(1), "a_address": Out(24), "a_ready": In(1), "a_data": In(32),
         }  # fmt: skip
         members |= {f"event_{c.name}": In(1) for c in COUNTERS if c.name != "cycles"}
@@ -98,11 +123,13 @@ class ControlSlave(wiring.Component):
                 m.d.sync += value.eq(value + 1)
         return counters
 
-    def _stamp_memory(self, m: Module, cycles: Signal):
+    def _stamp_memory(self, m: Module, cycles: Signal) -> Value:
+        """Keep the first stamps; those that have no place are only counted."""
         m.submodules.stamp_memory = memory = self.stamp_memory
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
-            write.addr.eq(self.stamps), write.data.eq(cycles), write.en.eq(self.stamp),
+            write.addr.eq(self.stamps), write.data.eq(cycles),
+            write.en.eq(self.stamp & (self.stamps < self.spec.memory.stamps)),
             read.addr.eq(self.bus.araddr[2:]), read.en.eq(1),
         ]  # fmt: skip
         with m.If(self.start & ~self.running):
@@ -111,72 +138,89 @@ class ControlSlave(wiring.Component):
             m.d.sync += self.stamps.eq(self.stamps + 1)
         return read.data
 
+    def _in_memory(self, address: Value, windows: tuple[Window, ...]) -> Value:
+        """Whether ``address`` lies in one of the windows, with memory behind it."""
+        spec, offset = self.spec, address[:24]
+        sizes = _window_bytes(spec)
+        result: Value = Const(0, 1)
+        for w in windows:
+            here = (address[24:] == w) & (offset < sizes[w])
+            if w == Window.ACTIVATIONS:
+                inside = offset[: (spec.region_stride - 1).bit_length()]
+                here = here & (inside < spec.memory.activation_bytes)
+            result = result | here
+        return result
+
     def _write_channel(self, m: Module) -> None:
         """Take address and data together; answer once the window has taken the write."""
         bus = self.bus
         window = bus.awaddr[24:]
         both = bus.awvalid & bus.wvalid & ~bus.bvalid
-        known = Signal()
-        is_register = Signal()
-        taken = Signal()
+        known, in_memory, taken = Signal(), Signal(), Signal()
+        whole = bus.wstrb.all()
         m.d.comb += [
-            is_register.eq(window == Window.REGISTERS),
-            known.eq(is_register | ((window <= Window.COMMANDS) & ~is_register)),
-            self.w_address.eq(Cat(bus.awaddr[:24])), self.w_data.eq(bus.wdata),
+            in_memory.eq(self._in_memory(bus.awaddr, _WRITTEN)),
+            self.w_address.eq(Cat(Const(0, 2), bus.awaddr[2:24])), self.w_data.eq(bus.wdata),
             self.w_strobe.eq(bus.wstrb),
-            taken.eq(both & (is_register | ~known | self.w_ready)),
+            taken.eq(both & (~in_memory | self.w_ready)),
             bus.awready.eq(taken), bus.wready.eq(taken),
         ]  # fmt: skip
-        for w in Window:
-            m.d.comb += self.w_select[w].eq(both & (window == w))
+        for w in _WRITTEN:
+            enough = whole if w in (Window.PARAMETERS, Window.COMMANDS) else 1
+            m.d.comb += self.w_select[w].eq(both & in_memory & (window == w) & enough)
         with m.If(taken):
-            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(Mux(known, 0, _SLVERR))]
+            m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(Mux(known | in_memory, 0, _SLVERR))]
         with m.Elif(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(taken & is_register):
-            offset = bus.awaddr[2:24]
+        with m.If(taken & (window == Window.REGISTERS)), m.Switch(bus.awaddr[2:24]):
             for register in REGISTERS:
-                if register.access == "ro":
-                    continue
-                with m.If(offset == register.offset // 4):
-                    if register.name == "control":
-                        m.d.comb += self.start.eq(bus.wdata[0] & bus.wstrb[0])
-                    elif register.name == "entry":
-                        m.d.sync += self.entry.eq(bus.wdata)
-                    elif register.name == "interrupt":
-                        m.d.sync += self._interrupt.eq(bus.wdata[0])
+                if register.access != "ro":
+                    with m.Case(register.offset // 4):
+                        m.d.comb += known.eq(1)
+                        self._write_register(m, register.name)
 
-    def _read_channel(self, m: Module, counters: dict, stamp_data) -> None:
-        """Hold the address until the data is there, at most `_HOST_READ_LATENCY` cycles after grant."""
+    def _write_register(self, m: Module, name: str) -> None:
+        """Write the strobed bytes of a register."""
+        data, strobe = self.bus.wdata, self.bus.wstrb
+        if name == "control":
+            m.d.comb += self.start.eq(data[0] & strobe[0])
+            return
+        target = {"entry": self.entry, "interrupt": self._interrupt}[name]
+        for i in range(0, len(target), 8):
+            with m.If(strobe[i // 8]):
+                m.d.sync += target[i : i + 8].eq(data[i : i + 8])
+
+    def _read_channel(self, m: Module, counters: dict, stamp_data: Value) -> None:
+        """Hold the address until the data is there, `_HOST_READ_LATENCY` cycles after the grant."""
         bus = self.bus
-        window = bus.araddr[24:]
         wait = Signal(range(_HOST_READ_LATENCY + 1))
         granted = Signal()
-        is_memory = Signal()
+        is_activation, is_stamp, is_register = Signal(), Signal(), Signal()
         value, known = self._register_value(m, counters)
         m.d.comb += [
-            is_memory.eq(window == Window.ACTIVATIONS),
-            self.a_address.eq(bus.araddr[:24]),
-            self.a_valid.eq(bus.arvalid & is_memory & ~granted & ~bus.rvalid),
+            is_register.eq((bus.araddr[24:] == Window.REGISTERS) & known),
+            is_activation.eq(self._in_memory(bus.araddr, (Window.ACTIVATIONS,))),
+            is_stamp.eq(self._in_memory(bus.araddr, (Window.STAMPS,))),
+            self.a_address.eq(Cat(Const(0, 2), bus.araddr[2:24])),
+            self.a_valid.eq(bus.arvalid & is_activation & ~granted & ~bus.rvalid),
         ]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.Elif(bus.arvalid & ~bus.rvalid & ~granted & (~is_memory | self.a_ready)):
-            m.d.sync += [granted.eq(1), wait.eq(Mux(is_memory, _HOST_READ_LATENCY - 1, 0))]
+        with m.Elif(bus.arvalid & ~bus.rvalid & ~granted & (~is_activation | self.a_ready)):
+            m.d.sync += [granted.eq(1), wait.eq(Mux(is_activation, _HOST_READ_LATENCY - 1, 0))]
         with m.Elif(granted & (wait != 0)):
             m.d.sync += wait.eq(wait - 1)
         with m.Elif(granted):
-            m.d.sync += [granted.eq(0), bus.rvalid.eq(1)]
             m.d.comb += bus.arready.eq(1)
-            with m.Switch(window):
-                with m.Case(Window.REGISTERS):
-                    m.d.sync += [bus.rdata.eq(value), bus.rresp.eq(Mux(known, 0, _SLVERR))]
-                with m.Case(Window.ACTIVATIONS):
-                    m.d.sync += [bus.rdata.eq(self.a_data), bus.rresp.eq(0)]
-                with m.Case(Window.STAMPS):
-                    m.d.sync += [bus.rdata.eq(stamp_data), bus.rresp.eq(0)]
-                with m.Default():
-                    m.d.sync += [bus.rdata.eq(0), bus.rresp.eq(_SLVERR)]
+            m.d.sync += [granted.eq(0), bus.rvalid.eq(1), bus.rdata.eq(0), bus.rresp.eq(0)]
+            with m.If(is_register):
+                m.d.sync += bus.rdata.eq(value)
+            with m.Elif(is_activation):
+                m.d.sync += bus.rdata.eq(self.a_data)
+            with m.Elif(is_stamp):
+                m.d.sync += bus.rdata.eq(stamp_data)
+            with m.Else():
+                m.d.sync += bus.rresp.eq(_SLVERR)
 
     def _register_value(self, m: Module, counters: dict) -> tuple[Signal, Signal]:
         """The register at the read address, and whether there is one."""

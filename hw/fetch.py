@@ -17,6 +17,8 @@ _QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
 class Fetcher(wiring.Component):
     """Read one command word a cycle, in order; push whole commands; stop at END.
 
+    A word that is needed and lies behind the command memory's end stops the run with an error.
+
     Parameters
     ----------
     spec: depth of the command memory.
@@ -37,7 +39,7 @@ class Fetcher(wiring.Component):
         self.address_bits = (spec.memory.command_words - 1).bit_length()
         words = max(COMMANDS[opcode].words for opcode in _QUEUED)
         members = {
-            "start": In(1), "entry": In(self.address_bits), "units_busy": In(1),
+            "start": In(1), "entry": In(16), "units_busy": In(1),
             "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
             "h_valid": In(1), "h_address": In(self.address_bits), "h_data": In(32),
         }  # fmt: skip
@@ -58,9 +60,10 @@ class Fetcher(wiring.Component):
             write.addr.eq(self.h_address), write.data.eq(self.h_data), write.en.eq(self.h_valid),
             read.en.eq(1),
         ]  # fmt: skip
-        start = Signal(self.address_bits + 1)  # of the current command; one bit more: ran off
+        start = Signal(17)  # of the current command; one bit more than any address
         asked = Signal(6)  # words of it whose address has been given
         arriving, place = Signal(), Signal(5)  # a word arrives in this cycle, and which
+        missing = Signal()  # it has no memory
         reading = Signal()
         opcode, length = Signal(4), Signal(5)
         lengths = Array(COMMANDS[Opcode(k)].words if k in set(Opcode) else 1 for k in range(16))
@@ -69,9 +72,12 @@ class Fetcher(wiring.Component):
         complete = Signal()
         m.d.comb += [
             read.addr.eq(start + asked),
-            complete.eq(arriving & (place == known - 1)),
+            complete.eq(arriving & ~missing & (place == known - 1)),
         ]
-        m.d.sync += [arriving.eq(reading & ~complete), place.eq(asked)]
+        m.d.sync += [
+            arriving.eq(reading & ~complete & ~self.finish), place.eq(asked),
+            missing.eq(start + asked >= self.spec.memory.command_words),
+        ]  # fmt: skip
         with m.If(header):
             m.d.sync += [opcode.eq(read.data[:4]), length.eq(known)]
         with m.If(arriving):
@@ -80,10 +86,11 @@ class Fetcher(wiring.Component):
             m.d.sync += asked.eq(asked + 1)
         with m.If(complete):
             m.d.sync += [reading.eq(0), arriving.eq(0)]
-        self._dispatch(m, opcode, length, start, reading, complete, asked)
+        lost = arriving & missing
+        self._dispatch(m, opcode, length, start, reading, complete, asked, lost)
         return m
 
-    def _dispatch(self, m: Module, opcode, length, start, reading, complete, asked) -> None:
+    def _dispatch(self, m, opcode, length, start, reading, complete, asked, lost) -> None:
         """Push the complete command, or stop."""
         whole = Signal()  # a complete command waits for its queue
         pushed = Signal()
@@ -104,12 +111,11 @@ class Fetcher(wiring.Component):
             with m.Default():
                 m.d.comb += self.finish.eq(1)
                 m.d.sync += self.error.eq(ErrorCode.OPCODE)
-        with m.If(start[-1]):
-            m.d.comb += self.finish.eq(self.running)
+        with m.If(lost):
+            m.d.comb += self.finish.eq(1)
             m.d.sync += self.error.eq(ErrorCode.OPCODE)
         with m.If(self.finish):
             m.d.sync += [self.running.eq(0), whole.eq(0), reading.eq(0)]
         with m.If(self.start & ~self.running):
-            m.d.sync += [
-                self.running.eq(1), reading.eq(1), asked.eq(0), start.eq(self.entry), self.error.eq(0),
-            ]  # fmt: skip
+            m.d.sync += [self.running.eq(1), reading.eq(1), asked.eq(0)]
+            m.d.sync += [start.eq(self.entry), self.error.eq(ErrorCode.NONE)]
