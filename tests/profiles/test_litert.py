@@ -50,6 +50,7 @@ def mac_model(
         channels = depth * multiplier
     kh, kw, sh, sw = (int(v) for v in rng.integers(1, 4, 4))
     same = bool(rng.integers(0, 2))
+    dilation = 2 if same and sh == sw == 1 else 1
     scales = rng.uniform(0.001, 0.02, channels).astype(np.float32)
     in_scale, out_scale = rng.uniform(0.01, 0.1, 2).astype(np.float32)
     zi, zo = (int(v) for v in rng.choice([-128, -127, -3, 0, 5, 127], 2))
@@ -64,7 +65,8 @@ def mac_model(
     if kind == "FULLY_CONNECTED":
         scales = scales[:1]
     out_scale *= np.sqrt(np.prod(weight_shape) / channels)
-    bias = rng.integers(-3000, 3000, channels).astype(np.int32)
+    reach = int(rng.choice([3000, 3000, 1 << 31]))  # the last: accumulators wrap, scales underflow
+    bias = rng.integers(-reach, reach, channels).astype(np.int32)
     strides = (("StrideH", sh), ("StrideW", sw), ("Padding", 0 if same else 1))
     fields: tuple[tuple[str, Any], ...] = (("FusedActivationFunction", activation),)
     options = {
@@ -76,7 +78,7 @@ def mac_model(
         "FULLY_CONNECTED": ("FullyConnectedOptions", ()),
     }[kind]
     if "CONV" in kind:
-        fields += (("DilationHFactor", 1), ("DilationWFactor", 1))
+        fields += (("DilationHFactor", dilation), ("DilationWFactor", 1))
     T, O = writer.T, writer.O  # noqa: E741 - the writer's own names
     data = writer.write_tflite(
         [

@@ -44,7 +44,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
 """Handler of every supported operator, of the domains ai.onnx and com.microsoft."""
 
 _QUANTIZED = ("QLinear", "QGemm", "QuantizeLinear", "DequantizeLinear", "MatMulInteger")
-_DTYPES = {
+_DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT8: "int8",
     onnx.TensorProto.UINT8: "uint8",

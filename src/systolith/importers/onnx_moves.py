@@ -122,13 +122,12 @@ def input_layout(
         current = node.output[0]
     final = default_order(places.shape)
     order = places.ravel() if final is None else places.ravel()[final]
-    if np.array_equal(order, np.arange(order.size)):
-        order = None
+    plain = np.array_equal(order, np.arange(order.size))
     return Tensor(
         name=name,
         shape=layout(places.shape, f"input {name!r}"),
         dtype="float32",
         source_name=name,
         source_shape=shape,
-        order=order,
+        order=None if plain else order,
     )

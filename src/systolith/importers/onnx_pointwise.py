@@ -65,9 +65,10 @@ def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
     a, b = ctx.input(0, arithmetic.a.dtype), ctx.input(3, arithmetic.b.dtype)
     if a.source_shape != b.source_shape:
         ctx.unsupported(f"operands must have one shape, not {a.source_shape}, {b.source_shape}")
-    same = (a.order is None) == (b.order is None) and (
-        a.order is None or np.array_equal(a.order, b.order)
-    )
+    if a.order is None or b.order is None:
+        same = a.order is b.order
+    else:
+        same = np.array_equal(a.order, b.order)
     if a.shape != b.shape or not same:
         ctx.unsupported("a reshape or transpose before it moves one operand's data")
     target = ctx.output(a.source_shape, arithmetic.out, like=a)

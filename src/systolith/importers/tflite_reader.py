@@ -22,7 +22,7 @@ _OPERATORS = {
     for name, value in vars(tflite.BuiltinOperator).items()
     if not name.startswith("_") and isinstance(value, int)
 }
-_NUMPY = {
+_NUMPY: dict[str, np.dtype[Any]] = {
     "FLOAT32": np.dtype("<f4"),
     "INT8": np.dtype("i1"),
     "UINT8": np.dtype("u1"),

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from systolith.arithmetic import BinaryArithmetic, Codes
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
@@ -23,10 +23,8 @@ def code_values(codes: Codes) -> Int:
     return (stored.view(np.int8) if codes.dtype == "int8" else stored).astype(np.int64)
 
 
-def fma32(
-    a: NDArray[np.float32], b: NDArray[np.float32], c: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return ``float32(a * b + c)`` with one rounding.
+def fma32(a: ArrayLike, b: ArrayLike, c: ArrayLike) -> NDArray[np.float32]:
+    """Return ``float32(a * b + c)`` of float32 values with one rounding.
 
     The product of two float32 is exact in float64; the sum is rounded to odd there, which keeps a
     sticky bit, so that the last rounding (53 >= 2 * 24 + 2 bits) is the only one that counts.
@@ -38,11 +36,11 @@ def fma32(
     total = product + addend
     virtual = total - product
     error = (product - (total - virtual)) + (addend - virtual)
-    bits = np.ascontiguousarray(total).view(np.int64)
+    bits = np.array(total).view(np.int64)
     sticky = (error != 0) & ((bits & 1) == 0)
     outward = (error > 0) == (total > 0)
     odd = bits + np.where(sticky, np.where(outward, 1, -1), 0)
-    result: NDArray[np.float32] = odd.view(np.float64).astype(np.float32)
+    result: NDArray[np.float32] = np.asarray(odd).view(np.float64).astype(np.float32)
     return result
 
 
@@ -86,13 +84,15 @@ def _tflite_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
 def _xnnpack_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
     factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    return np.rint(product * factor).astype(np.int64) + k.out.zero_point
+    answer: Int = np.rint(product * factor).astype(np.int64) + k.out.zero_point
+    return answer
 
 
 def _onnxruntime_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
     factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    return np.rint(product * factor + _F(k.out.zero_point)).astype(np.int64)
+    answer: Int = np.rint(product * factor + _F(k.out.zero_point)).astype(np.int64)
+    return answer
 
 
 def _signed(

@@ -36,7 +36,8 @@ def _tflite_reference(value: NDArray[np.float32], out: Codes) -> Int:
     inside = np.abs(rounded) < 2.0**31
     whole = np.where(inside, rounded, -(2.0**31)).astype(np.int64)
     wrapped = ((whole + out.zero_point + (1 << 31)) & 0xFFFFFFFF) - (1 << 31)
-    return np.clip(wrapped, out.low, out.high)
+    answer: Int = np.clip(wrapped, out.low, out.high)
+    return answer
 
 
 def _xnnpack(value: NDArray[np.float32], out: Codes) -> Int:

@@ -37,14 +37,16 @@ def rounding_divide_by_pot(value: Int, exponent: ArrayLike) -> Int:
     exponent = np.asarray(exponent, np.int64)
     mask = (np.int64(1) << exponent) - 1
     threshold = (mask >> 1) + (value < 0)
-    return (value >> exponent) + ((value & mask) > threshold)
+    answer: Int = (value >> exponent) + ((value & mask) > threshold)
+    return answer
 
 
 def high_mul(a: Int, b: ArrayLike) -> Int:
     """Saturating rounding doubling high multiplication of int32: ``a * b / 2**31``, half up."""
     b = np.asarray(b, np.int64)
     product = (a * b + (1 << 30)) >> 31
-    return np.minimum(product, (1 << 31) - 1)
+    answer: Int = np.minimum(product, (1 << 31) - 1)
+    return answer
 
 
 def multiply_by_quantized_multiplier(value: Int, q: ArrayLike, shift: ArrayLike) -> Int:
@@ -56,7 +58,8 @@ def multiply_by_quantized_multiplier(value: Int, q: ArrayLike, shift: ArrayLike)
 
 def _integers(value: NDArray[np.floating[Any]]) -> Int:
     """Convert integral floats, saturated far outside every clamp."""
-    return np.clip(value, -(2.0**40), 2.0**40).astype(np.int64)
+    answer: Int = np.clip(value, -(2.0**40), 2.0**40).astype(np.int64)
+    return answer
 
 
 def _double(acc: Int, r: Requant) -> Int:
@@ -74,7 +77,8 @@ def _f64away(acc: Int, r: Requant) -> Int:
 
 
 def _divide(acc: Int, r: Requant) -> Int:
-    return np.sign(acc) * ((np.abs(acc) + r.divisor // 2) // r.divisor)
+    answer: Int = np.sign(acc) * ((np.abs(acc) + r.divisor // 2) // r.divisor)
+    return answer
 
 
 def _xnn_mean(acc: Int, r: Requant) -> Int:

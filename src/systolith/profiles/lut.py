@@ -50,7 +50,8 @@ def _onnxruntime_float(
 
     def formula(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
         value = function(_real(x, source), alpha) / _F(out.scale)
-        return np.rint(value).astype(np.int64) + out.zero_point
+        answer: Int = np.rint(value).astype(np.int64) + out.zero_point
+        return answer
 
     return formula
 
@@ -81,7 +82,8 @@ def _xnnpack_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
 
 def _onnxruntime_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     """``quantize(dequantize(x))`` (QLinearConcat's inputs, DequantizeLinear + QuantizeLinear)."""
-    return np.rint(_real(x, source) / _F(out.scale)).astype(np.int64) + out.zero_point
+    answer: Int = np.rint(_real(x, source) / _F(out.scale)).astype(np.int64) + out.zero_point
+    return answer
 
 
 def _tflite_leaky(x: Int, source: Codes, out: Codes, alpha: float) -> Int:

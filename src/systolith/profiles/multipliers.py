@@ -15,7 +15,8 @@ ScaleRule = Callable[[ArrayLike, ArrayLike, ArrayLike], NDArray[np.floating[Any]
 def half_away(value: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Round to the nearest integer, ties away from zero, exactly (C's ``round``)."""
     whole = np.trunc(value)
-    return whole + np.sign(value) * (np.abs(value - whole) >= 0.5)
+    answer: NDArray[np.floating[Any]] = whole + np.sign(value) * (np.abs(value - whole) >= 0.5)
+    return answer
 
 
 def quantize_multiplier(factor: ArrayLike) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -80,7 +81,7 @@ def activation_limits(
     if activation not in bounds:
         raise KeyError(activation)
     codes = [
-        zero_point + int(half_away(np.float32(bound) / np.float32(scale)))
+        zero_point + int(half_away(np.asarray(np.float32(bound) / np.float32(scale))))
         for bound in bounds[activation]
     ]
     if codes:

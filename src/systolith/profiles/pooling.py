@@ -40,7 +40,8 @@ def _finish(total: NDArray[np.float32], requant: Requant) -> Int:
     """Monotone in `total`: divide, quantize, clamp."""
     scaled = (total / _F(requant.divisor)) / _F(requant.output_scale)
     result = np.rint(scaled + _F(requant.offset))
-    return np.clip(result, requant.low, requant.high).astype(np.int64)
+    answer: Int = np.clip(result, requant.low, requant.high).astype(np.int64)
+    return answer
 
 
 def average_pool_bounds(acc: ArrayLike, arithmetic: PoolArithmetic, count: int) -> tuple[Int, Int]:

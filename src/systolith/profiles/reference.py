@@ -101,7 +101,8 @@ def _average(node: Node, inputs: Sequence[Array]) -> Array:
 def _maximum(node: Node, inputs: Sequence[Array]) -> Array:
     assert isinstance(node.arithmetic, MaxPoolArithmetic)
     windows = _windows(inputs[0].astype(np.int64), node.attributes, -(1 << 20))
-    return np.clip(windows.max(axis=(2, 3)), node.arithmetic.low, node.arithmetic.high)
+    answer: Array = np.clip(windows.max(axis=(2, 3)), node.arithmetic.low, node.arithmetic.high)
+    return answer
 
 
 def _binary(node: Node, inputs: Sequence[Array]) -> Array:
@@ -111,7 +112,8 @@ def _binary(node: Node, inputs: Sequence[Array]) -> Array:
 
 def _lut(node: Node, inputs: Sequence[Array]) -> Array:
     assert isinstance(node.arithmetic, LutArithmetic)
-    return node.arithmetic.table[inputs[0].astype(np.int64) & 255]
+    answer: Array = node.arithmetic.table[inputs[0].astype(np.int64) & 255]
+    return answer
 
 
 def _softmax(node: Node, inputs: Sequence[Array]) -> Array:

@@ -101,7 +101,8 @@ def _onnxruntime(codes: Int, k: SoftmaxArithmetic) -> Int:
     values = table[codes + 255 - codes.max(axis=-1, keepdims=True)]
     unit = _F(np.floor(_F(1) / _F(k.out.scale)))
     result = np.rint((values * unit) / _sequential_sum(values)).astype(np.int64)
-    return np.clip(result + k.out.zero_point, k.out.low, k.out.high)
+    answer: Int = np.clip(result + k.out.zero_point, k.out.low, k.out.high)
+    return answer
 
 
 SOFTMAX_FORMULAS: Mapping[str, Callable[[Int, SoftmaxArithmetic], Int]] = MappingProxyType(
