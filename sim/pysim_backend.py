@@ -122,7 +122,7 @@ class _Session:
         words = {}
         for bank in (b for pair in activation_names(spec) for b in pair):
             data = self.memories[bank].data
-            rows = [ctx.get(data[i]).to_bytes(spec.line_bytes, "little") for i in range(len(data))]
+            rows = [ctx.get(data[i]).to_bytes(spec.line_bytes, "little") for i in range(data.depth)]
             words[bank] = np.frombuffer(b"".join(rows), np.uint8).reshape(-1, spec.line_bytes)
         return read_buffer(join_activations(spec, words), self.program.buffers[name])
 
