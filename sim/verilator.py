@@ -67,6 +67,7 @@ _CXX = (
 _HOOKS = "extern int sl_printf(const char* format, ...);\n"
 _TRACES = {"": 0, "vcd": 1, "fst": 2}
 _CHUNK_BYTES = 1 << 20
+_SMALL_BYTES = 1 << 17
 _MEMORY = re.compile(r"^\s*reg\b[^;=]*?(\\\S+ |[A-Za-z_][\w$]*) \[\d+:\d+\];$", re.MULTILINE)
 _SIGNED_PORT = re.compile(
     r"^\s*(?:input|output)\b[^;,\n]*?\bsigned\b[^;,\n]*?(\w+)\s*(?:[,;=]|$)", re.MULTILINE
@@ -224,7 +225,13 @@ def _gather(folder: Path) -> list[tuple[str, str]]:
         # Slow files run once per instance: there the compiler's time matters.
         slow, tracing = path.stem.endswith("__Slow"), "__Trace" in path.stem
         kinds["-O0" if slow else "-O1" if tracing else "-O2"].append(path)
-    units: list[tuple[str, str]] = []
+    every = [path for paths in kinds.values() for path in paths]
+    if sum(path.stat().st_size for path in every) < _SMALL_BYTES:
+        # Parsing the headers is most of the work: do it once.
+        names = [path.name for path in every] + [_HARNESS.name]
+        (folder / "unit.cpp").write_text("".join(f'#include "{name}"\n' for name in names))
+        return [("unit.cpp", "-O2")]
+    units = [(_HARNESS.name, "-O2")]
     for level, paths in kinds.items():
         chunks: list[list[Path]] = []
         size = _CHUNK_BYTES
@@ -271,7 +278,7 @@ def _build(job: _Job, folder: Path, workers: int) -> None:
     clock = _write_ports(job, folder)
     (folder / "sl_hooks.h").write_text(_HOOKS)
     shutil.copyfile(_HARNESS, folder / "harness.cpp")
-    units = [*_gather(folder), ("harness.cpp", "-O2")]
+    units = _gather(folder)
     defines = [*job.defines, f"-DSL_CLOCK={int(clock)}"]
     names = ["verilated", "verilated_threads", "verilated_dpi"]
     names += [f"verilated_{job.trace}_c"] if job.trace else []

@@ -28,7 +28,7 @@ def test_two_processes_build_once(logging_compiler: Path, tmp_path: Path) -> Non
     assert [process.returncode for process in both] == [0, 0]
     assert paths[0] == paths[1]
     calls = logging_compiler.read_text().splitlines()
-    for name in ("harness.cpp", "verilated.cpp"):
+    for name in ("unit.cpp", "verilated.cpp"):
         assert sum(name in call.split(" -c ")[-1] for call in calls if " -c " in call) == 1
     assert not [item for item in (tmp_path / "cache" / "models").iterdir() if "." in item.stem]
 
