@@ -162,7 +162,7 @@ class _Machine:
         _counts(command, FILL_LOOPS)
         starts = command["d_base"] + _offsets(command, "d", FILL_LOOPS)
         codes = np.full((*starts.shape, command["length"]), command["value"], np.uint8)
-        self.activations.write(starts, codes)
+        self.activations.write(starts, codes, port=self.program.spec.line_bytes)
 
     def matmul(self, command: Command) -> None:
         """Stream activation vectors through weight tiles; append t * n * my * mx result vectors."""
@@ -207,7 +207,9 @@ class _Machine:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             addresses = vectors[part, None] + depths
-            codes = self.activations.read(addresses, rows, signed=bool(command["x_signed"]))
+            codes = self.activations.read(
+                addresses, rows, port=rows, signed=bool(command["x_signed"])
+            )
             x = codes.astype(np.float64)
             if command["maximum"]:
                 sums = x[:, 0] @ wide[0]
@@ -241,7 +243,7 @@ class _Machine:
                 code = self._added(command, code, others[:, tile])
             written.append(self._looked_up(command, code))
         for tile, codes in enumerate(written):
-            self.activations.write(places[:, tile], codes)
+            self.activations.write(places[:, tile], codes, port=self.program.spec.post.lanes)
 
     def _requantized(self, command: Command, acc: Int64Array, base: int) -> Int64Array:
         """Requantize vectors with the parameters from lane word ``base`` on."""
@@ -261,7 +263,12 @@ class _Machine:
         """Add the residual operand."""
         if not self.program.spec.post.residual:
             raise ProgramError("residual must be 0 on an accelerator without residual add, not 1")
-        operand = self.activations.read(others, code.shape[-1], signed=bool(command["r_signed"]))
+        operand = self.activations.read(
+            others,
+            code.shape[-1],
+            port=self.program.spec.post.lanes,
+            signed=bool(command["r_signed"]),
+        )
         return residual_add(
             code,
             operand,

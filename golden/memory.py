@@ -16,9 +16,6 @@ __all__ = ["Activations", "Parameters", "Results", "weight_tiles"]
 class Activations:
     """The activation address space, uint8; bytes without memory behind them read and stay 0.
 
-    A vector which starts in a region and leaves it continues at the region's start, as the
-    hardware's lines do.
-
     Parameters
     ----------
     spec: number and size of the regions.
@@ -31,33 +28,35 @@ class Activations:
         self._regions = spec.memory.activation_regions
         self.bytes: NDArray[np.uint8] = np.zeros(int(self._space), np.uint8)
 
-    def _vectors(self, addresses: Int64Array, count: int) -> Int64Array:
-        """Return the address of every byte of vectors: one more axis, of length ``count``."""
-        start = (addresses & (self._space - 1))[..., None]
-        inside = (start + np.arange(count)) & (self._stride - 1)
-        return (start & -self._stride) | inside
+    def _places(self, addresses: Int64Array, count: int, port: int) -> Int64Array:
+        """Return the address of every byte of vectors: one more axis, of length ``count``.
 
-    def read(self, addresses: Int64Array, count: int, *, signed: bool) -> NDArray[np.generic]:
+        A port moves ``port`` bytes at a time. Such a piece stays in its region; the next piece
+        starts at the next address, in whatever region that is.
+        """
+        byte = np.arange(count)
+        piece = (addresses[..., None] + byte // port * port) & (self._space - 1)
+        return (piece & -self._stride) | ((piece + byte % port) & (self._stride - 1))
+
+    def read(
+        self, addresses: Int64Array, count: int, *, port: int, signed: bool
+    ) -> NDArray[np.generic]:
         """Return ``count`` bytes from each address; int8 or uint8, one more axis."""
-        codes = self.bytes[self._vectors(addresses, count)]
+        codes = self.bytes[self._places(addresses, count, port)]
         return codes.view(np.int8) if signed else codes
 
-    def write(self, addresses: Int64Array, codes: NDArray[np.uint8]) -> None:
+    def write(self, addresses: Int64Array, codes: NDArray[np.uint8], *, port: int) -> None:
         """Write vectors, the last axis of ``codes``, from each address on.
 
         Raises
         ------
         ProgramError: if an address has no memory.
         """
-        places = self._vectors(addresses, codes.shape[-1])
+        places = self._places(addresses, codes.shape[-1], port)
         inside = places & (self._stride - 1)
-        if places.size and (
-            int(inside.max()) >= self._size or int(places.max()) >= self._regions * self._stride
-        ):
-            worst = int(
-                places[(inside >= self._size) | (places >= self._regions * self._stride)][0]
-            )
-            raise ProgramError(f"written address must have memory, not {worst:#x}")
+        holes = (inside >= self._size) | (places >= self._regions * self._stride)
+        if holes.any():
+            raise ProgramError(f"written address must have memory, not {int(places[holes][0]):#x}")
         self.bytes[places] = codes
 
     def load(self, buffer: Buffer) -> NDArray[np.generic]:
