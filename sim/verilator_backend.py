@@ -86,8 +86,11 @@ class VerilatorBackend:
     def _load(self, dut: Dut, program: Program) -> None:
         if self._loaded is not None and self._loaded == (dut, program):
             return
+        # Optimization removes the memories of fields that no built mode reads.
+        present = set(dut.names())
         for name, words in program_words(program).items():
-            dut.memory(name).bytes[: len(words)] = words
+            if name in present:
+                dut.memory(name).bytes[: len(words)] = words
         self._loaded = (dut, program)
 
     def _execute(
