@@ -11,7 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from systolith.errors import ToolError
 from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.importers.ort import open_session
 
 __all__ = ["FLOAT_UNARY", "float_unary"]
 
@@ -48,8 +50,6 @@ def _run(
     ctx: OnnxContext, varying: dict[str, NDArray[np.float32]], fixed: dict[str, NDArray[Any]]
 ) -> NDArray[np.float32]:
     """Return the current node's results for 256 values, by onnxruntime."""
-    import onnxruntime as ort
-
     # Scalars of any rank broadcast as rank 0; Clip demands it.
     scalars = [numpy_helper.from_array(value.reshape(()), key) for key, value in fixed.items()]
     graph = helper.make_graph(
@@ -60,14 +60,11 @@ def _run(
         scalars,
     )
     model = helper.make_model(graph, opset_imports=ctx.opsets, ir_version=10)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(model.SerializeToString())
         result = np.asarray(session.run(None, varying)[0])
+    except ToolError:
+        raise
     except Exception as error:
         ctx.fail(f"cannot be run by onnxruntime: {str(error).splitlines()[0]}")
     if result.shape != (256,) or result.dtype != np.float32:

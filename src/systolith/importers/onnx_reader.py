@@ -10,7 +10,8 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from systolith.errors import ModelError
+from systolith.errors import ModelError, SystolithError
+from systolith.importers.ort import open_session
 
 __all__ = ["MAX_IR_VERSION", "constants", "fixed_shape", "fuse_qdq", "is_qdq", "parse_onnx"]
 
@@ -106,22 +107,12 @@ def fuse_qdq(model: onnx.ModelProto) -> onnx.ModelProto:
     ------
     ModelError: onnxruntime rejects the model.
     """
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    options.add_session_config_entry("session.qdqisint8allowed", "1")
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fused.onnx"
-        options.optimized_model_filepath = str(path)
         try:
-            ort.InferenceSession(
-                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            open_session(model.SerializeToString(), fuse_to=path)
             return parse_onnx(path.read_bytes())
-        except ModelError:
+        except SystolithError:
             raise
         except Exception as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__

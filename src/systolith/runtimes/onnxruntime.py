@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from systolith.errors import ToolError
 from systolith.graph import Graph
+from systolith.importers.ort import open_session
 
 __all__ = ["run_onnxruntime", "unsigned_weights"]
 
@@ -47,13 +48,8 @@ def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
 
     The graph's model is in QOperator form already, so optimisation is off: it would only rename.
     """
-    try:
-        import onnx
-        import onnxruntime as ort
-    except ImportError as error:
-        raise ToolError(
-            "onnxruntime is not installed; install it with: pip install onnxruntime"
-        ) from error
+    import onnx
+
     model = onnx.load_model_from_string(graph.model_bytes)
     unsigned_weights(model)
     made = {name for node in model.graph.node for name in node.output}
@@ -62,15 +58,11 @@ def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
     model.graph.output.extend(
         onnx.ValueInfoProto(name=name) for name in names if name not in present
     )
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
     try:
-        session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        session = open_session(model.SerializeToString())
         results = [dict(zip(names, session.run(names, s), strict=True)) for s in samples]
+    except ToolError:
+        raise
     except Exception as error:
         raise ToolError(f"onnxruntime cannot run {graph.name!r}: {error}") from error
     return [{**sample, **result} for sample, result in zip(samples, results, strict=True)]
