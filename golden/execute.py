@@ -3,9 +3,8 @@
 Commands run one after the other, and each reads all of its operands before it writes: what the
 hardware overlaps must be safe to reorder, which the tokens of a correct program ensure.
 
-Sums of products go through float64 matrix products, the fast exact integer product that numpy has:
-products of 9-bit integers and their sums stay far below 2**53, where float64 holds every integer.
-Nothing is ever rounded.
+Sums of products go through float64 matrix products, numpy's fast exact integer product: products of
+9-bit integers and their sums stay far below 2**53, so nothing is ever rounded.
 """
 
 from collections import Counter
