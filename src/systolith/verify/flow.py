@@ -1,0 +1,283 @@
+"""The flow: import, compile, run on hardware and in the runtime, compare every tensor."""
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from systolith.compiler.compile import CompiledModel, compile_graph
+from systolith.errors import InputError
+from systolith.graph import Graph
+from systolith.host import ModelRun, run_model
+from systolith.importers import load_model
+from systolith.sim.backend import Backend
+from systolith.sim.backends import get_backend
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.configuration import spec_to_mapping
+from systolith.verify.modes import layer_cycles, layer_modes
+from systolith.verify.references import (
+    FORMULAS,
+    RUNTIME,
+    STORED,
+    LiveReference,
+    StoredReference,
+    runtime_version,
+)
+from systolith.verify.results import LayerReport, VerifyReport
+from systolith.verify.samples import (
+    Samples,
+    default_model,
+    default_samples,
+    file_samples,
+    random_samples,
+)
+from systolith.verify.tally import Side, Tally
+
+__all__ = ["Progress", "choose_samples", "verify_model"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (what is being done, steps finished, steps in all)."""
+
+_RANDOM = 2
+_DEFAULT = 10
+
+
+def _quiet(stage: str, done: int, total: int) -> None:
+    """Report nothing."""
+
+
+def choose_samples(
+    graph: Graph, inputs: Path | None, reference: Path | None, count: int | None
+) -> tuple[Samples, Path | None]:
+    """Return inputs and the file of stored tensors that belongs to them.
+
+    Without a file of inputs they come from the reference, else from an .npz file beside the model
+    of the same name, else from the package (embedded network), else they are random.
+
+    Raises
+    ------
+    InputError: a file does not fit the model.
+    """
+    source = Path(graph.source_path)
+    embedded = source == default_model()
+    beside = source.with_suffix(".npz")
+    if inputs is not None:
+        return file_samples(graph, inputs).limited(count), reference
+    if reference is not None:
+        return file_samples(graph, reference).limited(count), reference
+    if embedded:
+        return default_samples(graph).limited(_DEFAULT if count is None else count), None
+    if source.name and beside.is_file():
+        origin = f"{beside.name} beside the model"
+        return file_samples(graph, beside, origin=origin).limited(count), beside
+    return random_samples(graph, _RANDOM if count is None else count), None
+
+
+class _Verification:
+    """One verification under way."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        spec: AcceleratorSpec,
+        samples: Samples,
+        stored: StoredReference | None,
+        backend: Backend,
+        progress: Progress,
+    ) -> None:
+        self.graph, self.spec, self.samples = graph, spec, samples
+        self.backend, self.stored, self.progress = backend, stored, progress
+        self.seconds: dict[str, float] = {}
+        start = time.perf_counter()
+        progress("compiling", 0, 0)
+        self.fused = compile_graph(graph, spec)
+        self.unfused = compile_graph(graph, spec, fuse=False) if self.fused.hidden else None
+        self._spend("compile", start)
+        self.live = LiveReference(graph, samples)
+        self.tally = Tally(graph)
+        self.predictions: list[int] = []
+        self.cycles: dict[str, int] = {}
+
+    def _spend(self, stage: str, start: float) -> None:
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
+
+    def run(self) -> ModelRun:
+        """Run all samples; return the last fused run."""
+        start = time.perf_counter()
+        build = getattr(self.backend, "dut", None)
+        if build is not None:
+            self.progress("building the simulator (cached afterwards)", 0, 0)
+            build(self.spec)
+        self._spend("build", start)
+        # The runtime first: a missing package is known before minutes of simulation.
+        for index in range(self.samples.count):
+            last = self._sample(index)
+        self.progress("done", self.samples.count, self.samples.count)
+        return last
+
+    def _sample(self, index: int) -> ModelRun:
+        start = time.perf_counter()
+        live, computed = self.live.sample(index)
+        sides = [Side(name=RUNTIME, tensors=live), Side(name=FORMULAS, tensors=computed)]
+        if self.stored is not None:
+            sides.append(Side(name=STORED, tensors=self.stored.sample(index)))
+        self._spend("runtime", start)
+        start = time.perf_counter()
+        inputs = {name: live[name] for name in self.graph.inputs}
+        run = self._simulate(self.fused, inputs, index, "")
+        self.cycles = layer_cycles(self.fused.program, run.result.stamps) or self.cycles
+        second = None
+        if self.unfused is not None:
+            second = self._simulate(self.unfused, inputs, index, ", without fusion")
+        self._spend("simulate", start)
+        self._compare(run, second, sides, index)
+        output = run.tensors[self.graph.outputs[0]]
+        self.predictions.append(int(np.argmax(output)))
+        return run
+
+    def _simulate(self, model: CompiledModel, inputs: Mapping, index: int, what: str) -> ModelRun:
+        count = self.samples.count
+
+        def report(layer: int, layers: int) -> None:
+            text = f"input {index + 1} of {count}{what}, layer {layer} of {layers}"
+            self.progress(text, index, count)
+
+        self.progress(f"input {index + 1} of {count}{what}", index, count)
+        return run_model(model, self.backend, inputs, capture=True, progress=report)
+
+    def _compare(
+        self, run: ModelRun, second: ModelRun | None, sides: list[Side], index: int
+    ) -> None:
+        """Compare every node's output; what fusion hides comes from the second run."""
+        for node in self.graph:
+            name = node.outputs[0]
+            hidden = name not in run.tensors
+            chosen = second if hidden and second is not None else run
+            program = "unfused" if hidden else "fused"
+            for side in sides:
+                self.tally.add(node, chosen.tensors, side, sample=index, program=program)
+
+    def layers(self) -> tuple[LayerReport, ...]:
+        """Return one report for each node."""
+        notes = {note.name: note for note in self.fused.notes}
+        modes = layer_modes(self.fused.program)
+        multipliers = self.spec.macs_per_cycle
+        reports = []
+        for node in self.graph:
+            note, counts = notes[node.name], self.tally.layers[node.name]
+            macs, cycles = self.graph.macs(node), self.cycles.get(node.name)
+            target = self.graph.tensors[node.outputs[0]]
+            reports.append(
+                LayerReport(
+                    name=node.name,
+                    op=str(node.op),
+                    source_op=node.source_op,
+                    tensor=target.name,
+                    shape=target.shape,
+                    macs=macs,
+                    cycles=cycles,
+                    utilisation=macs / (cycles * multipliers) if macs and cycles else None,
+                    where=note.where,
+                    mode=modes.get(node.name, ""),
+                    note=note.text,
+                    against=" + ".join(counts.against),
+                    compared=counts.compared,
+                    mismatches=counts.mismatches,
+                    hidden=target.name in self.fused.hidden,
+                )
+            )
+        return tuple(reports)
+
+
+def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
+    """Say what qualifies the result."""
+    remarks = []
+    host = [layer.name for layer in layers if layer.where == "host"]
+    if host:
+        remarks.append(f"computed on the host: {', '.join(host)}")
+    hidden = [layer.tensor for layer in layers if layer.hidden]
+    if hidden:
+        remarks.append(
+            f"hidden by fusion, read from a second program without it: {', '.join(hidden)}"
+        )
+    formulas = [layer.tensor for layer in layers if FORMULAS in layer.against]
+    if formulas:
+        remarks.append(
+            f"{len(formulas)} tensors that the runtime does not give were compared with the"
+            f" formulas of profile {work.graph.profile}"
+        )
+    moved = [layer.name for layer in layers if layer.where == "alias"]
+    if moved:
+        remarks.append(f"no commands, the same bytes under another shape: {', '.join(moved)}")
+    return tuple(remarks)
+
+
+def verify_model(
+    path: str | Path | None,
+    spec: AcceleratorSpec,
+    *,
+    inputs: str | Path | None = None,
+    against: str | None = None,
+    backend: str | Backend = "verilator",
+    reference: str | Path | None = None,
+    count: int | None = None,
+    progress: Progress | None = None,
+) -> VerifyReport:
+    """Compare a network on the accelerator with its software runtime, tensor by tensor.
+
+    Parameters
+    ----------
+    path: model file; None for the embedded network.
+    spec: the accelerator.
+    inputs: .npy or .npz file, see `choose_samples`.
+    against: profile, whose runtime is run live; the file kind's own if None.
+    backend: name or object that runs the program.
+    reference: .npz file of tensors computed earlier, compared as well.
+    count: only that many inputs.
+    progress: told what is being done.
+
+    Raises
+    ------
+    SystolithError: a file, option or tool is at fault; the text is one line.
+    """
+    begin = time.perf_counter()
+    graph = load_model(default_model() if path is None else path, against)
+    samples, stored_path = choose_samples(
+        graph, Path(inputs) if inputs else None, Path(reference) if reference else None, count
+    )
+    stored = StoredReference(graph, stored_path, samples.count) if stored_path else None
+    if reference is not None and stored is not None and not stored.tensors:
+        raise InputError(
+            f"{Path(reference).name} must hold tensors of the model (keys: tensor names), "
+            f"such as {graph.outputs[0]!r}"
+        )
+    engine = get_backend(backend) if isinstance(backend, str) else backend
+    work = _Verification(graph, spec, samples, stored, engine, progress or _quiet)
+    result = work.run().result
+    layers = work.layers()
+    work.seconds["total"] = time.perf_counter() - begin
+    labels = samples.labels
+    single = graph.tensors[graph.outputs[0]].shape[:2] == (1, 1)
+    inside = all(0 <= v < graph.tensors[graph.outputs[0]].size for v in labels)
+    keep = bool(labels) and single and inside
+    return VerifyReport(
+        model="embedded network" if path is None else Path(path).name,
+        profile=graph.profile,
+        runtime=runtime_version(graph.profile),
+        backend=engine.name,
+        accelerator=spec_to_mapping(spec),
+        rows=spec.array.rows,
+        columns=spec.array.columns,
+        samples=samples.count,
+        inputs_from=samples.origin,
+        reference_from=stored_path.name if stored is not None and stored.tensors else "",
+        layers=layers,
+        first=work.tally.first,
+        cycles=result.cycles or None,
+        counters=dict(result.counters),
+        seconds=work.seconds,
+        remarks=_remarks(work, layers),
+        labels=labels if keep else (),
+        predictions=tuple(work.predictions) if keep else (),
+    )

@@ -1,0 +1,38 @@
+"""What a program says of its layers: requantizer modes and cycles between time stamps."""
+
+from collections.abc import Sequence
+
+from systolith.spec.commands import Opcode, decode
+from systolith.spec.program import Program
+from systolith.spec.requant import RequantMode
+
+__all__ = ["layer_cycles", "layer_modes"]
+
+
+def layer_modes(program: Program) -> dict[str, str]:
+    """Return the requantizer modes of each layer's STORE commands, by layer name."""
+    modes: dict[str, str] = {}
+    seen: list[str] = []
+    stamp = 0
+    names = {layer.stamp: layer.name for layer in program.layers}
+    for command in decode(program.commands.tolist()):
+        if command.opcode is not Opcode.STORE:
+            continue
+        mode = RequantMode(command["mode"]).name.lower()
+        if mode not in seen:
+            seen.append(mode)
+        if command["stamp"]:
+            modes[names[stamp]] = "+".join(seen)
+            seen, stamp = [], stamp + 1
+    return modes
+
+
+def layer_cycles(program: Program, stamps: Sequence[int]) -> dict[str, int]:
+    """Return cycles from the completion of the layer before to each layer's own, by layer name."""
+    cycles: dict[str, int] = {}
+    previous = 0
+    for layer in program.layers:
+        if layer.stamp < len(stamps):
+            cycles[layer.name] = stamps[layer.stamp] - previous
+            previous = stamps[layer.stamp]
+    return cycles

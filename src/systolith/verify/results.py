@@ -1,0 +1,150 @@
+"""What a verification found: plain data for tables, JSON and JUnit."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["LayerReport", "Mismatch", "VerifyReport"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mismatch:
+    """The first value of a layer that differs.
+
+    Parameters
+    ----------
+    layer, op, tensor: where.
+    sample: number of the input, from 0.
+    index: coordinates [y, x, channel].
+    source_index: coordinates in the runtime's own array, its batch first.
+    got, expected: hardware's and the other side's value.
+    against: who computed `expected`.
+    program: ``fused`` or ``unfused``, the program that gave `got`.
+    details: what the value was made of (accumulator, bias, multiplier ...), from the graph and
+        the hardware's own inputs of the layer.
+    """
+
+    layer: str
+    op: str
+    tensor: str
+    sample: int
+    index: tuple[int, ...]
+    source_index: tuple[int, ...]
+    got: float
+    expected: float
+    against: str
+    program: str
+    details: Mapping[str, int | float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerReport:
+    """One node of the graph.
+
+    Parameters
+    ----------
+    name, op, source_op: node, the graph's operator, the model file's.
+    tensor, shape: its output, canonical (H, W, C).
+    macs: multiply-accumulates of one inference.
+    cycles: from the completion of the layer before to its own; None without a clock or commands.
+    utilisation: ``macs / (cycles * rows * columns)``, None where there is nothing to divide.
+    where: ``array``, ``fused``, ``alias`` or ``host``.
+    mode: requantizer mode, or empty.
+    note: how it is known that the arithmetic is the runtime's.
+    against: what the values were compared with, parts joined by `` + ``.
+    compared, mismatches: values, over all samples and references.
+    hidden: whether its output was read from a second program without fusion.
+    """
+
+    name: str
+    op: str
+    source_op: str
+    tensor: str
+    shape: tuple[int, int, int]
+    macs: int
+    cycles: int | None
+    utilisation: float | None
+    where: str
+    mode: str
+    note: str
+    against: str
+    compared: int
+    mismatches: int
+    hidden: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerifyReport:
+    """A whole verification.
+
+    Parameters
+    ----------
+    model, profile: file name and arithmetic.
+    runtime: name and version of the software that ran live.
+    backend: golden, pysim or verilator.
+    accelerator: the specification's nested values.
+    rows, columns: of the array.
+    samples: inferences run.
+    inputs_from: where the inputs came from.
+    reference_from: file of stored tensors, or empty.
+    layers: every node in execution order.
+    first: the first mismatch, or None.
+    cycles: of one inference, None without a clock.
+    counters: hardware counters of the last inference.
+    seconds: wall time by stage.
+    remarks: sentences that qualify the result.
+    labels, predictions: of each sample where labels are known, else empty.
+    """
+
+    model: str
+    profile: str
+    runtime: str
+    backend: str
+    accelerator: Mapping[str, object]
+    rows: int
+    columns: int
+    samples: int
+    inputs_from: str
+    reference_from: str
+    layers: tuple[LayerReport, ...]
+    first: Mismatch | None
+    cycles: int | None
+    counters: Mapping[str, int]
+    seconds: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
+    labels: tuple[int, ...] = ()
+    predictions: tuple[int, ...] = ()
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of one inference."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def compared(self) -> int:
+        """Values compared."""
+        return sum(layer.compared for layer in self.layers)
+
+    @property
+    def mismatches(self) -> int:
+        """Values that differ."""
+        return sum(layer.mismatches for layer in self.layers)
+
+    @property
+    def ok(self) -> bool:
+        """Whether something was compared in every layer, and nothing differs."""
+        return not self.mismatches and all(layer.compared for layer in self.layers)
+
+    @property
+    def utilisation(self) -> float | None:
+        """Of the whole network: ``macs / (cycles * rows * columns)``."""
+        if not self.cycles:
+            return None
+        return self.macs / (self.cycles * self.rows * self.columns)
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of samples whose prediction is the label."""
+        if not self.labels:
+            return None
+        pairs = zip(self.labels, self.predictions, strict=True)
+        return sum(a == b for a, b in pairs) / len(self.labels)

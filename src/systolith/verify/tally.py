@@ -1,0 +1,90 @@
+"""Counting what was compared, layer by layer, and keeping the first mismatch."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.graph import Graph, Node
+from systolith.verify.diagnose import describe, source_index
+from systolith.verify.results import Mismatch
+
+__all__ = ["LayerTally", "Side", "Tally"]
+
+Arrays = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Side:
+    """One side to compare with: canonical tensors, and who computed them."""
+
+    name: str
+    tensors: Arrays
+
+
+@dataclass(kw_only=True)
+class LayerTally:
+    """Counts of one node."""
+
+    compared: int = 0
+    mismatches: int = 0
+    against: list[str] = field(default_factory=list)
+
+
+def _differs(got: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.bool_]:
+    """Compare values exactly; equal NaNs are equal."""
+    if got.dtype.kind == "f":
+        return ~((got == expected) | (np.isnan(got) & np.isnan(expected)))
+    return got.astype(np.int64) != expected.astype(np.int64)
+
+
+class Tally:
+    """Comparison of one run after another.
+
+    Parameters
+    ----------
+    graph: the network.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        self.layers = {node.name: LayerTally() for node in graph}
+        self.first: Mismatch | None = None
+
+    def add(self, node: Node, values: Arrays, side: Side, *, sample: int, program: str) -> None:
+        """Compare a node's output with one side, if that side has it.
+
+        Parameters
+        ----------
+        node: the layer.
+        values: the hardware's tensors.
+        side: what they must equal.
+        sample, program: for the report of a mismatch.
+        """
+        name = node.outputs[0]
+        if name not in side.tensors or name not in values:
+            return
+        got, expected = values[name], side.tensors[name]
+        counts = self.layers[node.name]
+        wrong = _differs(got, expected)
+        counts.compared += wrong.size
+        counts.mismatches += int(wrong.sum())
+        if side.name not in counts.against:
+            counts.against.append(side.name)
+        if wrong.any() and self.first is None:
+            index = tuple(int(v) for v in np.argwhere(wrong)[0])
+            self.first = Mismatch(
+                layer=node.name,
+                op=str(node.op),
+                tensor=name,
+                sample=sample,
+                index=index,
+                source_index=source_index(self.graph, name, index),
+                got=got[index].item(),
+                expected=expected[index].item(),
+                against=side.name,
+                program=program,
+                details=describe(self.graph, node, index, values),
+            )
