@@ -62,6 +62,10 @@ class Line:
         if interval is None:
             return None
         least, most = interval
+        if least > 0:
+            # With any larger shift already the least slope's multiplier exceeds its width.
+            width = least.numerator.bit_length() - least.denominator.bit_length()
+            max_shift = max(0, min(max_shift, bits + 1 - width))
         for shift in range(max_shift, -1, -1):
             first = max(least * (1 << shift) // 1 + 1, 0)
             last = min(-(-most * (1 << shift) // 1) - 1, (1 << bits) - 1)
@@ -104,8 +108,9 @@ class Line:
 
     def _offset(self, multiplier: int, shift: int) -> FixedParameters:
         """Return the offset in the middle of its interval."""
-        least = max((int(k) << shift) - multiplier * int(t) for t, k in self.up)
-        most = min((int(k) << shift) - 1 - multiplier * int(t) for t, k in self.down)
+        # Python integers, because the terms may need more than 64 bits.
+        least = max((k << shift) - multiplier * t for t, k in self.up.tolist())
+        most = min((k << shift) - 1 - multiplier * t for t, k in self.down.tolist())
         return FixedParameters(multiplier=multiplier, offset=(least + most) // 2, shift=shift)
 
     def _no_wrap(self, fit: FixedParameters) -> bool:
