@@ -1,0 +1,67 @@
+"""How a program uses the accelerator's memories, and where its tensors lie."""
+
+from dataclasses import dataclass
+
+from systolith.compiler.compile import CompiledModel
+
+__all__ = ["MemoryUse", "TensorPlace", "memory_use", "tensor_places"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryUse:
+    """One memory: what is used of it, and what there is, in ``unit``."""
+
+    name: str
+    used: int
+    available: int
+    unit: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorPlace:
+    """Where a tensor lies in the activation memory.
+
+    Parameters
+    ----------
+    name: the tensor.
+    region: number of the activation memory.
+    address: byte address of its first element.
+    shape: (H, W, C).
+    strides: bytes between neighbours along each axis.
+    """
+
+    name: str
+    region: int
+    address: int
+    shape: tuple[int, int, int]
+    strides: tuple[int, int, int]
+
+
+def memory_use(compiled: CompiledModel) -> tuple[MemoryUse, ...]:
+    """Return the use of every memory."""
+    program = compiled.program
+    spec = program.spec
+    rows = (
+        ("activations", compiled.memory.peak, spec.activation_total, "bytes"),
+        ("weights", program.weights.shape[0], spec.weight_words, "words"),
+        ("parameters", program.parameters.shape[0], spec.lane_words, "lane words"),
+        ("tables", program.tables.shape[0], spec.memory.tables, "tables"),
+        ("commands", len(program.commands), spec.memory.command_words, "words"),
+        ("stamps", len(program.layers), spec.memory.stamps, "stamps"),
+    )
+    return tuple(MemoryUse(name=n, used=u, available=a, unit=k) for n, u, a, k in rows)
+
+
+def tensor_places(compiled: CompiledModel) -> tuple[TensorPlace, ...]:
+    """Return every tensor's place, in the order of the program's buffers."""
+    stride = compiled.program.spec.region_stride
+    return tuple(
+        TensorPlace(
+            name=name,
+            region=buffer.base // stride,
+            address=buffer.base,
+            shape=buffer.shape,
+            strides=buffer.strides,
+        )
+        for name, buffer in compiled.program.buffers.items()
+    )
