@@ -51,7 +51,7 @@ class MemorySpec:
     activation_regions: independent activation memories (1 read, 1 write a cycle each), 1 to 8.
     activation_bytes: bytes of one region.
     weight_bytes: bytes of the weight memory.
-    accumulator_depth: output vectors in each of the two accumulator banks.
+    accumulator_depth: output vectors of a tile, and finished ones that wait for post-processing.
     parameter_channels: output channels whose requantizer parameters fit.
     command_words: 32-bit words of the command memory.
     tables: 256-byte tables for unary functions, 0 to 16 (0 leaves the table stage out).

@@ -44,10 +44,13 @@ class ErrorCode(IntEnum):
 
     NONE = 0
     OPCODE = 1
-    """The command memory held an opcode that does not exist, or ran off its end."""
 
 
-ERRORS = {code: (code.__doc__ or "").strip() for code in ErrorCode}
+ERRORS = {
+    ErrorCode.NONE: "No error.",
+    ErrorCode.OPCODE: "The command memory held an opcode that does not exist, or ran off its end.",
+}
+"""What each error means."""
 
 
 @dataclass(frozen=True, slots=True)
