@@ -1,10 +1,10 @@
 """An independent check of a program: order of accesses, deadlock, and bounds of memories."""
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from systolith.compiler.footprint import Access, access_of
+from systolith.compiler.footprint import Access, accesses
 from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, decode
 from systolith.spec.program import Program
 
@@ -45,19 +45,18 @@ class _Item:
         return f"{self.command.opcode.name} {self.number}"
 
 
-def _items(program: Program) -> list[_Item]:
-    commands = [int(w) for w in program.commands]
+def _items(program: Program, commands: Sequence[Command]) -> list[_Item]:
+    footprints = accesses([(c.opcode, c.values) for c in commands], program.weights, program.spec)
     result = []
-    for number, command in enumerate(decode(commands)):
+    for number, (command, access) in enumerate(zip(commands, footprints, strict=True)):
         unit = COMMANDS[command.opcode].unit
         if unit is not None:
-            access = access_of(command.opcode, command.values, program.weights, program.spec)
             result.append(_Item(command=command, unit=unit, access=access, number=number))
     return result
 
 
-def _check_bounds(program: Program, items: Sequence[_Item]) -> None:
-    """Every byte, word and index must exist."""
+def _check_activations(program: Program, items: Sequence[_Item]) -> None:
+    """Every byte must exist."""
     spec = program.spec
     for item in items:
         for spans in (item.access.reads, item.access.writes):
@@ -68,43 +67,39 @@ def _check_bounds(program: Program, items: Sequence[_Item]) -> None:
             last = spans.ends[-1] <= spec.memory.activation_regions * spec.region_stride
             if not (inside.all() and same.all() and last and spans.starts[0] >= 0):
                 raise ProgramFault(f"{item} leaves the activation memory")
-        if item.command.opcode is Opcode.MATMUL:
-            _check_matmul(program, item)
-        elif item.command.opcode is Opcode.STORE:
-            _check_store(program, item)
 
 
-def _check_matmul(program: Program, item: _Item) -> None:
-    v, spec = item.command.values, program.spec
+def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
+    spec = program.spec
     tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
     words = spec.array.rows * (1 if v["w_hold"] else tiles)
     if v["w_base"] + words > len(program.weights) or len(program.weights) > spec.weight_words:
-        raise ProgramFault(f"{item} leaves the weight memory")
+        raise ProgramFault(f"{name} leaves the weight memory")
     if v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
-        raise ProgramFault(f"{item} needs more accumulators than there are")
+        raise ProgramFault(f"{name} needs more accumulators than there are")
 
 
-def _check_store(program: Program, item: _Item) -> None:
-    v, spec = item.command.values, program.spec
+def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
+    spec = program.spec
     width = min(v["tile_channels"], v["channels"])
     beats = -(-width // spec.post.lanes)
     words = v["p_base"] + (v["n_count"] - 1) * v["p_stride"] + beats
     if words > len(program.parameters) or words > spec.lane_words:
-        raise ProgramFault(f"{item} leaves the parameter memory")
+        raise ProgramFault(f"{name} leaves the parameter memory")
     if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
-        raise ProgramFault(f"{item} has channels and tiles that do not agree")
+        raise ProgramFault(f"{name} has channels and tiles that do not agree")
     if width > spec.array.columns:
-        raise ProgramFault(f"{item} stores more channels than the array has columns")
+        raise ProgramFault(f"{name} stores more channels than the array has columns")
     if v["table"] and v["table_index"] >= min(len(program.tables), spec.memory.tables):
-        raise ProgramFault(f"{item} names a table that does not exist")
+        raise ProgramFault(f"{name} names a table that does not exist")
     if v["mode"] not in spec.post.modes or (v["residual"] and not spec.post.residual):
-        raise ProgramFault(f"{item} needs post-processing that is not built in")
+        raise ProgramFault(f"{name} needs post-processing that is not built in")
 
 
-def _check_pairing(items: Sequence[_Item]) -> None:
+def _check_pairing(commands: Sequence[Command]) -> None:
     """STORE k consumes the tiles of MATMUL k."""
-    matmuls = [i.command for i in items if i.unit is Unit.COMPUTE]
-    stores = [i.command for i in items if i.unit is Unit.STORE]
+    matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
+    stores = [c for c in commands if c.opcode is Opcode.STORE]
     names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
     if len(matmuls) != len(stores):
         raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
@@ -191,6 +186,9 @@ def _check_races(items: Sequence[_Item], started: Sequence[tuple[int, ...]]) -> 
     return ordered
 
 
+_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store}
+
+
 def check_program(program: Program) -> CheckReport:
     """Check that a program is free of races and deadlock and stays inside its memories.
 
@@ -198,9 +196,13 @@ def check_program(program: Program) -> CheckReport:
     ------
     ProgramFault: it is not; the text names the commands.
     """
-    items = _items(program)
-    _check_pairing(items)
-    _check_bounds(program, items)
+    commands = list(decode(program.commands.tolist()))
+    _check_pairing(commands)
+    for number, command in enumerate(commands):
+        if command.opcode in _CHECKS:
+            _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
+    items = _items(program, commands)
+    _check_activations(program, items)
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
     started, _, most = _simulate(items, program.spec.queue_depth)

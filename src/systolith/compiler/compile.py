@@ -10,7 +10,7 @@ from systolith.compiler.allocate import MemoryReport, allocate, live_ranges
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
 from systolith.compiler.fills import fill_border, fill_halo
-from systolith.compiler.footprint import access_of
+from systolith.compiler.footprint import accesses
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins, plan_layout
@@ -228,9 +228,12 @@ class _Compiler:
             | c.resolved()
             for c in commands
         ]
+        footprints = accesses(
+            [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)], weights, self.spec
+        )
         ordered = [
-            (unit, access_of(c.opcode, values, weights, self.spec))
-            for c, values in zip(commands, resolved, strict=True)
+            (unit, access)
+            for c, access in zip(commands, footprints, strict=True)
             if (unit := COMMANDS[c.opcode].unit) is not None
         ]
         tokens = iter(assign_tokens(ordered))
@@ -260,7 +263,7 @@ class _Compiler:
     def _notes(self) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}
         for node in (*self.cut.prologue, *self.cut.epilogue):
-            text = f"{node.op} at the network's edge"
+            text = self.cut.reasons.get(node.name, f"{node.op} at the network's edge")
             notes[node.name] = LayerNote(name=node.name, where="host", text=text)
         for step in self.steps:
             text = self.low.notes.get(step.node.name, "")

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
 
-__all__ = ["EMPTY", "Access", "Spans", "access_of", "strided"]
+__all__ = ["EMPTY", "Access", "Spans", "accesses", "strided"]
 
 Int64Array = NDArray[np.int64]
 
@@ -82,32 +82,44 @@ class Access:
         )
 
 
+EMPTY_ACCESS = Access()
+
+
 def _loops(values: Mapping[str, int], names: Sequence[str], stream: str) -> list[tuple[int, int]]:
     return [(values[f"{n}_count"], values[f"{stream}_{n}_stride"]) for n in names]
 
 
 def _used_rows(
-    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
+    values: Mapping[str, int],
+    store: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
 ) -> tuple[Int64Array, Int64Array]:
-    """First and last + 1 array row with a weight other than zero, of each (n, pass)."""
-    rows, columns = spec.array.rows, spec.array.columns
+    """First and last + 1 array row with a weight that matters, of each (n, pass).
+
+    A weight matters if it is not zero and its column is stored.
+    """
+    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
     passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
-    tiles = 1 if values["w_hold"] else values["n_count"] * passes
-    words = weights[values["w_base"] : values["w_base"] + tiles * rows]
-    zero = np.uint8(values["w_zero"] & 255)
-    used = np.any(words.reshape(tiles, rows, columns) != zero, axis=2)
-    some = used.any(axis=1)
-    first = np.where(some, used.argmax(axis=1), 0)
-    last = np.where(some, rows - used[:, ::-1].argmax(axis=1), 0)
-    shape = (values["n_count"], passes)
-    return tuple(  # type: ignore[return-value]  # numpy's broadcast loses the pair's length
-        np.broadcast_to(v.reshape((1, 1) if values["w_hold"] else shape), shape)
-        for v in (first, last)
-    )
+    stored = 1 if values["w_hold"] else tiles * passes
+    words = weights[values["w_base"] : values["w_base"] + stored * rows]
+    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
+    used = used.reshape(1 if values["w_hold"] else tiles, -1, rows, columns)
+    first, last = (np.zeros((tiles, passes), np.int64) for _ in range(2))
+    for tile in range(tiles):
+        left = store["channels"] - tile * store["tile_channels"]
+        width = min(store["tile_channels"], left)
+        some = used[0 if values["w_hold"] else tile][..., :width].any(axis=2)
+        reach = np.where(some.any(axis=1), rows - some[:, ::-1].argmax(axis=1), 0)
+        first[tile], last[tile] = some.argmax(axis=1), reach
+    return first, last
 
 
 def _matmul_reads(
-    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
+    values: Mapping[str, int],
+    store: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
 ) -> Spans:
     """Bytes that meet a weight other than zero; the others cannot change a result."""
     t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
@@ -115,7 +127,7 @@ def _matmul_reads(
     grid = np.zeros((n[0], 1), np.int64) + np.arange(n[0])[:, None] * n[1]
     for count, stride in (ky, kx, kc):
         grid = (grid[:, :, None] + np.arange(count) * stride).reshape(n[0], -1)
-    first, last = _used_rows(values, weights, spec)
+    first, last = _used_rows(values, store, weights, spec)
     starts, ends = [], []
     for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
         if high > low:
@@ -143,19 +155,27 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     )
 
 
-def access_of(
-    opcode: Opcode,
-    values: Mapping[str, int],
+def accesses(
+    commands: Sequence[tuple[Opcode, Mapping[str, int]]],
     weights: NDArray[np.uint8],
     spec: AcceleratorSpec,
-) -> Access:
-    """Return the footprint of a command with all its fields."""
-    if opcode is Opcode.MATMUL:
-        return Access(reads=_matmul_reads(values, weights, spec))
-    if opcode is Opcode.STORE:
-        reads = _store_spans(values, "r") if values["residual"] else EMPTY
-        return Access(reads=reads, writes=_store_spans(values, "y"))
-    if opcode is Opcode.FILL:
-        loops = _loops(values, FILL_LOOPS, "d")
-        return Access(writes=strided(values["d_base"], loops, values["length"]))
-    return Access()
+) -> list[Access]:
+    """Return the footprints of commands, given with all their fields, in program order.
+
+    STORE number k consumes the tiles of MATMUL number k; it says which columns matter.
+    """
+    stores = iter([values for opcode, values in commands if opcode is Opcode.STORE])
+    result = []
+    for opcode, values in commands:
+        if opcode is Opcode.MATMUL:
+            reads = _matmul_reads(values, next(stores), weights, spec)
+            result.append(Access(reads=reads))
+        elif opcode is Opcode.STORE:
+            reads = _store_spans(values, "r") if values["residual"] else EMPTY
+            result.append(Access(reads=reads, writes=_store_spans(values, "y")))
+        elif opcode is Opcode.FILL:
+            loops = _loops(values, FILL_LOOPS, "d")
+            result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
+        else:
+            result.append(EMPTY_ACCESS)
+    return result

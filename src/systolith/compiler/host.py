@@ -1,9 +1,11 @@
 """Which nodes the host computes before and after the accelerator runs."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
+from systolith.arithmetic import PoolArithmetic
 from systolith.compiler.errors import layer_error
+from systolith.compiler.requantize import undecided_sum
 from systolith.graph import Graph, Node, Op
 
 __all__ = ["Partition", "partition"]
@@ -22,6 +24,7 @@ class Partition:
     prologue, device, epilogue: nodes in execution order.
     inputs: tensors that the host writes into the activation memory.
     outputs: tensors that the host reads from it.
+    reasons: why nodes are on the host although an accelerator could have them, by name.
     """
 
     prologue: tuple[Node, ...]
@@ -29,19 +32,51 @@ class Partition:
     epilogue: tuple[Node, ...]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    reasons: Mapping[str, str]
 
 
-def _closure(
-    nodes: Iterable[Node], ops: frozenset[Op], ready: Callable[[Node, set[str]], bool]
-) -> tuple[Node, ...]:
-    """Collect nodes of ``ops`` while ``ready(node, names of collected nodes)`` holds."""
+def _closure(nodes: Iterable[Node], ready: Callable[[Node, set[str]], bool]) -> tuple[Node, ...]:
+    """Collect the nodes for which ``ready(node, names of nodes collected so far)`` holds."""
     chosen: list[Node] = []
     names: set[str] = set()
     for node in nodes:
-        if node.op in ops and ready(node, names):
+        if ready(node, names):
             chosen.append(node)
             names.add(node.name)
     return tuple(chosen)
+
+
+def _downstream(graph: Graph, first: Node) -> list[Node]:
+    """Return a node and all that depends on it."""
+    written, found = set(first.outputs), [first]
+    for node in graph.nodes:
+        if node is not first and written.intersection(node.inputs):
+            found.append(node)
+            written.update(node.outputs)
+    return found
+
+
+def host_tail(graph: Graph) -> Mapping[str, str]:
+    """Return why nodes at the end must be computed by the host, by name.
+
+    These are averages that are not a function of the sum of codes, and what depends on them, where
+    that is a network's classifier: no convolution follows.
+    """
+    reasons: dict[str, str] = {}
+    for node in graph.nodes:
+        if isinstance(node.arithmetic, PoolArithmetic) and node.name not in reasons:
+            tie = undecided_sum(node.arithmetic)
+            tail = _downstream(graph, node)
+            if tie is None or any(n.op is Op.CONV2D for n in tail):
+                continue
+            for follower in tail:
+                reasons[follower.name] = f"follows {node.name!r}, which is on the host"
+            count, total = tie
+            reasons[node.name] = (
+                f"the order of the runtime's float32 additions decides where {count} codes "
+                f"add up to {total}"
+            )
+    return reasons
 
 
 def partition(graph: Graph) -> Partition:
@@ -51,10 +86,14 @@ def partition(graph: Graph) -> Partition:
     ------
     CompileError: an operator that only the host computes lies between others.
     """
-    tail = _closure(reversed(graph.nodes), _AFTER, lambda n, c: _only_read_by(graph, n, c))
+    forced = host_tail(graph)
+    tail = _closure(
+        reversed(graph.nodes),
+        lambda n, c: (n.op in _AFTER or n.name in forced) and _only_read_by(graph, n, c),
+    )
     epilogue = tuple(reversed(tail))
     rest = [node for node in graph.nodes if node not in epilogue]
-    prologue = _closure(rest, _BEFORE, lambda n, c: _only_reads(graph, n, c))
+    prologue = _closure(rest, lambda n, c: n.op in _BEFORE and _only_reads(graph, n, c))
     device = tuple(node for node in rest if node not in prologue)
     for node in device:
         if node.op in _HOST_ONLY:
@@ -74,6 +113,7 @@ def partition(graph: Graph) -> Partition:
         epilogue=epilogue,
         inputs=tuple(dict.fromkeys(inputs)),
         outputs=tuple(dict.fromkeys(outputs)),
+        reasons=forced,
     )
 
 

@@ -1,7 +1,7 @@
 """Average and max pooling: identity weights, one pass a tap, windows clipped at the border."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from systolith.arithmetic import MaxPoolArithmetic, PoolArithmetic
 from systolith.compiler.emit import Job, Stream, emit_pairs, store_stream
@@ -37,13 +37,15 @@ class _Span:
     taps: int
 
 
-def _spans(outputs: int, size: int, kernel: int, stride: int, pad: int) -> list[_Span]:
+def _spans(
+    outputs: int, size: int, kernel: int, stride: int, pad: int, dilation: int
+) -> list[_Span]:
     """Group the outputs of one axis by what is left of their window."""
     spans: list[_Span] = []
     for index in range(outputs):
         start = index * stride - pad
-        skipped = max(0, -start)
-        taps = min(kernel, size - start) - skipped
+        skipped = max(0, -(start // dilation))
+        taps = min(kernel, -(-(size - start) // dilation)) - skipped
         last = spans[-1] if spans else None
         if last and (last.skipped, last.taps) == (skipped, taps):
             spans[-1] = _Span(first=last.first, count=last.count + 1, skipped=skipped, taps=taps)
@@ -58,8 +60,9 @@ def _windows(low: Lowering, step: Step) -> Iterator[tuple[_Span, _Span]]:
     height, width, _ = low.graph.tensor(step.source).shape
     rows, columns, _ = low.graph.tensor(step.node.outputs[0]).shape
     (kh, kw), (sh, sw), (top, _, left, _) = a["kernel"], a["strides"], a["pads"]
-    for y in _spans(rows, height, kh, sh, top):
-        for x in _spans(columns, width, kw, sw, left):
+    dh, dw = a["dilations"]
+    for y in _spans(rows, height, kh, sh, top, dh):
+        for x in _spans(columns, width, kw, sw, left, dw):
             if y.taps < 1 or x.taps < 1:
                 raise layer_error(step.node, "a window lies in the padding", "pad less")
             yield y, x
@@ -78,11 +81,39 @@ def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requan
     return choose_requantizer(step.node, problem, modes)
 
 
+def _emit(job: Job, region: Region) -> list[Pair]:
+    """Emit a region; channel tiles of few outputs become pixels, as all share their parameters.
+
+    A pass over one pixel would wait for the sum of the pass before it.
+    """
+    tile, tiles = job.tile_channels, job.channel_tiles
+    if min(region.height, region.width) > 1 or tiles == 1 or job.channels % tile:
+        return emit_pairs(job, [region])
+    along = region.height == 1
+
+    def turned(stream: Stream) -> Stream:
+        storage, offset = stream.base(region.y, region.x)
+        row = stream.pixel if along else stream.row
+        return Stream(storage=storage, offset=offset, row=row, pixel=tile)
+
+    narrow = replace(
+        job,
+        x=turned(job.x),
+        y=turned(job.y),
+        r=turned(job.r) if job.r else None,
+        channels=tile,
+        load=replace(job.load, channel_tiles=1),
+    )
+    outputs = region.width if along else region.height
+    return emit_pairs(narrow, [Region(y=0, x=0, height=outputs, width=tiles)])
+
+
 def lower_pool(low: Lowering, step: Step) -> list[Pair]:
     """Return the command pairs of a pooling layer, one for each way its windows are clipped."""
     view = low.view(step.source)
     channels = view.shape[2]
     sh, sw = step.node.attributes["strides"]
+    dh, dw = step.node.attributes["dilations"]
     top, _, left, _ = step.node.attributes["pads"]
     weights, tile = identity_tile(low)
     known: dict[int, Requantizer] = {}
@@ -96,7 +127,7 @@ def lower_pool(low: Lowering, step: Step) -> list[Pair]:
             layer=step.node.name,
             x=Stream(
                 storage=view.storage,
-                offset=view.at(y.skipped - top, x.skipped - left),
+                offset=view.at(y.skipped * dh - top, x.skipped * dw - left),
                 row=sh * view.row,
                 pixel=sw * view.pixel,
             ),
@@ -106,7 +137,7 @@ def lower_pool(low: Lowering, step: Step) -> list[Pair]:
             tile_channels=tile,
             x_tile=tile,
             counts=(y.taps, x.taps, 1),
-            strides=(view.row, view.pixel, 0),
+            strides=(view.row * dh, view.pixel * dw, 0),
             load=low.load(count, channels, tile, hold=True),
             matmul={
                 "x_signed": int(low.signed(step.source)),
@@ -118,5 +149,5 @@ def lower_pool(low: Lowering, step: Step) -> list[Pair]:
             store=low.store_fields(step, known[count], parameters),
         )
         region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
-        pairs += emit_pairs(job, [region])
+        pairs += _emit(job, region)
     return pairs

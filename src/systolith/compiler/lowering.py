@@ -21,6 +21,10 @@ from systolith.spec.accelerator import AcceleratorSpec
 __all__ = ["Lowering", "code_range"]
 
 
+_HELD = 4
+"""Cycles of a pass with held weights at least: sums wait for those of the pass before."""
+
+
 def code_range(dtype: str) -> tuple[int, int]:
     """Least and largest code of int8 or uint8."""
     return (-128, 127) if dtype == "int8" else (0, 255)
@@ -66,7 +70,7 @@ class Lowering:
         """What tiles of a layer cost."""
         return Load(
             depth=self.spec.memory.accumulator_depth,
-            least=1 if hold else self.spec.array.rows,
+            least=_HELD if hold else self.spec.array.rows,
             passes=passes,
             beats=-(-min(channels, tile_channels) // self.spec.post.lanes),
             channel_tiles=-(-channels // tile_channels),

@@ -23,6 +23,7 @@ __all__ = [
     "average_problem",
     "choose_requantizer",
     "identity_requantizer",
+    "undecided_sum",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -243,6 +244,19 @@ def identity_requantizer(
     return Requantizer(mode=mode, channels=channels, zero=0, low=low, high=high, note="direct")
 
 
+def undecided_sum(arithmetic: PoolArithmetic) -> tuple[int, int] | None:
+    """Return (number of codes, a sum) for which the average is not a function of the sum."""
+    source, _ = arithmetic.source
+    for count, requant in arithmetic.requants.items():
+        if requant.formula == "ort_average":
+            ends = ((v - arithmetic.input_zero_point) * count for v in (source.low, source.high))
+            lo, hi = ends
+            least, most = average_pool_bounds(np.arange(lo, hi + 1), arithmetic, count)
+            if not np.array_equal(least, most):
+                return count, lo + int(np.argmax(least != most))
+    return None
+
+
 def average_problem(node: Node, arithmetic: PoolArithmetic, count: int, channels: int) -> Problem:
     """Return the requantizer problem of an average over ``count`` codes.
 
@@ -256,14 +270,14 @@ def average_problem(node: Node, arithmetic: PoolArithmetic, count: int, channels
     lo, hi = ((v - zero) * count for v in (source.low, source.high))
     function = None
     if requant.formula == "ort_average":
-        sums = np.arange(lo, hi + 1)
-        least, most = average_pool_bounds(sums, arithmetic, count)
+        least, most = average_pool_bounds(np.arange(lo, hi + 1), arithmetic, count)
         if not np.array_equal(least, most):
-            tie = int(sums[np.argmax(least != most)])
+            tie = lo + int(np.argmax(least != most))
             raise layer_error(
                 node,
-                f"the runtime's float32 sum is not exact where {count} codes add up to {tie}",
-                "use another profile or compute the layer on the host",
+                f"the order of the runtime's float32 additions decides where {count} codes add up"
+                f" to {tie}",
+                "use another profile, or end the network there",
             )
 
         def function(a: Int64Array) -> Int64Array:

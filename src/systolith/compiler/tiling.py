@@ -8,6 +8,8 @@ __all__ = ["Load", "Region", "Tiles", "cut_region"]
 
 _COMMAND_CYCLES = 24
 """Rough cost of one more MATMUL and STORE: fetching, and the tile pipeline's start."""
+_TILE_CYCLES = 2
+"""Rough cost of one more tile, so that equal plans prefer fewer."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -48,7 +50,7 @@ class Load:
     Parameters
     ----------
     depth: vectors an accumulator bank holds.
-    least: cycles of a pass at least (array rows; 1 when weights are held).
+    least: cycles of a pass at least (array rows; few when weights are held).
     passes: array passes a tile.
     beats: lane vectors of a full channel tile.
     channel_tiles: channel tiles.
@@ -63,7 +65,7 @@ class Load:
     def cycles(self, pixels: int) -> int:
         """Steady cycles of one tile with all its channel tiles."""
         array = self.passes * max(pixels, self.least)
-        return self.channel_tiles * max(array, pixels * self.beats)
+        return self.channel_tiles * (max(array, pixels * self.beats) + _TILE_CYCLES)
 
 
 def _balanced(total: int, most: int) -> Iterator[int]:
