@@ -161,6 +161,8 @@ def _build_once(folder: Path, build: Callable[[Path], None]) -> None:
     with FileLock(f"{folder}.lock"):
         if folder.exists():
             return
+        for stale in folder.parent.glob(f"{folder.name}.*/"):  # of builds that were killed
+            shutil.rmtree(stale, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=folder.parent))
         try:
             build(scratch)
