@@ -1,0 +1,307 @@
+"""Random accelerators and random programs for them: what a compiler would never write, but may."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
+from systolith.spec.program import Buffer, Program
+from systolith.spec.requant import RequantMode, ResidualRounding
+
+__all__ = ["random_program", "random_spec"]
+
+Rng = np.random.Generator
+_LANE_WORDS = 24
+_WEIGHT_TILES = 24
+
+
+def _pick(rng: Rng, *choices):
+    return choices[int(rng.integers(len(choices)))]
+
+
+def random_spec(rng: Rng, *, largest: int = 6) -> AcceleratorSpec:
+    """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
+
+    Parameters
+    ----------
+    largest: most rows and columns.
+    """
+    rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
+    lanes = int(_pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
+    modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
+    line = 1 << (max(rows, lanes, 4) - 1).bit_length()
+    return AcceleratorSpec(
+        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2))),
+        memory=MemorySpec(
+            activation_regions=int(rng.integers(1, 5)),
+            activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
+            weight_bytes=columns * max(rows * _WEIGHT_TILES, -(-16 // columns)),
+            accumulator_depth=int(_pick(rng, 4, 5, 7, 8, 16, 21)),
+            parameter_channels=lanes * max(_LANE_WORDS, 4),
+            command_words=int(rng.integers(300, 700)),
+            tables=int(rng.integers(3)),
+            stamps=int(rng.integers(2, 9)),
+        ),
+        post=PostSpec(lanes=lanes, modes=frozenset(modes), residual=bool(rng.integers(2))),
+        queue_depth=int(_pick(rng, 1, 2, 3, 16)),
+    )
+
+
+@dataclass
+class _Issued:
+    """A command in the making: where it reads and writes, and its words' fields."""
+
+    opcode: Opcode
+    fields: dict[str, int]
+    reads: NDArray[np.bool_]
+    writes: NDArray[np.bool_]
+
+    @property
+    def unit(self) -> Unit:
+        unit = COMMANDS[self.opcode].unit
+        assert unit is not None
+        return unit
+
+
+class _Generator:
+    """Commands one by one; tokens last, where commands of different units touch the same bytes."""
+
+    def __init__(self, rng: Rng, spec: AcceleratorSpec) -> None:
+        self.rng, self.spec = rng, spec
+        self.span = spec.region_stride * spec.memory.activation_regions
+        self.issued: list[_Issued] = []
+        self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
+        self.stamps = 0
+
+    def small(self, high: int) -> int:
+        """From 1 to ``high``, small values and 1 above all more often."""
+        return int(min(self.rng.integers(1, high + 1), self.rng.integers(1, high + 1)))
+
+    def _mask(self, starts: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+        mask = np.zeros(self.span, bool)
+        mask[(starts[..., None] + np.arange(length)).reshape(-1)] = True
+        return mask
+
+    def _stream(self, counts: list[int], strides: list[int], length: int) -> tuple | None:
+        """A base in some region so that all vectors lie in it: (base, vector addresses)."""
+        offsets = np.zeros(1, np.int64)
+        for count, stride in zip(counts, strides, strict=True):
+            offsets = (offsets[:, None] + np.arange(count) * stride).reshape(-1)
+        low, high = int(offsets.min()), int(offsets.max()) + length
+        if high - low > self.spec.memory.activation_bytes:
+            return None
+        region = int(self.rng.integers(self.spec.memory.activation_regions))
+        room = self.spec.memory.activation_bytes - (high - low)
+        base = region * self.spec.region_stride - low + int(self.rng.integers(room + 1))
+        return base, base + offsets
+
+    def fill(self) -> None:
+        counts = [self.small(3) for _ in range(3)]
+        length = int(_pick(self.rng, 1, 3, self.spec.line_bytes, int(self.rng.integers(1, 40))))
+        strides = [int(v) for v in self.rng.integers(-60, 61, 3)]
+        placed = self._stream(counts, strides, length)
+        if placed is None:
+            return
+        fields = {"d_base": placed[0], "value": int(self.rng.integers(256)), "length": length}
+        for name, count, stride in zip(("d2", "d1", "d0"), counts, strides, strict=True):
+            fields |= {f"{name}_count": count, f"d_{name}_stride": stride}
+        nothing = np.zeros(self.span, bool)
+        self.issued.append(_Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
+
+    def matmul(self) -> tuple[int, int, int, int] | None:
+        """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
+        rng, depth = self.rng, self.spec.memory.accumulator_depth
+        hold = bool(rng.integers(4) == 0)
+        my = self.small(min(4, depth))
+        mx = self.small(max(1, min(5, depth // my)))
+        t, n, ky, kx, kc = self.small(3), self.small(3), self.small(3), self.small(2), self.small(2)
+        counts = [t, n, ky, kx, kc, my, mx]
+        strides = [int(v) for v in rng.integers(-25, 26, 7)]
+        tiles = 1 if hold else n * ky * kx * kc
+        placed = self._stream(counts, strides, self.spec.array.rows)
+        if placed is None or tiles > _WEIGHT_TILES:
+            return None
+        signed = int(rng.integers(2))
+        fields = {
+            "x_base": placed[0], "x_signed": int(rng.integers(2)), "w_signed": signed,
+            "w_hold": int(hold), "maximum": int(rng.integers(4) == 0),
+            "w_zero": int(rng.integers(-128, 128) if signed else rng.integers(0, 256)),
+            "w_base": int(rng.integers(self.spec.weight_words - tiles * self.spec.array.rows + 1)),
+        }  # fmt: skip
+        for name, count, stride in zip(
+            ("t", "n", "ky", "kx", "kc", "my", "mx"), counts, strides, strict=True
+        ):
+            fields |= {f"{name}_count": count, f"x_{name}_stride": stride}
+        nothing = np.zeros(self.span, bool)
+        reads = self._mask(placed[1], self.spec.array.rows)
+        self.issued.append(_Issued(Opcode.MATMUL, fields, reads, nothing))
+        return t, n, my, mx
+
+    def _parameters(self, mode: RequantMode, words: int) -> int:
+        """Write random parameters of some lane words and return the first word."""
+        rng, lanes = self.rng, self.spec.post.lanes
+        base = int(rng.integers(max(1, self.spec.lane_words - words + 1)))
+        part = self.parameters[base : base + words]
+        shape = part.shape[:2]
+        # Words that an earlier command uses keep their contents: of the same mode all are valid.
+        fresh = ~part[..., 7].astype(bool)
+        low, high, shifts = {
+            RequantMode.DOUBLE: (1 << 30, (1 << 31) - 1, (-8, 1)),
+            RequantMode.FLOAT32: (1 << 23, 1 << 24, (-32, -24)),
+            RequantMode.FIXED: (-(1 << 31), 1 << 31, (32, 41)),
+        }[mode]
+        values = {
+            0: rng.integers(-3000, 3000, shape),
+            1: rng.integers(low, high, shape),
+            2: rng.integers(-(1 << 31), 1 << 31, shape),
+            3: rng.integers(-16, 16, shape),
+            4: rng.integers(*shifts, shape),
+            7: np.full(shape, 1 + mode),
+        }
+        for word, value in values.items():
+            part[..., word] = np.where(fresh, value.astype(np.int64) & 0xFFFFFFFF, part[..., word])
+        assert part.shape == (words, lanes, 8)
+        return base if (part[..., 7] == 1 + mode).all() else -1
+
+    def store(self, nest: tuple[int, int, int, int], columns: int) -> bool:
+        """Emit the STORE of a MATMUL's results; False if there was no place for it."""
+        rng, lanes = self.rng, self.spec.post.lanes
+        t, n, my, mx = nest
+        width = int(rng.integers(1, columns + 1))
+        channels = (n - 1) * width + int(rng.integers(1, width + 1))
+        mode = _pick(rng, *sorted(self.spec.post.modes))
+        words = -(-width // lanes)
+        p_stride = int(rng.integers(words + 1))
+        base = self._parameters(mode, words + (n - 1) * p_stride)
+        pixel = channels + int(rng.integers(3))
+        strides = [my * mx * pixel, width, mx * pixel, pixel]
+        signs = _pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
+        strides = [strides[0] * signs[0], width, strides[2] * signs[1], strides[3] * signs[2]]
+        placed = self._stream([t, n, my, mx], strides, width)
+        if placed is None or base < 0:
+            return False
+        writes = self._mask(placed[1], width)
+        # To wait for the MATMUL whose results it takes is for ever, if it cannot store them all.
+        many = t * n * my * mx > self.spec.memory.accumulator_depth
+        if many and (writes & self.issued[-1].reads).any():
+            return False
+        low, high = (-128, 127) if rng.integers(2) else (0, 255)
+        fields = {
+            "y_base": placed[0], "mode": int(mode), "p_base": base, "p_stride": p_stride,
+            "channels": channels, "tile_channels": width,
+            "zero": int(rng.integers(-100, 200)), "low": low, "high": high,
+            "stamp": int(self.stamps < self.spec.memory.stamps and rng.integers(2)),
+        }  # fmt: skip
+        reads = np.zeros(self.span, bool)
+        if self.spec.post.residual and rng.integers(2):
+            reads = self._residual(fields, [t, n, my, mx], width)
+        if self.spec.memory.tables and rng.integers(2):
+            fields |= {"table": 1, "table_index": int(rng.integers(self.spec.memory.tables))}
+        self.stamps += fields["stamp"]
+        for name, count, stride in zip(("t", "n", "my", "mx"), nest, strides, strict=True):
+            fields |= {f"{name}_count": count, f"y_{name}_stride": stride}
+        self.issued.append(_Issued(Opcode.STORE, fields, reads, writes))
+        return True
+
+    def _residual(self, fields: dict[str, int], counts: list[int], width: int) -> NDArray[np.bool_]:
+        """Add a residual stream to a STORE's fields and return what it reads."""
+        rng = self.rng
+        strides = [int(v) for v in rng.integers(-20, 21, 4)]
+        placed = self._stream(counts, strides, width)
+        if placed is None:
+            return np.zeros(self.span, bool)
+        shift = int(rng.integers(20, 32))
+        fields |= {
+            "residual": 1, "r_signed": int(rng.integers(2)), "r_base": placed[0],
+            "r_shift": shift, "r_rounding": int(rng.integers(len(ResidualRounding))),
+            "r_zero": int(rng.integers(-128, 256)), "r_low": -128, "r_high": 127,
+            "r_multiplier_y": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
+            "r_multiplier_r": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
+            "r_offset": int(rng.integers(-(1 << 40), 1 << 40)),
+        }  # fmt: skip
+        for name, stride in zip(("t", "n", "my", "mx"), strides, strict=True):
+            fields[f"r_{name}_stride"] = stride
+        return self._mask(placed[1], width)
+
+    def order(self) -> None:
+        """Give tokens between units wherever bytes are shared; nowhere else."""
+        synced: dict[tuple[Unit, Unit], int] = {}
+        for j, later in enumerate(self.issued):
+            touched = later.reads | later.writes
+            for unit in set(Unit) - {later.unit}:
+                others = [i for i in range(j) if self.issued[i].unit == unit]
+                clash = [
+                    i
+                    for i in others
+                    if i > synced.get((unit, later.unit), -1)
+                    and (
+                        (self.issued[i].writes & touched).any()
+                        or (self.issued[i].reads & later.writes).any()
+                    )
+                ]
+                if not clash:
+                    continue
+                # Any later command of the unit gives the token as well, but not the MATMUL whose
+                # results `later` takes: the array may need their room first.
+                late = [i for i in others if i < j - 1] or clash
+                giver = max(clash[-1], int(_pick(self.rng, late[-1], clash[-1])))
+                fields = self.issued[giver].fields
+                fields["signal"] = fields.get("signal", 0) | 1 << later.unit
+                later.fields["wait"] = later.fields.get("wait", 0) | 1 << unit
+                synced[unit, later.unit] = giver
+
+
+def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Program:
+    """A valid program of random commands whose inputs and outputs are all activation bytes.
+
+    Buffers are named ``region0``, ``region1``...; all are inputs and outputs. Commands that share
+    bytes are ordered by tokens, all others overlap as they like.
+
+    Parameters
+    ----------
+    layers: most MATMUL and STORE pairs; fewer if the command memory is full.
+    """
+    generator = _Generator(rng, spec)
+    longest = sum(COMMANDS[o].words for o in (Opcode.MATMUL, Opcode.STORE, Opcode.FILL))
+    budget = spec.memory.command_words - 1
+    for _ in range(20 * layers):
+        words = sum(COMMANDS[c.opcode].words for c in generator.issued)
+        pairs = sum(c.opcode is Opcode.STORE for c in generator.issued)
+        if pairs == layers or words + longest > budget:
+            break
+        if rng.integers(3) == 0:
+            generator.fill()
+        nest = generator.matmul()
+        if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
+            generator.issued.pop()
+    generator.order()
+    commands = [w for c in generator.issued for w in encode(c.opcode, **c.fields)]
+    size, stride = spec.memory.activation_bytes, spec.region_stride
+    names = [f"region{g}" for g in range(spec.memory.activation_regions)]
+    generator.parameters[..., 7] = 0
+    return Program(
+        spec=spec,
+        commands=np.array(commands + encode(Opcode.END), np.uint32),
+        weights=rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8),
+        parameters=generator.parameters,
+        tables=rng.integers(0, 256, (spec.memory.tables, 256)).astype(np.uint8),
+        buffers={
+            name: Buffer(
+                base=g * stride, shape=(1, 1, size), strides=(size, size, 1), dtype="uint8"
+            )
+            for g, name in enumerate(names)
+        },
+        inputs=tuple(names),
+        outputs=tuple(names),
+        layers=(),
+    )
+
+
+def random_inputs(rng: Rng, program: Program) -> dict[str, NDArray[np.uint8]]:
+    """Random bytes for every input of a program."""
+    return {
+        name: rng.integers(0, 256, program.buffers[name].shape).astype(np.uint8)
+        for name in program.inputs
+    }
