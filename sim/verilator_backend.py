@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from systolith.sim.accelerator import accelerator_model, axi_read, axi_write
 from systolith.sim.backend import Progress, Result, RunError, read_buffer, write_inputs
-from systolith.sim.dut import Dut, SimulationError
+from systolith.sim.dut import CycleLimitError, Dut
 from systolith.sim.images import (
     activation_names,
     join_activations,
@@ -114,7 +114,7 @@ class VerilatorBackend:
                 if progress is not None:
                     progress(number + 1, len(program.layers))
             dut.run(limit, until="busy", value=0)
-        except SimulationError:
+        except CycleLimitError:
             raise RunError(self._diagnosis(dut, program, limit)) from None
         dut.clock.tick(2)
         error = ErrorCode(axi_read(dut, _OFFSETS["error"]))
