@@ -86,10 +86,10 @@ class VerilatorBackend:
     def _load(self, dut: Dut, program: Program) -> None:
         if self._loaded is not None and self._loaded == (dut, program):
             return
-        # Optimization removes the memories of fields that no built mode reads.
         present = set(dut.names())
         for name, words in program_words(program).items():
-            if name in present:
+            # Optimization removes the parameter memories of fields that no built mode reads.
+            if name in present or not name.startswith("store.parameters."):
                 dut.memory(name).bytes[: len(words)] = words
         self._loaded = (dut, program)
 
