@@ -41,7 +41,7 @@ CLASSES = 10
 
 
 def digits() -> tuple[Array, NDArray[np.int64], Array, NDArray[np.int64]]:
-    """Return images [N, 1, 8, 8] in [0, 1] and labels, four fifths for training, the rest to test."""
+    """Return images [N, 1, 8, 8] in [0, 1] and labels: four fifths to train, the rest to test."""
     data = load_digits()
     images = (data.images / 16.0).astype(np.float32)[:, None]
     order = np.random.default_rng(SEED).permutation(len(images))

@@ -20,7 +20,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import systolith
-from systolith.report.tables import mismatch_lines
+from systolith.report.verification import mismatch_lines
 from systolith.verify.results import VerifyReport
 
 __all__ = ["SCHEMA", "report_json", "report_junit"]

@@ -53,10 +53,12 @@ def register_map(spec: AcceleratorSpec) -> str:
     lines = [
         f"# Register map of {spec.name}",
         "",
-        f"AXI4-Lite slave, 32-bit words, little-endian. Array {spec.array.rows}x"
-        f"{spec.array.columns}, {spec.post.lanes} lanes, {spec.memory.activation_regions}"
-        f" activation regions of {spec.memory.activation_bytes:,} bytes,"
-        f" {spec.region_stride:,} bytes apart.",
+        (
+            f"AXI4-Lite slave, 32-bit words, little-endian. Array {spec.array.rows}x"
+            f"{spec.array.columns}, {spec.post.lanes} lanes, {spec.memory.activation_regions}"
+            f" activation regions of {spec.memory.activation_bytes:,} bytes,"
+            f" {spec.region_stride:,} bytes apart."
+        ),
         "",
         "## Windows",
         "",

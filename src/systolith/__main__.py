@@ -1,0 +1,5 @@
+"""``python -m systolith``."""
+
+from systolith.cli import main
+
+main()

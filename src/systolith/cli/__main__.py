@@ -1,0 +1,5 @@
+"""``python -m systolith.cli``."""
+
+from systolith.cli import main
+
+main()

@@ -1,0 +1,130 @@
+"""Options that several commands share."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from systolith.errors import SpecError, ToolError
+from systolith.report.tables import WIDTH
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.configuration import PRESETS, load_spec, preset_for_array, spec_from_toml
+
+__all__ = [
+    "Against",
+    "Array",
+    "BackendName",
+    "Count",
+    "Inputs",
+    "Model",
+    "OptionalModel",
+    "Preset",
+    "Quiet",
+    "SpecFile",
+    "choose_spec",
+    "stdout",
+    "write_text",
+]
+
+Model = Annotated[Path, typer.Argument(help="Quantized network, .tflite or .onnx.")]
+OptionalModel = Annotated[
+    Path | None,
+    typer.Argument(help="Quantized network, .tflite or .onnx; without one the embedded network."),
+]
+Array = Annotated[
+    str | None, typer.Option("--array", help="Array as ROWSxCOLUMNS, e.g. 8x16; the rest as base.")
+]
+SpecFile = Annotated[
+    Path | None, typer.Option("--spec", help="Accelerator specification, a TOML file.")
+]
+Preset = Annotated[
+    str | None, typer.Option("--preset", help=f"One of {', '.join(PRESETS)} (default base).")
+]
+Inputs = Annotated[
+    Path | None,
+    typer.Option("--inputs", help=".npy or .npz of inputs [N, ...] in the runtime's layout."),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        "--against",
+        help="Runtime: tflite-reference, tflite-xnnpack, tflm or onnxruntime.",
+    ),
+]
+BackendName = Annotated[
+    str, typer.Option("--backend", help="verilator, pysim (slow) or golden (no clock).")
+]
+Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
+
+
+def _array_spec(text: str) -> AcceleratorSpec:
+    rows, cross, columns = text.lower().partition("x")
+    if not (cross and rows.isdecimal() and columns.isdecimal()):
+        raise SpecError(f"array must be ROWSxCOLUMNS, such as 16x16, not {text!r}")
+    return preset_for_array(int(rows), int(columns))
+
+
+def choose_spec(array: str | None, spec: Path | None, preset: str | None) -> AcceleratorSpec:
+    """Return the accelerator of the three options, of which one at most may be given.
+
+    Raises
+    ------
+    SpecError: more than one is given, or it names or holds no valid accelerator.
+    """
+    given = [value for value in (array, spec, preset) if value is not None]
+    if len(given) > 1:
+        raise SpecError("only one of --array, --spec and --preset can be given")
+    try:
+        if array is not None:
+            return _array_spec(array)
+        if spec is not None:
+            return spec_from_toml(spec.read_text(encoding="utf-8"))
+        if preset is not None and preset not in PRESETS:
+            raise SpecError(f"preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+        return load_spec(preset or "base")
+    except OSError as error:
+        raise SpecError(f"cannot read {str(spec)!r}: {error.strerror or error}") from error
+    except (ValueError, TypeError) as error:
+        if isinstance(error, SpecError):
+            raise
+        where = f"{spec.name}: " if spec is not None else ""
+        raise SpecError(f"{where}{error}") from error
+
+
+def stdout() -> Console:
+    """Return the console of results: at least as wide as every table, without colour in a pipe."""
+    console = Console(highlight=False, soft_wrap=False)
+    if not console.is_terminal or console.width < WIDTH:
+        console.width = WIDTH
+    return console
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file, or stdout for ``-``.
+
+    Raises
+    ------
+    ToolError: it cannot be written.
+    """
+    if str(path) == "-":
+        typer.echo(text, nl=False)
+        return
+    write_files([(path, text.encode())])
+
+
+def write_files(items: Iterable[tuple[Path, bytes]]) -> None:
+    """Write files, making their folders.
+
+    Raises
+    ------
+    ToolError: one cannot be written.
+    """
+    for path, data in items:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+        except OSError as error:
+            raise ToolError(f"cannot write {str(path)!r}: {error.strerror or error}") from error

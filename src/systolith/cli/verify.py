@@ -1,0 +1,78 @@
+"""``systolith verify``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from systolith.cli.guard import MISMATCH
+from systolith.cli.options import (
+    Against,
+    Array,
+    BackendName,
+    Count,
+    Inputs,
+    OptionalModel,
+    Preset,
+    Quiet,
+    SpecFile,
+    choose_spec,
+    stdout,
+    write_text,
+)
+from systolith.cli.progress import reporting
+
+__all__ = ["verify"]
+
+
+def verify(
+    model: OptionalModel = None,
+    array: Array = None,
+    spec: SpecFile = None,
+    preset: Preset = None,
+    inputs: Inputs = None,
+    against: Against = None,
+    backend: BackendName = "verilator",
+    reference: Annotated[
+        Path | None,
+        typer.Option("--reference", help=".npz of tensors computed earlier, compared as well."),
+    ] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write the report as JSON; - for stdout.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", help="Write the report as JUnit XML; - for stdout.")
+    ] = None,
+    count: Count = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run a network in hardware and in its software runtime and compare every tensor.
+
+    Without --inputs they come from --reference, from MODEL's name with .npz, or are random.
+    Exit status 1 if a value differs.
+    """
+    chosen = choose_spec(array, spec, preset)
+    # Imported here, as in all commands: simulators and runtimes take a second to import.
+    from systolith.report.machine import report_json, report_junit
+    from systolith.report.verification import print_report
+    from systolith.verify import verify_model
+
+    with reporting(quiet) as progress:
+        report = verify_model(
+            model,
+            chosen,
+            inputs=inputs,
+            against=against,
+            backend=backend,
+            reference=reference,
+            count=count,
+            progress=progress,
+        )
+    if str(json) != "-" and str(junit) != "-":
+        print_report(report, stdout())
+    if json is not None:
+        write_text(json, report_json(report))
+    if junit is not None:
+        write_text(junit, report_junit(report))
+    if not report.ok:
+        raise typer.Exit(MISMATCH)
