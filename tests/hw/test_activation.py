@@ -1,0 +1,159 @@
+"""The activation memory against a numpy image: all ports at once, arbitration and latency."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from amaranth.sim import SimulatorContext
+
+from systolith.hw.activation import ActivationMemory
+from systolith.sim.images import join_activations
+from systolith.sim.pysim import simulate
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+
+CYCLES = 500
+
+
+def spec_of(rows: int, lanes: int, regions: int, size: int) -> AcceleratorSpec:
+    return AcceleratorSpec(
+        array=ArraySpec(rows=rows, columns=lanes),
+        memory=MemorySpec(
+            activation_regions=regions, activation_bytes=size, weight_bytes=16 * lanes,
+            parameter_channels=4 * lanes,
+        ),
+        post=PostSpec(lanes=lanes),
+    )  # fmt: skip
+
+
+SPECS = [
+    spec_of(4, 1, 2, 128),
+    spec_of(3, 2, 1, 72),  # a size that is no power of two
+    spec_of(1, 1, 3, 64),
+    spec_of(7, 4, 8, 160),
+    spec_of(2, 12, 2, 96),
+    spec_of(32, 5, 2, 64),  # one line in each bank
+]
+
+
+@dataclass
+class Model:
+    """The image, and what happens later."""
+
+    spec: AcceleratorSpec
+    image: np.ndarray
+    pending: list  # (cycle from which reads see it, address, bytes)
+    due: list  # (cycle, port, value)
+
+    def write(self, cycle: int, address: int, data: list[int], mask: int) -> None:
+        visible = cycle + ActivationMemory.write_latency
+        for i, value in enumerate(data):
+            if mask >> i & 1:
+                self.pending.append((visible, address + i, value))
+
+    def settle(self, cycle: int) -> None:
+        for visible, address, value in self.pending:
+            if visible <= cycle:
+                self.image[address] = value
+        self.pending = [p for p in self.pending if p[0] > cycle]
+
+    def read(self, cycle: int, port: str, address: int, count: int) -> None:
+        value = int.from_bytes(self.image[address : address + count].tobytes(), "little")
+        self.due.append((cycle + ActivationMemory.read_latency, port, value))
+
+
+def address_of(rng: np.random.Generator, spec: AcceleratorSpec, count: int) -> int:
+    """Any address with ``count`` bytes in one region; often near those of other draws."""
+    region = int(rng.integers(spec.memory.activation_regions))
+    top = spec.memory.activation_bytes - count
+    offset = int(rng.integers(top + 1)) if rng.integers(2) else int(rng.integers(min(8, top + 1)))
+    return region * spec.region_stride + offset
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"line{s.line_bytes}")
+def test_random_traffic(spec: AcceleratorSpec) -> None:
+    rng = np.random.default_rng(spec.line_bytes)
+    dut = ActivationMemory(spec)
+    rows, lanes, line = spec.array.rows, spec.post.lanes, spec.line_bytes
+    span = spec.region_stride * spec.memory.activation_regions
+    model = Model(spec, np.zeros(span, np.uint8), [], [])
+    refused: set[str] = set()
+
+    def region(address: int) -> int:
+        return address // spec.region_stride
+
+    # Ports are set in the order of their priority: `ready` depends only on ports set before.
+    def reads(ctx: SimulatorContext, cycle: int) -> None:
+        taken = set()
+        for port, count in (("r", lanes), ("x", rows), ("hr", 4)):
+            valid = rng.random() < 0.6
+            address = address_of(rng, spec, count)
+            address = address & ~3 if port == "hr" else address
+            ctx.set(getattr(dut, f"{port}_valid"), valid)
+            ctx.set(getattr(dut, f"{port}_address"), address)
+            granted = region(address) not in taken
+            if valid:
+                if port != "r":
+                    assert ctx.get(getattr(dut, f"{port}_ready")) == granted
+                if granted:
+                    model.read(cycle, port, address, count)
+                else:
+                    refused.add(port)
+                taken.add(region(address))
+
+    def writes(ctx: SimulatorContext, cycle: int) -> None:
+        p_count, f_count = int(rng.integers(lanes + 1)), int(rng.integers(line + 1))
+        strobe, value = int(rng.integers(16)), int(rng.integers(256))
+        p_data, h_data = (rng.integers(0, 256, n).tolist() for n in (lanes, 4))
+        taken = set()
+        for port, data, mask in (
+            ("p", p_data, (1 << p_count) - 1),
+            ("f", [value] * line, (1 << f_count) - 1),
+            ("hw", h_data, strobe),
+        ):
+            valid = rng.random() < 0.5
+            address = address_of(rng, spec, len(data))
+            address = address & ~3 if port == "hw" else address
+            ctx.set(getattr(dut, f"{port}_valid"), valid)
+            ctx.set(getattr(dut, f"{port}_address"), address)
+            granted = region(address) not in taken
+            if valid:
+                if port != "p":
+                    assert ctx.get(getattr(dut, f"{port}_ready")) == granted
+                if granted:
+                    model.write(cycle, address, data, mask)
+                else:
+                    refused.add(port)
+                taken.add(region(address))
+        ctx.set(dut.p_count, p_count)
+        ctx.set(dut.p_data, int.from_bytes(bytes(p_data), "little"))
+        ctx.set(dut.f_count, f_count)
+        ctx.set(dut.f_value, value)
+        ctx.set(dut.hw_strobe, strobe)
+        ctx.set(dut.hw_data, int.from_bytes(bytes(h_data), "little"))
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for cycle in range(CYCLES):
+            model.settle(cycle)
+            for when, port, value in model.due:
+                if when == cycle:
+                    got = ctx.get(getattr(dut, f"{port}_data"))
+                    assert got == value, (cycle, port)
+            model.due = [d for d in model.due if d[0] > cycle]
+            reads(ctx, cycle)
+            writes(ctx, cycle)
+            await ctx.tick()
+        for port in ("p", "f", "hw"):
+            ctx.set(getattr(dut, f"{port}_valid"), 0)
+        await ctx.tick().repeat(ActivationMemory.write_latency)
+        model.settle(CYCLES + ActivationMemory.write_latency)
+        words = {}
+        for g, pair in enumerate(dut.banks):
+            for name, bank in zip(("even", "odd"), pair, strict=True):
+                rows_ = [ctx.get(bank.data[i]).to_bytes(line, "little") for i in range(bank.depth)]
+                words[f"activations.region{g}_{name}"] = np.frombuffer(
+                    b"".join(rows_), np.uint8
+                ).reshape(-1, line)
+        np.testing.assert_array_equal(join_activations(spec, words), model.image)
+
+    simulate(dut, bench)
+    assert refused == {"x", "hr", "f", "hw"}

@@ -1,0 +1,81 @@
+"""Delay lines and skewing triangles."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Cat, Module, Signal, Value, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from amaranth.sim import SimulatorContext
+
+from systolith.hw.delay import delay, skew
+from systolith.sim.pysim import simulate
+
+
+class Delayed(wiring.Component):
+    """A signed value delayed, with a clear input."""
+
+    def __init__(self, cycles: int, cleared: bool):
+        self.cycles, self.cleared = cycles, cleared
+        super().__init__({"i": In(signed(5)), "clear": In(1), "o": Out(signed(5))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        clear: Value | None = self.clear if self.cleared else None
+        m.d.comb += self.o.eq(delay(m, self.i, self.cycles, "d", clear=clear))
+        m.d.sync += Signal().eq(1)  # a clock even without delay
+        return m
+
+
+class Skewed(wiring.Component):
+    """Elements of some width, element i delayed by i cycles."""
+
+    def __init__(self, count: int, width: int):
+        self.count, self.width = count, width
+        super().__init__({"i": In(count * width), "o": Out(count * width)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        elements = skew(m, self.i, self.width, "s")
+        assert [len(e) for e in elements] == [self.width] * self.count
+        m.d.comb += self.o.eq(Cat(*elements))
+        m.d.sync += Signal().eq(1)
+        return m
+
+
+@pytest.mark.parametrize("cycles", [0, 1, 4])
+@pytest.mark.parametrize("cleared", [False, True])
+def test_delay(cycles: int, cleared: bool) -> None:
+    rng = np.random.default_rng(cycles)
+    values = rng.integers(-16, 16, 60).tolist()
+    clears = (rng.integers(0, 8, 60) == 0).tolist()
+    dut, seen = Delayed(cycles, cleared), []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for value, clear in zip(values, clears, strict=True):
+            ctx.set(dut.i, value)
+            ctx.set(dut.clear, clear)
+            seen.append(ctx.get(dut.o))
+            await ctx.tick()
+
+    simulate(dut, bench)
+    for t in range(cycles, 60):
+        lost = cleared and any(clears[t - cycles : t])
+        assert seen[t] == (0 if lost else values[t - cycles]), t
+
+
+@pytest.mark.parametrize(("count", "width"), [(1, 9), (2, 1), (5, 3)])
+def test_skew(count: int, width: int) -> None:
+    rng = np.random.default_rng(count)
+    values = rng.integers(0, 1 << width, (40, count)).tolist()
+    dut, seen = Skewed(count, width), []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for row in values:
+            ctx.set(dut.i, sum(v << width * i for i, v in enumerate(row)))
+            word = ctx.get(dut.o)
+            seen.append([word >> width * i & (1 << width) - 1 for i in range(count)])
+            await ctx.tick()
+
+    simulate(dut, bench)
+    for t in range(count, 40):
+        assert seen[t] == [values[t - i][i] for i in range(count)]
