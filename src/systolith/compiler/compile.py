@@ -18,6 +18,7 @@ from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
 from systolith.compiler.lower_matmul import lower_mac
 from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
+from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.schedule import assign_tokens
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
@@ -99,7 +100,13 @@ class _Compiler:
         self.cut: Partition = partition(graph)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
         self.layout = plan_layout(graph, self.steps, self.cut.inputs)
-        self.low = Lowering(graph=graph, spec=spec, layout=self.layout, constants=Constants(spec))
+        self.low = Lowering(
+            graph=graph,
+            spec=spec,
+            layout=self.layout,
+            constants=Constants(spec),
+            splitter=RowSplitter(graph, self.layout, self.steps),
+        )
         self.filled: set[int] = set()
 
     def emit(self) -> _Emission:
@@ -111,6 +118,7 @@ class _Compiler:
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
             self._fill(step.target, out)
             pairs = _LOWERINGS[step.node.op](self.low, step)
+            self.low.splitter.finished(step)
             for pair in pairs:
                 out.commands += [pair.matmul, pair.store]
                 if "r_base" in pair.store.bases:

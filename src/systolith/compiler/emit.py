@@ -7,7 +7,7 @@ from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.tiling import Load, Region, Tiles, cut_region
 from systolith.spec.commands import Opcode
 
-__all__ = ["Job", "Stream", "emit_pairs", "store_stream"]
+__all__ = ["Job", "Stream", "emit_pairs", "is_linear", "store_stream"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,7 +80,7 @@ class Job:
         return replace(self, x=x)
 
 
-def _linear(job: Job, region: Region) -> bool:
+def is_linear(job: Job, region: Region) -> bool:
     """Whether the region's pixels are one line in every stream."""
     return all(s.row == region.width * s.pixel for s in job.streams)
 
@@ -127,7 +127,7 @@ def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
     pairs = []
     several = job.channel_tiles > 1
     for region in regions:
-        for tiles in cut_region(region, job.load, linear=_linear(job, region)):
+        for tiles in cut_region(region, job.load, linear=is_linear(job, region)):
             loops = {
                 "t_count": tiles.count,
                 "n_count": job.channel_tiles,

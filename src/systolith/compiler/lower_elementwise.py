@@ -34,11 +34,9 @@ def _flattened(views: list[View], tile: int) -> list[View]:
 def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[Pair]:
     """Stream views[0] to views[1], with views[2] as the residual operand if there is one."""
     weights, tile = identity_tile(low)
-    regions = low.regions(step) if split else []
-    flat = _flattened(views, tile) if len(regions) < 2 else views
-    if len(regions) < 2:
-        height, width, _ = flat[1].shape
-        regions = [Region(y=0, x=0, height=height, width=width)]
+    flat = _flattened(views, tile)
+    height, width, _ = flat[1].shape
+    regions = [Region(y=0, x=0, height=height, width=width)]
     channels = flat[1].shape[2]
     lowest, highest = code_range(low.graph.tensor(step.source).dtype)
     requantizer = identity_requantizer(channels, lowest, highest, low.spec.post.modes)
@@ -62,6 +60,8 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
         },
         store=low.store_fields(step, requantizer, parameters),
     )
+    if split and flat is views:
+        regions = low.regions(step, job)
     return emit_pairs(job, regions)
 
 

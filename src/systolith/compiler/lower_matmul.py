@@ -15,6 +15,7 @@ from systolith.compiler.lowering import Lowering, code_range
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
 from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
 from systolith.compiler.steps import Step
+from systolith.compiler.tiling import Region
 from systolith.graph import Node, Op
 
 __all__ = ["lower_mac"]
@@ -183,8 +184,11 @@ def lower_mac(low: Lowering, step: Step) -> list[Pair]:
         channels=arithmetic.weights.shape[3],
     )
     array = low.spec.array
+    height, width, _ = low.graph.tensor(step.target).shape
+    regions = [Region(y=0, x=0, height=height, width=width)]
+    parts = list(_parts(codes, zero, window.groups, kernel, array.rows, array.columns))
     pairs = []
-    for part in _parts(codes, zero, window.groups, kernel, array.rows, array.columns):
+    for part in parts:
         tiles = pack_tiles(part.reduction, part.blocks, zero, low.spec)
         parameters = low.constants.parameters(
             _slice(requantizer.channels, part.first_out, part.channels), part.tile
@@ -212,5 +216,5 @@ def lower_mac(low: Lowering, step: Step) -> list[Pair]:
             },
             store=low.store_fields(step, requantizer, parameters),
         )
-        pairs += emit_pairs(job, low.regions(step))
+        pairs += emit_pairs(job, low.regions(step, job) if len(parts) == 1 else regions)
     return pairs

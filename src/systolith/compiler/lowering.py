@@ -1,16 +1,16 @@
 """What all lowerings share: the target, the constants, and the fields of the STORE command."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from systolith.compiler.constants import Constants
-from systolith.compiler.emit import Stream, store_stream
+from systolith.compiler.emit import Job, Stream, is_linear, store_stream
 from systolith.compiler.errors import layer_error
 from systolith.compiler.fit_residual import ResidualParameters, fit_residual
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
+from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
@@ -38,7 +38,7 @@ class Lowering:
     ----------
     graph, spec, layout: what is compiled, for what, and where tensors lie.
     constants: collects weights, parameters and tables.
-    splits: rows at which a step's output is cut into separate command pairs, by target.
+    splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
     """
 
@@ -46,7 +46,7 @@ class Lowering:
     spec: AcceleratorSpec
     layout: Layout
     constants: Constants
-    splits: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    splitter: RowSplitter
     notes: dict[str, str] = field(default_factory=dict)
 
     def signed(self, tensor: str) -> bool:
@@ -57,14 +57,11 @@ class Lowering:
         """Where the tensor lies."""
         return self.layout.views[tensor]
 
-    def regions(self, step: Step) -> list[Region]:
-        """The output of a step, cut at its split rows."""
+    def regions(self, step: Step, job: Job) -> list[Region]:
+        """The output of a step that has one job, cut in two where the next step can start early."""
         height, width, _ = self.graph.tensor(step.target).shape
-        edges = [0, *self.splits.get(step.target, ()), height]
-        return [
-            Region(y=a, x=0, height=b - a, width=width)
-            for a, b in zip(edges, edges[1:], strict=False)
-        ]
+        whole = Region(y=0, x=0, height=height, width=width)
+        return self.splitter.regions(step, job.load, linear=is_linear(job, whole))
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""
