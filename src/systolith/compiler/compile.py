@@ -116,17 +116,23 @@ class _Compiler:
             self._fill(name, out)
         for index, step in enumerate(self.steps):
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
-            self._fill(step.target, out)
             pairs = _LOWERINGS[step.node.op](self.low, step)
             self.low.splitter.finished(step)
-            for pair in pairs:
-                out.commands += [pair.matmul, pair.store]
-                if "r_base" in pair.store.bases:
-                    streams = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
-                    out.enemies.append((streams[0][0], streams[1][0]))
+            for pair in pairs[:1]:
+                self._append(pair, out)
+            # Readers are a layer away: the fills need not hold up this layer's first command.
+            self._fill(step.target, out)
+            for pair in pairs[1:]:
+                self._append(pair, out)
             self._finish(step, pairs, out)
         out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
         return out
+
+    def _append(self, pair: Pair, out: _Emission) -> None:
+        out.commands += [pair.matmul, pair.store]
+        if "r_base" in pair.store.bases:
+            x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
+            out.enemies.append((x[0], r[0]))
 
     def _fill(self, name: str, out: _Emission) -> None:
         """Fill halo and border of the storage that ``name`` lies in, once."""
