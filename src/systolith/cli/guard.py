@@ -49,7 +49,7 @@ class GuardedGroup(TyperGroup):
         debug = "--debug" in words
         if debug:
             words.remove("--debug")
-        extra["standalone_mode"] = False
+        extra |= {"standalone_mode": False, "prog_name": "systolith"}
         sys.exit(self._guarded(words, debug, *rest, **extra))
 
     def _guarded(self, words: list[str], debug: bool, *rest: Any, **extra: Any) -> int:

@@ -1,0 +1,141 @@
+"""The other commands: what they print and write."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import systolith
+from systolith.cli import app
+from systolith.cli.guard import BUG, INTERRUPTED
+from systolith.sim import toolchain
+from systolith.spec.configuration import PRESETS, spec_from_toml
+from systolith.spec.program import Program
+from systolith.verify.samples import default_model, default_samples
+
+
+def test_version(cli: Any) -> None:
+    assert cli("--version").out == f"systolith {systolith.__version__}\n"
+
+
+def test_no_arguments_show_the_commands(cli: Any) -> None:
+    result = cli()
+    assert result.status == 0
+    for command in app.registered_commands:
+        assert command.callback is not None
+        assert (command.name or command.callback.__name__) in result.out
+
+
+def test_inspect(cli: Any) -> None:
+    result = cli("inspect", default_model())
+    assert result.status == 0
+    row = next(line for line in result.out.splitlines() if line.split()[:1] == ["conv2_quant"])
+    # 24 x 16 x 9 weights and 24 biases; 16 * 9 * 127 * 255 + bias needs 24 bits at most.
+    assert row.split()[1:6] == ["conv2d", "8x8x16", "4x4x24", "55,296", "3,480"]
+    assert 16 <= int(row.split()[6]) <= 24 and row.split()[7] == "array"
+    assert max(map(len, result.out.splitlines())) <= 100
+
+
+def test_inspect_says_what_does_not_fit(cli: Any, inside: Path) -> None:
+    Path("s.toml").write_text("[memory]\nweight_bytes = 256\n")
+    result = cli("inspect", default_model(), "--spec", "s.toml")
+    assert result.status == 0
+    assert "cannot run on 16x16: " in result.out and "weight_bytes" in result.out
+
+
+def test_compile(cli: Any, inside: Path) -> None:
+    result = cli("compile", default_model(), "--preset", "small", "-o", "program.bin")
+    assert result.status == 0
+    program = Program.from_bytes(Path("program.bin").read_bytes())
+    assert program.spec == PRESETS["small"]
+    assert "note: quantize 'image_QuantizeLinear' runs on the host" in result.out
+    assert "commands" in result.out and "0x0" in result.out
+
+
+def test_simulate_saves_what_the_runtime_computes(cli: Any, inside: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    from systolith.importers import load_model
+
+    result = cli("simulate", "--backend", "golden", "--count", "3", "-o", "out.npz")
+    assert result.status == 0 and "input 2: logits = " in result.out
+    images = default_samples(load_model(default_model())).limited(3).inputs["image"]
+    session = onnxruntime.InferenceSession(default_model(), providers=["CPUExecutionProvider"])
+    expected = np.concatenate([session.run(None, {"image": one[None]})[0] for one in images])
+    with np.load("out.npz") as data:
+        np.testing.assert_array_equal(data["logits"], expected)
+
+
+def test_simulate_prints_cycles_and_writes_waveforms(cli: Any, inside: Path) -> None:
+    result = cli("simulate", "--preset", "tiny", "--trace", "wave.vcd")
+    assert result.status == 0, result.err
+    assert "cycles " in result.out and "stall_tokens" in result.out
+    assert "$enddefinitions" in Path("wave.vcd").read_text(errors="replace")
+
+
+def test_generate(cli: Any, inside: Path) -> None:
+    result = cli("generate", "--preset", "tiny", "-o", "gen", "--model", default_model())
+    assert result.status == 0, result.err
+    assert "lint: clean" in result.out
+    assert {path.name for path in Path("gen").iterdir()} == {
+        "systolith.sv",
+        "spec.toml",
+        "registers.md",
+        "systolith_registers.h",
+        "commands.md",
+        "lint_waivers.vlt",
+        "program.bin",
+    }
+    assert spec_from_toml(Path("gen/spec.toml").read_text()) == PRESETS["tiny"]
+    assert "module systolith" in Path("gen/systolith.sv").read_text()
+    assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
+
+
+def test_doctor(cli: Any) -> None:
+    result = cli("doctor")
+    assert result.status == 0
+    for tool in ("python", "verilator", "amaranth", "C++ compiler", "onnxruntime"):
+        assert tool in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+
+
+def test_doctor_names_what_is_missing(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    result = cli("doctor")
+    assert result.status == 1
+    assert "needed and missing: C++ compiler" in result.out
+    assert "apt-get" in result.out and "g++" in result.out
+
+
+def test_interrupt(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(toolchain, "doctor_report", stop)
+    result = cli("doctor")
+    assert result.status == INTERRUPTED and result.out == ""
+    assert result.err.count("\n") <= 1 and "Traceback" not in result.err
+
+
+def test_a_bug_is_one_line(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise KeyError("inner\nlines")
+
+    monkeypatch.setattr(toolchain, "doctor_report", fail)
+    result = cli("doctor")
+    assert result.status == BUG
+    assert result.err.startswith("error: unexpected KeyError: ") and result.err.count("\n") == 1
+    assert "please report" in result.err
+    shown = cli("doctor", "--debug")
+    assert shown.status == BUG and "Traceback" in shown.err
+
+
+def test_module_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    import runpy
+
+    monkeypatch.setattr(sys, "argv", ["systolith", "--version"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_module("systolith", run_name="__main__")
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"systolith {systolith.__version__}\n"
