@@ -153,11 +153,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
         "i.npy must be a .npy or .npz file of numbers",
     ),
     "truncated inputs": (
-        lambda: [
-            "verify",
-            "--inputs",
-            written("i.npz", Path(saved("j.npz", inputs=IMAGES)).read_bytes()[:90]),
-        ],
+        lambda: ["verify", "--inputs", cut_inputs()],
         "i.npz must be a .npy or .npz file of numbers",
     ),
     "inputs of another shape": (

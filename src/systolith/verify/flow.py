@@ -207,6 +207,11 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
             f"{len(formulas)} tensors that the runtime does not give were compared with the"
             f" formulas of profile {work.graph.profile}"
         )
+    if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
+        remarks.append(
+            "a layer's cycles count from the completion of the one before: what it did under"
+            " that one's last tiles is not in them, so that a layer can exceed 100 %"
+        )
     moved = [layer.name for layer in layers if layer.where == "alias"]
     if moved:
         remarks.append(f"no commands, the same bytes under another shape: {', '.join(moved)}")
