@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.errors import CompileError
@@ -181,14 +182,12 @@ def allocate(
             apart.setdefault(id(a), set()).add(id(b))
             apart.setdefault(id(b), set()).add(id(a))
     found = []
-    for order in _ORDERS:
-        for alignment in (spec.line_bytes, 1):
-            for avoid in (True, False):
-                ordered = sorted(lives, key=order)
-                placed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
-                if placed is not None:
-                    cost = _shared(placed, apart), -alignment, _peak(placed, lives)
-                    found.append((cost, placed))
+    for order, alignment, avoid in product(_ORDERS, (spec.line_bytes, 1), (True, False)):
+        ordered = sorted(lives, key=order)
+        placed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
+        if placed is not None:
+            cost = _shared(placed, apart), -alignment, _peak(placed, lives)
+            found.append((cost, placed))
     bound = _bound(lives)
     if not found:
         raise CompileError(_too_much(lives, bound, spec))

@@ -11,6 +11,10 @@ from systolith.spec.program import Program
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 
+_Clock = tuple[int, ...]
+"""Per unit, how many of its commands are known to be finished."""
+
+
 class ProgramFault(AssertionError):
     """A program with a race, a deadlock or an access outside of a memory: a compiler bug."""
 
@@ -108,70 +112,78 @@ def _check_pairing(commands: Sequence[Command]) -> None:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 
-def _simulate(items: Sequence[_Item], depth: int) -> tuple[list[tuple[int, ...]], list, int]:
-    """Run the queues: dispatch in program order, block when a queue is full.
+class _Machine:
+    """The queues: dispatch in program order, block when a queue is full.
 
-    Returns per item the clock known at its start and at its end, and the most tokens outstanding.
-    The machine has no choices that matter (every queue and token counter has one consumer), so one
+    Nothing here has a choice that matters (every queue and token counter has one consumer), so one
     run stands for all.
     """
-    queues: dict[Unit, deque[_Item]] = {u: deque() for u in Unit}
-    tokens: dict[tuple[Unit, Unit], deque[tuple[int, ...]]] = {
-        (a, b): deque() for a in Unit for b in Unit
-    }
-    now = {u: (0,) * len(Unit) for u in Unit}
-    matmuls: list[tuple[int, ...]] = []
-    started: dict[int, tuple[int, ...]] = {}
-    ended: dict[int, tuple[int, ...]] = {}
-    done: Counter[Unit] = Counter()
-    waiting, most, moved = deque(items), 0, True
-    while moved and (waiting or any(queues.values())):
-        moved = False
-        while waiting and len(queues[waiting[0].unit]) < depth:
-            queues[waiting[0].unit].append(waiting.popleft())
-            moved = True
-        for unit, queue in queues.items():
-            if not queue:
-                continue
-            item = queue[0]
-            needs = item.units("wait")
-            behind = unit is Unit.STORE and done[Unit.STORE] >= len(matmuls)
-            if behind or not all(tokens[u, unit] for u in needs):
-                continue
-            queue.popleft()
-            moved = True
-            clock = now[unit]
-            for u in needs:
-                clock = _join(clock, tokens[u, unit].popleft())
-            started[item.number] = clock
-            end = _join(clock, matmuls[done[unit]]) if unit is Unit.STORE else clock
-            done[unit] += 1
-            end = tuple(done[unit] if u is unit else end[u] for u in Unit)
-            now[unit] = ended[item.number] = end
-            if unit is Unit.COMPUTE:
-                matmuls.append(end)
-            for u in item.units("signal"):
-                tokens[unit, u].append(end)
-                most = max(most, len(tokens[unit, u]))
-    if waiting or any(queues.values()):
-        heads = ", ".join(str(q[0]) for q in queues.values() if q)
-        raise ProgramFault(f"deadlock with queues of {depth}: {heads} wait for ever")
-    if any(tokens.values()):
-        raise ProgramFault("tokens are left over at the end")
-    order = [i.number for i in items]
-    return [started[n] for n in order], [ended[n] for n in order], most
+
+    def __init__(self, depth: int) -> None:
+        self.depth = depth
+        self.queues: dict[Unit, deque[_Item]] = {u: deque() for u in Unit}
+        self.tokens: dict[tuple[Unit, Unit], deque[_Clock]] = {
+            (a, b): deque() for a in Unit for b in Unit
+        }
+        self.now: dict[Unit, _Clock] = {u: (0,) * len(Unit) for u in Unit}
+        self.matmuls: list[_Clock] = []
+        self.started: dict[int, _Clock] = {}
+        self.done: Counter[Unit] = Counter()
+        self.most = 0
+
+    def run(self, items: Sequence[_Item]) -> None:
+        """Run to the end."""
+        waiting, moved = deque(items), True
+        while moved:
+            moved = False
+            while waiting and len(self.queues[waiting[0].unit]) < self.depth:
+                self.queues[waiting[0].unit].append(waiting.popleft())
+                moved = True
+            for unit in Unit:
+                moved |= self._step(unit)
+        if any(self.queues.values()):
+            heads = ", ".join(str(q[0]) for q in self.queues.values() if q)
+            raise ProgramFault(f"deadlock with queues of {self.depth}: {heads} wait for ever")
+        if any(self.tokens.values()):
+            raise ProgramFault("tokens are left over at the end")
+
+    def _step(self, unit: Unit) -> bool:
+        """Run the command at the head of a queue, if it may run."""
+        if not self.queues[unit]:
+            return False
+        item = self.queues[unit][0]
+        needs = item.units("wait")
+        behind = unit is Unit.STORE and self.done[unit] >= len(self.matmuls)
+        if behind or not all(self.tokens[u, unit] for u in needs):
+            return False
+        self.queues[unit].popleft()
+        clock = self.now[unit]
+        for u in needs:
+            clock = _join(clock, self.tokens[u, unit].popleft())
+        self.started[item.number] = clock
+        if unit is Unit.STORE:
+            clock = _join(clock, self.matmuls[self.done[unit]])
+        self.done[unit] += 1
+        end = tuple(self.done[unit] if u is unit else clock[u] for u in Unit)
+        self.now[unit] = end
+        if unit is Unit.COMPUTE:
+            self.matmuls.append(end)
+        for u in item.units("signal"):
+            self.tokens[unit, u].append(end)
+            self.most = max(self.most, len(self.tokens[unit, u]))
+        return True
 
 
-def _join(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+def _join(a: _Clock, b: _Clock) -> _Clock:
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
 
 
-def _check_races(items: Sequence[_Item], started: Sequence[tuple[int, ...]]) -> int:
+def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
     """Every conflicting pair of different units must be ordered as in the program."""
-    counts: Counter[Unit] = Counter()
     history: dict[Unit, list[_Item]] = {u: [] for u in Unit}
     ordered = 0
-    for item, clock in zip(items, started, strict=True):
+    for item in items:
+        clock = started[item.number]
         for other in Unit:
             if other is item.unit:
                 continue
@@ -181,7 +193,6 @@ def _check_races(items: Sequence[_Item], started: Sequence[tuple[int, ...]]) -> 
                 ordered += 1
                 if clock[other] <= index:
                     raise ProgramFault(f"{item} and {earlier} race for the same bytes")
-        counts[item.unit] += 1
         history[item.unit].append(item)
     return ordered
 
@@ -205,5 +216,7 @@ def check_program(program: Program) -> CheckReport:
     _check_activations(program, items)
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
-    started, _, most = _simulate(items, program.spec.queue_depth)
-    return CheckReport(commands=len(items), ordered=_check_races(items, started), tokens=most)
+    machine = _Machine(program.spec.queue_depth)
+    machine.run(items)
+    ordered = _check_races(items, machine.started)
+    return CheckReport(commands=len(items), ordered=ordered, tokens=machine.most)

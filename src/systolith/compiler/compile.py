@@ -1,12 +1,12 @@
 """The driver: graph and specification in, program and report out."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from systolith.arithmetic import PadArithmetic
-from systolith.compiler.allocate import MemoryReport, allocate, live_ranges
+from systolith.compiler.allocate import allocate, live_ranges
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
 from systolith.compiler.fills import fill_border, fill_halo
@@ -18,11 +18,12 @@ from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
 from systolith.compiler.lower_matmul import lower_mac
 from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
+from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.schedule import assign_tokens
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
-from systolith.graph import Graph, Node, Op
+from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.program import Buffer, Layer, Program
@@ -44,45 +45,6 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
     Op.PAD: lower_move,
     Op.CONCAT: lower_move,
 }
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LayerNote:
-    """How a node is computed.
-
-    Parameters
-    ----------
-    name: of the node.
-    where: ``array``, ``fused`` (in another node's commands), ``alias`` (no commands) or ``host``.
-    text: which formula is used and how it is known to be right, or why it is on the host.
-    """
-
-    name: str
-    where: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class CompiledModel:
-    """A program, and what the host and reports need besides.
-
-    Parameters
-    ----------
-    program: what the accelerator runs.
-    graph: what was compiled.
-    prologue, epilogue: nodes that the host computes before and after.
-    notes: one per node, in execution order.
-    hidden: tensors that exist only inside fused commands; compile with ``fuse=False`` to see them.
-    memory: use of the activation memory.
-    """
-
-    program: Program
-    graph: Graph
-    prologue: tuple[Node, ...]
-    epilogue: tuple[Node, ...]
-    notes: tuple[LayerNote, ...]
-    hidden: tuple[str, ...]
-    memory: MemoryReport
 
 
 @dataclass(kw_only=True, eq=False)
@@ -174,16 +136,17 @@ class _Compiler:
                     fused=tuple(n.name for n in step.nodes if n is not node),
                 )
             )
-        elif out.layers and step.source not in self.cut.inputs:
-            last = out.layers[-1]
-            out.layers[-1] = Layer(
-                name=last.name,
-                op=last.op,
-                tensor=last.tensor,
-                stamp=last.stamp,
-                macs=last.macs,
-                fused=(*last.fused, node.name),
-            )
+        else:
+            self._alias(step, out)
+
+    def _alias(self, step: Step, out: _Emission) -> None:
+        """Name a move without commands in the last layer that wrote its bytes."""
+        storage = self.layout.views[step.target].storage
+        for index in range(len(out.layers) - 1, -1, -1):
+            layer = out.layers[index]
+            if self.layout.views[layer.tensor].storage is storage:
+                out.layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
+                return
 
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""

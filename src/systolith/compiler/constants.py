@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -134,8 +135,6 @@ class Constants:
         )
 
 
-def _stack(
-    parts: Sequence[NDArray[np.unsignedinteger]], shape: tuple[int, ...], dtype: type
-) -> NDArray:
+def _stack(parts: Sequence[NDArray[Any]], shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """Concatenate blocks, or make an empty image of the same rank."""
     return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype)

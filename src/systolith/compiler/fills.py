@@ -57,7 +57,9 @@ def fill_border(
     height, width, channels = view.shape
     (y, x, c), (h, w, d) = origin, inner
 
-    def box(y0: int, x0: int, c0: int, rows: int, columns: int, depth: int) -> list:
+    def box(
+        y0: int, x0: int, c0: int, rows: int, columns: int, depth: int
+    ) -> list[SymbolicCommand]:
         base = (view.storage, view.at(y0, x0, c0))
         if depth == channels and view.pixel == channels:
             return _fill(layer, base, value, columns * depth, (rows, view.row))

@@ -169,11 +169,38 @@ def _slice(channels: ChannelParameters, first: int, count: int) -> ChannelParame
     )
 
 
+def _job(low: Lowering, step: Step, part: _Part, window: _Window, requantizer: Requantizer) -> Job:
+    """The job of one part, but for its weights."""
+    view = low.view(step.source)
+    parameters = low.constants.parameters(
+        _slice(requantizer.channels, part.first_out, part.channels), part.tile
+    )
+    return Job(
+        layer=step.node.name,
+        x=Stream(
+            storage=view.storage,
+            offset=view.at(-window.pads[0], -window.pads[2], part.first_in),
+            row=window.strides[0] * view.row,
+            pixel=window.strides[1] * view.pixel,
+        ),
+        y=store_stream(low.view(step.target), part.first_out),
+        r=low.residual_stream(step, part.first_out),
+        channels=part.channels,
+        tile_channels=part.tile,
+        x_tile=part.x_tile,
+        counts=part.reduction.counts,
+        strides=part.reduction.strides,
+        load=low.load(part.reduction.passes, part.channels, part.tile, hold=False),
+        matmul={"x_signed": int(low.signed(step.source))},
+        store=low.store_fields(step, requantizer, parameters),
+    )
+
+
 def lower_mac(low: Lowering, step: Step) -> list[Pair]:
     """Return the command pairs of a convolution or fully connected layer."""
-    node, arithmetic = step.node, step.node.arithmetic
+    arithmetic = step.node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
-    window, view = _window(node), low.view(step.source)
+    window, view, array = _window(step.node), low.view(step.source), low.spec.array
     requantizer = _requantizer(low, step, arithmetic)
     codes, zero, fields = _codes(arithmetic)
     kernel = Kernel(
@@ -183,38 +210,13 @@ def lower_mac(low: Lowering, step: Step) -> list[Pair]:
         pixel=view.pixel * window.dilations[1],
         channels=arithmetic.weights.shape[3],
     )
-    array = low.spec.array
     height, width, _ = low.graph.tensor(step.target).shape
     regions = [Region(y=0, x=0, height=height, width=width)]
     parts = list(_parts(codes, zero, window.groups, kernel, array.rows, array.columns))
     pairs = []
     for part in parts:
+        job = _job(low, step, part, window, requantizer)
         tiles = pack_tiles(part.reduction, part.blocks, zero, low.spec)
-        parameters = low.constants.parameters(
-            _slice(requantizer.channels, part.first_out, part.channels), part.tile
-        )
-        job = Job(
-            layer=node.name,
-            x=Stream(
-                storage=view.storage,
-                offset=view.at(-window.pads[0], -window.pads[2], part.first_in),
-                row=window.strides[0] * view.row,
-                pixel=window.strides[1] * view.pixel,
-            ),
-            y=store_stream(low.view(step.target), part.first_out),
-            r=low.residual_stream(step, part.first_out),
-            channels=part.channels,
-            tile_channels=part.tile,
-            x_tile=part.x_tile,
-            counts=part.reduction.counts,
-            strides=part.reduction.strides,
-            load=low.load(part.reduction.passes, part.channels, part.tile, hold=False),
-            matmul=fields
-            | {
-                "x_signed": int(low.signed(step.source)),
-                "w_base": low.constants.weights(tiles),
-            },
-            store=low.store_fields(step, requantizer, parameters),
-        )
+        job.matmul.update(fields, w_base=low.constants.weights(tiles))
         pairs += emit_pairs(job, low.regions(step, job) if len(parts) == 1 else regions)
     return pairs

@@ -108,46 +108,49 @@ def _emit(job: Job, region: Region) -> list[Pair]:
     return emit_pairs(narrow, [Region(y=0, x=0, height=outputs, width=tiles)])
 
 
+def _job(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer) -> Job:
+    """The job of the outputs whose windows are clipped alike."""
+    view, a = low.view(step.source), step.node.attributes
+    (sh, sw), (dh, dw), (top, _, left, _) = a["strides"], a["dilations"], a["pads"]
+    weights, tile = identity_tile(low)
+    return Job(
+        layer=step.node.name,
+        x=Stream(
+            storage=view.storage,
+            offset=view.at(y.skipped * dh - top, x.skipped * dw - left),
+            row=sh * view.row,
+            pixel=sw * view.pixel,
+        ),
+        y=store_stream(low.view(step.target)),
+        r=low.residual_stream(step),
+        channels=view.shape[2],
+        tile_channels=tile,
+        x_tile=tile,
+        counts=(y.taps, x.taps, 1),
+        strides=(view.row * dh, view.pixel * dw, 0),
+        load=low.load(y.taps * x.taps, view.shape[2], tile, hold=True),
+        matmul={
+            "x_signed": int(low.signed(step.source)),
+            "w_signed": 1,
+            "w_hold": 1,
+            "maximum": int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
+            "w_base": weights,
+        },
+        store=low.store_fields(
+            step, requantizer, low.constants.parameters(requantizer.channels, tile)
+        ),
+    )
+
+
 def lower_pool(low: Lowering, step: Step) -> list[Pair]:
     """Return the command pairs of a pooling layer, one for each way its windows are clipped."""
-    view = low.view(step.source)
-    channels = view.shape[2]
-    sh, sw = step.node.attributes["strides"]
-    dh, dw = step.node.attributes["dilations"]
-    top, _, left, _ = step.node.attributes["pads"]
-    weights, tile = identity_tile(low)
+    channels = low.view(step.source).shape[2]
     known: dict[int, Requantizer] = {}
     pairs = []
     for y, x in _windows(low, step):
         count = y.taps * x.taps
         if count not in known:
             known[count] = _requantizer(low, step, count, channels)
-        parameters = low.constants.parameters(known[count].channels, tile)
-        job = Job(
-            layer=step.node.name,
-            x=Stream(
-                storage=view.storage,
-                offset=view.at(y.skipped * dh - top, x.skipped * dw - left),
-                row=sh * view.row,
-                pixel=sw * view.pixel,
-            ),
-            y=store_stream(low.view(step.target)),
-            r=low.residual_stream(step),
-            channels=channels,
-            tile_channels=tile,
-            x_tile=tile,
-            counts=(y.taps, x.taps, 1),
-            strides=(view.row * dh, view.pixel * dw, 0),
-            load=low.load(count, channels, tile, hold=True),
-            matmul={
-                "x_signed": int(low.signed(step.source)),
-                "w_signed": 1,
-                "w_hold": 1,
-                "maximum": int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
-                "w_base": weights,
-            },
-            store=low.store_fields(step, known[count], parameters),
-        )
         region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
-        pairs += _emit(job, region)
+        pairs += _emit(_job(low, step, y, x, known[count]), region)
     return pairs

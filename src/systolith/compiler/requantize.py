@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -89,11 +90,11 @@ class Problem:
         return np.clip(raw, self.low, self.high)
 
 
-def _full(value: NDArray, count: int) -> Int64Array:
+def _full(value: NDArray[Any], count: int) -> Int64Array:
     return np.broadcast_to(np.asarray(value, np.int64), (count,)).copy()
 
 
-def _double(multiplier: NDArray, shift: NDArray, count: int) -> _Candidate | None:
+def _double(multiplier: NDArray[Any], shift: NDArray[Any], count: int) -> _Candidate | None:
     """Parameters of the mode DOUBLE if they are in its domain."""
     inside = (multiplier >= 0) & (multiplier < 1 << 31) & (np.abs(shift) <= 31)
     if not np.all(inside):
@@ -102,7 +103,7 @@ def _double(multiplier: NDArray, shift: NDArray, count: int) -> _Candidate | Non
     return RequantMode.DOUBLE, _full(multiplier, count), _full(shift, count), zeros
 
 
-def _float32(scale: NDArray, count: int) -> _Candidate | None:
+def _float32(scale: NDArray[Any], count: int) -> _Candidate | None:
     """Parameters of the mode FLOAT32: a 24-bit significand and an exponent."""
     fraction, exponent = np.frexp(np.asarray(scale, np.float64))
     multiplier = np.ldexp(fraction, 24).astype(np.int64)

@@ -1,0 +1,48 @@
+"""What a compilation returns."""
+
+from dataclasses import dataclass
+
+from systolith.compiler.allocate import MemoryReport
+from systolith.graph import Graph, Node
+from systolith.spec.program import Program
+
+__all__ = ["CompiledModel", "LayerNote"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LayerNote:
+    """How a node is computed.
+
+    Parameters
+    ----------
+    name: of the node.
+    where: ``array``, ``fused`` (in another node's commands), ``alias`` (no commands) or ``host``.
+    text: which formula is used and how it is known to be right, or why it is on the host.
+    """
+
+    name: str
+    where: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class CompiledModel:
+    """A program, and what the host and reports need besides.
+
+    Parameters
+    ----------
+    program: what the accelerator runs.
+    graph: what was compiled.
+    prologue, epilogue: nodes that the host computes before and after.
+    notes: one per node, in execution order.
+    hidden: tensors that exist only inside fused commands; compile with ``fuse=False`` to see them.
+    memory: use of the activation memory.
+    """
+
+    program: Program
+    graph: Graph
+    prologue: tuple[Node, ...]
+    epilogue: tuple[Node, ...]
+    notes: tuple[LayerNote, ...]
+    hidden: tuple[str, ...]
+    memory: MemoryReport
