@@ -2,6 +2,7 @@
 
 import doctest
 import importlib.util
+import pkgutil
 import re
 from pathlib import Path
 from types import ModuleType
@@ -54,3 +55,9 @@ def test_files_named_in_pages_exist(page: Path) -> None:
     names = re.findall(r"`((?:hw|golden|sim|src|scripts|tests|docs)/[\w./-]*)`", page.read_text())
     missing = [name for name in names if not (ROOT / name).exists()]
     assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_python_names_in_pages_exist(page: Path) -> None:
+    for name in re.findall(r"`(systolith(?:\.\w+)+)`", page.read_text()):
+        assert pkgutil.resolve_name(name), name
