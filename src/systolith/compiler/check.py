@@ -11,6 +11,9 @@ from systolith.spec.program import Program
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 
+_TOKENS = 255
+"""What a token counter of the hardware holds."""
+
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
 
@@ -27,7 +30,7 @@ class CheckReport:
     ----------
     commands: without END.
     ordered: conflicting pairs of accesses found in order.
-    tokens: most tokens outstanding between two units.
+    tokens: bound on the tokens outstanding between two units.
     """
 
     commands: int
@@ -129,7 +132,6 @@ class _Machine:
         self.matmuls: list[_Clock] = []
         self.started: dict[int, _Clock] = {}
         self.done: Counter[Unit] = Counter()
-        self.most = 0
 
     def run(self, items: Sequence[_Item]) -> None:
         """Run to the end."""
@@ -170,7 +172,6 @@ class _Machine:
             self.matmuls.append(end)
         for u in item.units("signal"):
             self.tokens[unit, u].append(end)
-            self.most = max(self.most, len(self.tokens[unit, u]))
         return True
 
 
@@ -197,6 +198,17 @@ def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
     return ordered
 
 
+def _most_tokens(items: Sequence[_Item], depth: int) -> int:
+    """Bound the tokens between two units: those open in program order, and what queues can add."""
+    count: Counter[tuple[Unit, Unit]] = Counter()
+    most = 0
+    for item in items:
+        count.subtract((u, item.unit) for u in item.units("wait"))
+        count.update((item.unit, u) for u in item.units("signal"))
+        most = max(most, *count.values(), 0)
+    return most + depth + 1 if most else 0
+
+
 _CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store}
 
 
@@ -219,4 +231,7 @@ def check_program(program: Program) -> CheckReport:
     machine = _Machine(program.spec.queue_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
-    return CheckReport(commands=len(items), ordered=ordered, tokens=machine.most)
+    tokens = _most_tokens(items, program.spec.queue_depth)
+    if tokens > _TOKENS:
+        raise ProgramFault(f"{tokens} tokens can be open between two units, at most {_TOKENS}")
+    return CheckReport(commands=len(items), ordered=ordered, tokens=tokens)
