@@ -1,9 +1,11 @@
 """``systolith compile``."""
 
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.table import Table
 from rich.text import Text
 
 from systolith.cli.options import (
@@ -18,9 +20,56 @@ from systolith.cli.options import (
     write_files,
 )
 from systolith.cli.progress import reporting
-from systolith.report.tables import clip, make_table, percent, shape_text
+from systolith.report.tables import clip, make_table, number, percent, shape_text
+
+if TYPE_CHECKING:  # the compiler takes long to import
+    from systolith.report.usage import MemoryUse, TensorPlace
 
 __all__ = ["compile_model"]
+
+
+def _memories(uses: Iterable["MemoryUse"]) -> Table:
+    columns = [
+        ("memory", False),
+        ("used", True),
+        ("of", True),
+        ("share", True),
+        ("unit", False),
+    ]
+    rows = [
+        [
+            use.name,
+            number(use.used),
+            number(use.available),
+            percent(use.used / use.available if use.available else None),
+            use.unit,
+        ]
+        for use in uses
+    ]
+    return make_table(columns, rows)
+
+
+def _map(places: Iterable["TensorPlace"]) -> Table:
+    columns = [
+        ("tensor", False),
+        ("region", True),
+        ("address", True),
+        ("shape", False),
+        ("row stride", True),
+        ("pixel stride", True),
+    ]
+    rows = [
+        [
+            clip(place.name, 36),
+            str(place.region),
+            f"0x{place.address:06X}",
+            shape_text(place.shape),
+            str(place.strides[0]),
+            str(place.strides[1]),
+        ]
+        for place in places
+    ]
+    return make_table(columns, rows)
 
 
 def compile_model(
@@ -47,43 +96,11 @@ def compile_model(
             graph, chosen, progress=lambda text: progress(f"compiling {text}", 0, 0)
         )
     console = stdout()
-    console.print(
-        make_table(
-            [("memory", False), ("used", True), ("of", True), ("share", True), ("unit", False)],
-            [
-                [m.name, f"{m.used:,}", f"{m.available:,}", percent(_share(m)), m.unit]
-                for m in memory_use(compiled)
-            ],
-        )
-    )
-    columns = [
-        ("tensor", False),
-        ("region", True),
-        ("address", True),
-        ("shape", False),
-        ("row stride", True),
-        ("pixel stride", True),
-    ]
-    rows = [
-        [
-            clip(p.name, 36),
-            str(p.region),
-            f"0x{p.address:06X}",
-            shape_text(p.shape),
-            str(p.strides[0]),
-            str(p.strides[1]),
-        ]
-        for p in tensor_places(compiled)
-    ]
-    console.print(make_table(columns, rows))
+    console.print(_memories(memory_use(compiled)))
+    console.print(_map(tensor_places(compiled)))
     for node in (*compiled.prologue, *compiled.epilogue):
         console.print(Text(f"note: {node.op} {node.name!r} runs on the host"))
     if output is not None:
         data = compiled.program.to_bytes()
         write_files([(output, data)])
         console.print(Text(f"wrote {output} ({len(data):,} bytes)"))
-
-
-def _share(use: object) -> float | None:
-    used, available = getattr(use, "used", 0), getattr(use, "available", 0)
-    return used / available if available else None

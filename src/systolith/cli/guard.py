@@ -24,7 +24,11 @@ INTERRUPTED = 130
 """Exit status: stopped by the user."""
 
 # typer carries click within itself or not, by version: this is the base of its usage errors.
-_UsageBase = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_UsageBase: type[Exception] = next(
+    kind
+    for kind in typer.BadParameter.__mro__
+    if kind.__name__ == "ClickException" and issubclass(kind, Exception)
+)
 
 
 def _say(text: str) -> None:

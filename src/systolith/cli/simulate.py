@@ -23,11 +23,34 @@ from systolith.cli.options import (
     write_files,
 )
 from systolith.cli.progress import reporting
-from systolith.errors import InputError
+from systolith.errors import InputError, ToolError
 
 __all__ = ["simulate"]
 
 _SHOWN = 10
+
+
+def _check_trace(trace: Path, backend: str, count: int | None) -> None:
+    """Refuse what cannot be traced before anything is built.
+
+    Raises
+    ------
+    InputError: a trace of another kind of file, backend or number of inferences.
+    ToolError: FST needs libraries that are missing.
+    """
+    if trace.suffix not in (".fst", ".vcd"):
+        raise InputError(f"trace must be a .fst or .vcd file, not {str(trace)!r}")
+    if (count or 1) != 1:
+        raise InputError(f"a trace holds one inference: count must be 1, not {count}")
+    if backend != "verilator" or trace.suffix == ".vcd":
+        return
+    from systolith.sim.toolchain import find_compiler, has_header
+
+    for header, package in (("lz4.h", "liblz4-dev"), ("zlib.h", "zlib1g-dev")):
+        if not has_header(find_compiler(), header):
+            raise ToolError(
+                f"FST waveforms need {header}: `apt-get install {package}`, or give a .vcd file"
+            )
 
 
 def _show(values: np.ndarray) -> str:
@@ -36,7 +59,7 @@ def _show(values: np.ndarray) -> str:
     return " ".join(f"{value:g}" for value in flat[:_SHOWN].tolist()) + rest
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+def _npz(arrays: dict[str, Any]) -> bytes:
     import io
 
     buffer = io.BytesIO()
@@ -89,15 +112,12 @@ def simulate(
 ) -> None:
     """Run a network on the accelerator; print outputs, cycles and counters."""
     chosen = choose_spec(array, spec, preset)
-    if trace is not None and trace.suffix not in (".fst", ".vcd"):
-        raise InputError(f"trace must be a .fst or .vcd file, not {str(trace)!r}")
-    if trace is not None and (count or 1) != 1:
-        raise InputError(f"a trace holds one inference: count must be 1, not {count}")
+    if trace is not None:
+        _check_trace(trace, backend, count)
     from systolith.compiler.compile import compile_graph
     from systolith.importers import load_model
     from systolith.sim.backends import get_backend
-    from systolith.verify.flow import choose_samples
-    from systolith.verify.samples import default_model
+    from systolith.verify.samples import choose_samples, default_model
 
     with reporting(quiet) as progress:
         graph = load_model(model or default_model(), against)

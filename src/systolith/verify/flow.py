@@ -3,8 +3,10 @@
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.errors import InputError
@@ -25,53 +27,19 @@ from systolith.verify.references import (
     runtime_version,
 )
 from systolith.verify.results import LayerReport, VerifyReport
-from systolith.verify.samples import (
-    Samples,
-    default_model,
-    default_samples,
-    file_samples,
-    random_samples,
-)
+from systolith.verify.samples import Samples, choose_samples, default_model
 from systolith.verify.tally import Side, Tally
 
-__all__ = ["Progress", "choose_samples", "verify_model"]
+__all__ = ["Progress", "verify_model"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps finished, steps in all)."""
 
-_RANDOM = 2
-_DEFAULT = 10
+Arrays = Mapping[str, NDArray[Any]]
 
 
 def _quiet(stage: str, done: int, total: int) -> None:
     """Report nothing."""
-
-
-def choose_samples(
-    graph: Graph, inputs: Path | None, reference: Path | None, count: int | None
-) -> tuple[Samples, Path | None]:
-    """Return inputs and the file of stored tensors that belongs to them.
-
-    Without a file of inputs they come from the reference, else from an .npz file beside the model
-    of the same name, else from the package (embedded network), else they are random.
-
-    Raises
-    ------
-    InputError: a file does not fit the model.
-    """
-    source = Path(graph.source_path)
-    embedded = source == default_model()
-    beside = source.with_suffix(".npz")
-    if inputs is not None:
-        return file_samples(graph, inputs).limited(count), reference
-    if reference is not None:
-        return file_samples(graph, reference).limited(count), reference
-    if embedded:
-        return default_samples(graph).limited(_DEFAULT if count is None else count), None
-    if source.name and beside.is_file():
-        origin = f"{beside.name} beside the model"
-        return file_samples(graph, beside, origin=origin).limited(count), beside
-    return random_samples(graph, _RANDOM if count is None else count), None
 
 
 class _Verification:
@@ -136,7 +104,7 @@ class _Verification:
         self.predictions.append(int(np.argmax(output)))
         return run
 
-    def _simulate(self, model: CompiledModel, inputs: Mapping, index: int, what: str) -> ModelRun:
+    def _simulate(self, model: CompiledModel, inputs: Arrays, index: int, what: str) -> ModelRun:
         count = self.samples.count
 
         def report(layer: int, layers: int) -> None:
@@ -276,7 +244,7 @@ def verify_model(
         columns=spec.array.columns,
         samples=samples.count,
         inputs_from=samples.origin,
-        reference_from=stored_path.name if stored is not None and stored.tensors else "",
+        reference_from=stored.path.name if stored is not None and stored.tensors else "",
         layers=layers,
         first=work.tally.first,
         cycles=result.cycles or None,

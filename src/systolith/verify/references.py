@@ -1,8 +1,10 @@
 """The other side of the comparison: a runtime run live, the profile's formulas, stored tensors."""
 
+import contextlib
 import importlib.metadata
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +44,19 @@ def runtime_version(profile: str) -> str:
         return f"{title} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
         return title
+
+
+@contextlib.contextmanager
+def _without_chatter() -> Iterator[None]:
+    """Drop what runtimes print from C++ (LiteRT announces its delegates); errors are exceptions."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 class LiveReference:
@@ -84,7 +99,8 @@ class LiveReference:
             for name, value in self.samples.inputs.items()
         }
         self._length = len(next(iter(batch.values()))) if batched else 1
-        self._chunk = {**batch, **run_runtime(self.graph, batch, self.graph.profile)}
+        with _without_chatter():
+            self._chunk = {**batch, **run_runtime(self.graph, batch, self.graph.profile)}
 
 
 class StoredReference:
@@ -122,7 +138,7 @@ class StoredReference:
             if name in made and value.ndim and not (foreign and re.fullmatch(r"t\d+", name)):
                 found[name] = value
         extra = _OUTPUT_KEYS.get(graph.profile)
-        if extra in arrays and graph.outputs[0] not in found:
+        if extra is not None and extra in arrays and graph.outputs[0] not in found:
             found[graph.outputs[0]] = arrays[extra]
         return found
 

@@ -16,6 +16,7 @@ from systolith.graph import Graph
 
 __all__ = [
     "Samples",
+    "choose_samples",
     "default_model",
     "default_samples",
     "file_samples",
@@ -25,6 +26,8 @@ __all__ = [
 
 Arrays = dict[str, NDArray[Any]]
 SEED = 1
+_RANDOM = 2
+_DEFAULT = 10
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -170,3 +173,30 @@ def random_samples(graph: Graph, count: int) -> Samples:
     rng = np.random.default_rng(SEED)
     inputs = {name: _random(graph, name, count, rng) for name in graph.inputs}
     return Samples(inputs=inputs, origin=f"random over the whole range, seed {SEED}")
+
+
+def choose_samples(
+    graph: Graph, inputs: Path | None, reference: Path | None, count: int | None
+) -> tuple[Samples, Path | None]:
+    """Return inputs and the file of stored tensors that belongs to them.
+
+    Without a file of inputs they come from the reference, else from an .npz file beside the model
+    of the same name, else from the package (embedded network), else they are random.
+
+    Raises
+    ------
+    InputError: a file does not fit the model.
+    """
+    source = Path(graph.source_path)
+    embedded = source == default_model()
+    beside = source.with_suffix(".npz")
+    if inputs is not None:
+        return file_samples(graph, inputs).limited(count), reference
+    if reference is not None:
+        return file_samples(graph, reference).limited(count), reference
+    if embedded:
+        return default_samples(graph).limited(_DEFAULT if count is None else count), None
+    if source.name and beside.is_file():
+        origin = f"{beside.name} beside the model"
+        return file_samples(graph, beside, origin=origin).limited(count), beside
+    return random_samples(graph, _RANDOM if count is None else count), None
