@@ -27,7 +27,7 @@ from systolith.errors import InputError, ToolError
 
 __all__ = ["simulate"]
 
-_SHOWN = 10
+_SHOWN = 8
 
 
 def _check_trace(trace: Path, backend: str, count: int | None) -> None:
