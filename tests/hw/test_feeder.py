@@ -125,7 +125,7 @@ def test_order(rate: float, depth: int) -> None:
 def test_passes_keep_their_distance(pixels: tuple[int, int], lost: float) -> None:
     """A vector is not issued again before its sum of the last pass can be read, stalls or not."""
     rng = np.random.default_rng(7)
-    commands = [draw(rng, pixels) | {"kc_count": 4} for _ in range(6)]
+    commands = [draw(rng, pixels) | {"kc_count": 4} for _ in range(3)]
     issued, cycles, _ = run(commands, {"x_ready": 1 - lost, "i_tile_ready": 1 - lost / 2})
     size = pixels[0] * pixels[1]
     distances = [
