@@ -4,11 +4,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from systolith.arithmetic import PoolArithmetic
+from systolith.compiler.average import open_sums
 from systolith.compiler.errors import layer_error
-from systolith.compiler.requantize import undecided_sum
 from systolith.graph import Graph, Node, Op
 
 __all__ = ["Partition", "partition"]
+
+OPEN_SUMS = 1e-3
+"""Greatest share of sums of an average that the array computes although the runtime's own order of
+additions decides them. Unrelated scales leave a few in ten thousand open; equal scales put every
+second quotient of a large window on a tie, and the average is then left to the host."""
 
 _BEFORE = frozenset({Op.QUANTIZE, Op.RESHAPE})
 _AFTER = frozenset({Op.SOFTMAX, Op.DEQUANTIZE, Op.RESHAPE})
@@ -59,24 +64,33 @@ def _downstream(graph: Graph, first: Node) -> list[Node]:
 def host_tail(graph: Graph) -> Mapping[str, str]:
     """Return why nodes at the end must be computed by the host, by name.
 
-    These are averages that are not a function of the sum of codes, and what depends on them, where
-    that is a network's classifier: no convolution follows.
+    These are averages that are not a function of the sum of codes for too many sums
+    (`OPEN_SUMS`), and what depends on them, where that is a network's classifier: no convolution
+    follows.
     """
     reasons: dict[str, str] = {}
     for node in graph.nodes:
         if isinstance(node.arithmetic, PoolArithmetic) and node.name not in reasons:
-            tie = undecided_sum(node.arithmetic)
+            undecided, total = _open_sums(node.arithmetic)
             tail = _downstream(graph, node)
-            if tie is None or any(n.op is Op.CONV2D for n in tail):
+            if undecided <= OPEN_SUMS * total or any(n.op is Op.CONV2D for n in tail):
                 continue
             for follower in tail:
                 reasons[follower.name] = f"follows {node.name!r}, which is on the host"
-            count, total = tie
             reasons[node.name] = (
-                f"the order of the runtime's float32 additions decides where {count} codes "
-                f"add up to {total}"
+                f"the order of the runtime's float32 additions decides {undecided} of {total} sums"
             )
     return reasons
+
+
+def _open_sums(arithmetic: PoolArithmetic) -> tuple[int, int]:
+    """Undecided sums and all sums, over every number of codes that occurs."""
+    counts = [
+        open_sums(arithmetic, count)
+        for count, requant in arithmetic.requants.items()
+        if requant.formula == "ort_average"
+    ]
+    return sum(c[0] for c in counts), sum(c[1] for c in counts)
 
 
 def partition(graph: Graph) -> Partition:

@@ -11,8 +11,7 @@ from systolith.compiler.lower_elementwise import identity_tile
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.requantize import (
     Requantizer,
-    average_problem,
-    choose_requantizer,
+    average_requantizer,
     identity_requantizer,
 )
 from systolith.compiler.steps import Step
@@ -77,8 +76,7 @@ def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requan
         raise layer_error(
             step.node, f"has no requantizer for {count} codes", "check the window and its padding"
         )
-    problem = average_problem(step.node, arithmetic, count, channels)
-    return choose_requantizer(step.node, problem, modes)
+    return average_requantizer(step.node, arithmetic, count, channels, modes)
 
 
 def _emit(job: Job, region: Region) -> list[Pair]:

@@ -1,30 +1,30 @@
 """Which requantizer mode computes a layer's formula, and with which parameters."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from systolith.arithmetic import PoolArithmetic, Requant
+from systolith.compiler.average import candidates, open_sums
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.errors import layer_error
 from systolith.compiler.fit import equal_on_range, fit_fixed_channels, mode_formula
 from systolith.compiler.fit_line import FixedParameters
+from systolith.errors import CompileError
 from systolith.graph import Node
 from systolith.profiles.formulas import requantize, wrap32
 from systolith.profiles.multipliers import quantize_multiplier
-from systolith.profiles.pooling import average_pool_bounds
 from systolith.spec.requant import RequantMode
 
 __all__ = [
     "Problem",
     "Requantizer",
-    "average_problem",
+    "average_requantizer",
     "choose_requantizer",
     "identity_requantizer",
-    "undecided_sum",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -245,46 +245,42 @@ def identity_requantizer(
     return Requantizer(mode=mode, channels=channels, zero=0, low=low, high=high, note="direct")
 
 
-def undecided_sum(arithmetic: PoolArithmetic) -> tuple[int, int] | None:
-    """Return (number of codes, a sum) for which the average is not a function of the sum."""
-    source, _ = arithmetic.source
-    for count, requant in arithmetic.requants.items():
-        if requant.formula == "ort_average":
-            ends = ((v - arithmetic.input_zero_point) * count for v in (source.low, source.high))
-            lo, hi = ends
-            least, most = average_pool_bounds(np.arange(lo, hi + 1), arithmetic, count)
-            if not np.array_equal(least, most):
-                return count, lo + int(np.argmax(least != most))
-    return None
-
-
-def average_problem(node: Node, arithmetic: PoolArithmetic, count: int, channels: int) -> Problem:
-    """Return the requantizer problem of an average over ``count`` codes.
+def average_requantizer(
+    node: Node,
+    arithmetic: PoolArithmetic,
+    count: int,
+    channels: int,
+    modes: frozenset[RequantMode],
+) -> Requantizer:
+    """Find parameters for an average over ``count`` codes, the same for all channels.
 
     Raises
     ------
-    CompileError: the runtime's result is not a function of the sum of codes.
+    CompileError: no mode there is can be proven equal.
     """
     source, _ = arithmetic.source
-    requant = arithmetic.requants[count]
-    zero = arithmetic.input_zero_point
+    requant, zero = arithmetic.requants[count], arithmetic.input_zero_point
     lo, hi = ((v - zero) * count for v in (source.low, source.high))
-    function = None
-    if requant.formula == "ort_average":
-        least, most = average_pool_bounds(np.arange(lo, hi + 1), arithmetic, count)
-        if not np.array_equal(least, most):
-            tie = lo + int(np.argmax(least != most))
-            raise layer_error(
-                node,
-                f"the order of the runtime's float32 additions decides where {count} codes add up"
-                f" to {tie}",
-                "use another profile, or end the network there",
-            )
-
-        def function(a: Int64Array) -> Int64Array:
-            return least[np.clip(a - lo, 0, len(least) - 1)] - requant.zero_point
-
     full = np.full(channels, 0, np.int64)
-    return Problem(
-        requant=requant, bias=full - zero * count, lo=full + lo, hi=full + hi, function=function
-    )
+    problem = Problem(requant=requant, bias=full - zero * count, lo=full + lo, hi=full + hi)
+    if requant.formula != "ort_average":
+        return choose_requantizer(node, problem, modes)
+    failure: CompileError | None = None
+    for codes in candidates(arithmetic, count):
+        table = codes - requant.zero_point
+
+        def function(a: Int64Array, table: Int64Array = table) -> Int64Array:
+            return table[np.clip(a - lo, 0, len(table) - 1)]
+
+        try:
+            found = choose_requantizer(node, replace(problem, function=function), modes)
+        except CompileError as error:
+            failure = failure or error
+            continue
+        undecided, total = open_sums(arithmetic, count)
+        if not undecided:
+            return found
+        note = f"within one code on {undecided} of {total} sums: the runtime's float order decides"
+        return replace(found, note=f"{found.note}; {note}")
+    assert failure is not None
+    raise failure
