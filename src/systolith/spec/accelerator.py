@@ -60,7 +60,7 @@ class MemorySpec:
 
     activation_regions: int = 2
     activation_bytes: int = 131072
-    weight_bytes: int = 262144
+    weight_bytes: int = 524288
     accumulator_depth: int = 128
     parameter_channels: int = 4096
     command_words: int = 8192
