@@ -1,0 +1,139 @@
+"""Benchmarks, measured as ratios against a bound or a peer in the same run.
+
+``scripts/bench cycles`` compares measured cycles with the floor of any array of that size;
+``scripts/bench sim`` measures the speed of simulation and compares it with onnxruntime.
+"""
+
+import statistics
+import timeit
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import onnxruntime
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from systolith.bounds import graph_floor, layer_floors
+from systolith.compiler.compile import compile_graph
+from systolith.compiler.model import CompiledModel
+from systolith.errors import SystolithError
+from systolith.graph import Graph
+from systolith.importers import load_model
+from systolith.runtimes import run_runtime
+from systolith.sim.backend import Result
+from systolith.sim.backends import get_backend
+from systolith.spec.configuration import load_spec
+
+app = typer.Typer(add_completion=False, help=__doc__)
+Model = Annotated[Path, typer.Argument(help="quantized network, .tflite or .onnx")]
+Array = Annotated[str, typer.Option("--array", help="preset, ROWSxCOLUMNS or TOML file")]
+
+
+def _random_inputs(compiled: CompiledModel) -> dict[str, np.ndarray]:
+    """Inputs of the hardware program, over the whole range of their dtypes."""
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for name in compiled.program.inputs:
+        buffer = compiled.program.buffers[name]
+        limits = np.iinfo(buffer.dtype)
+        inputs[name] = rng.integers(
+            limits.min, limits.max, buffer.shape, dtype=buffer.dtype, endpoint=True
+        )
+    return inputs
+
+
+def _run(model: Path, array: str) -> tuple[Graph, CompiledModel, Result]:
+    """Compile and simulate once; the second run is the one measured, the model is then loaded."""
+    graph = load_model(model)
+    compiled = compile_graph(graph, load_spec(array))
+    backend = get_backend("verilator")
+    inputs = _random_inputs(compiled)
+    backend.run(compiled.program, inputs)
+    return graph, compiled, backend.run(compiled.program, inputs)
+
+
+@app.command()
+def cycles(model: Model, array: Array = "base") -> None:
+    """Print measured cycles, floor and ratio per layer and for the network."""
+    graph, compiled, result = _run(model, array)
+    spec = compiled.program.spec
+    rows, columns = spec.array.rows, spec.array.columns
+    floors = {f.name: f for f in layer_floors(graph, rows, columns)}
+    table = Table(title=f"{graph.name} on {rows}x{columns}, {spec.post.lanes} lanes")
+    for heading in ("layer", "MACs", "ideal", "floor", "measured", "measured / floor"):
+        table.add_column(heading, justify="left" if heading == "layer" else "right")
+    previous = 0
+    for layer in compiled.program.layers:
+        spent, previous = result.stamps[layer.stamp] - previous, result.stamps[layer.stamp]
+        floor = floors.get(layer.name)
+        known = (f"{floor.ideal:.0f}", str(floor.mapping)) if floor else ("", "")
+        ratio = f"{spent / floor.mapping:.3f}" if floor else ""
+        table.add_row(layer.name, str(layer.macs), *known, str(spent), ratio)
+    bound = graph_floor(graph, rows, columns)
+    ideal = graph.macs() / (rows * columns)
+    table.add_section()
+    table.add_row(
+        "network", str(graph.macs()), f"{ideal:.0f}", f"{bound:.0f}", str(result.cycles),
+        f"{result.cycles / bound:.3f}",
+    )  # fmt: skip
+    console = Console(width=110)
+    console.print(table)
+    console.print("  ".join(f"{name} {value}" for name, value in result.counters.items()))
+
+
+@app.command()
+def sim(model: Model, array: Array = "base", repeat: int = 5) -> None:
+    """Print simulated cycles/s and MAC/s on one core, and the time beside the runtime's own."""
+    graph, compiled, _ = _run(model, array)
+    backend = get_backend("verilator")
+    inputs = _random_inputs(compiled)
+    backend.run(compiled.program, inputs)
+    runs = [backend.run(compiled.program, inputs) for _ in range(repeat)]
+    seconds = statistics.median(r.seconds for r in runs)
+    runtime, host = _runtime_seconds(graph)
+    console = Console(width=110)
+    console.print(f"simulated       {runs[0].cycles / seconds:,.0f} cycles/s")
+    console.print(f"                {graph.macs() / seconds:,.0f} MAC/s")
+    console.print(
+        f"one inference   {seconds * 1e3:.1f} ms simulated, {host * 1e3:.3f} ms {runtime}"
+    )
+    console.print(f"ratio           {seconds / host:,.0f}")
+
+
+def _samples(graph: Graph, count: int) -> np.ndarray:
+    """Random inputs in the runtime's layout: integers over the whole range, or normal floats."""
+    rng = np.random.default_rng(0)
+    tensor = graph.tensor(graph.inputs[0])
+    shape = (count, *tensor.source_shape[1:])
+    if np.dtype(tensor.dtype).kind == "f":
+        return rng.standard_normal(shape).astype(np.float32)
+    limits = np.iinfo(tensor.dtype)
+    return rng.integers(limits.min, limits.max, shape, dtype=tensor.dtype, endpoint=True)
+
+
+def _runtime_seconds(graph: Graph) -> tuple[str, float]:
+    """Seconds of one inference in the network's own runtime, on one thread, without set-up."""
+    if graph.profile == "onnxruntime":
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            graph.model_bytes, options, providers=["CPUExecutionProvider"]
+        )
+        feed = {session.get_inputs()[0].name: _samples(graph, 1)}
+        times = timeit.repeat(lambda: session.run(None, feed), number=20, repeat=7)
+        return "onnxruntime", min(times) / 20
+    one, many = _samples(graph, 1), _samples(graph, 101)
+
+    def seconds(samples: np.ndarray) -> float:
+        return min(timeit.repeat(lambda: run_runtime(graph, samples, "tflite-xnnpack"), number=1))
+
+    return "LiteRT (XNNPACK)", (seconds(many) - seconds(one)) / 100
+
+
+if __name__ == "__main__":
+    try:
+        app()
+    except SystolithError as error:
+        raise SystemExit(f"error: {error}") from None
