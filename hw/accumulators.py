@@ -1,6 +1,6 @@
 """Accumulators below the array: partial sums in one memory, finished vectors in a ring buffer."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -59,7 +59,9 @@ class Accumulators(wiring.Component):
             m.d.sync += index.eq(address + 1)
             with m.If(self.i_k_last):
                 m.d.sync += place.eq(Mux(place == depth - 1, 0, place + 1))
-        control = Cat(self.i_valid, self.i_k_first, self.i_k_last, self.i_maximum, address, place)
+        control: Value = Cat(
+            self.i_valid, self.i_k_first, self.i_k_last, self.i_maximum, address, place
+        )
         outputs = []
         for c in range(self.spec.array.columns):
             sums = self.i_sums[self.sum_width * c : self.sum_width * (c + 1)].as_signed()
@@ -68,8 +70,8 @@ class Accumulators(wiring.Component):
         m.d.comb += self.r_data.eq(Cat(*outputs))
         return m
 
-    def _column(self, m: Module, c: int, control, sums) -> tuple:
-        """Read, combine one cycle later, write one cycle after that; return the next column's control."""
+    def _column(self, m: Module, c: int, control: Value, sums: Value) -> tuple[Value, Value]:
+        """Read, combine a cycle later, write one later; return the next column's control."""
         depth = self.spec.memory.accumulator_depth
         bits = (depth - 1).bit_length()
         m.submodules[f"sums{c}"] = partial = Memory(shape=32, depth=depth, init=[])

@@ -1,5 +1,7 @@
 """The activation memory: independent regions, each with one unaligned read and write a cycle."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -126,7 +128,7 @@ class ActivationMemory(wiring.Component):
         m.d.comb += window.eq(self._select(m, name, lines, place2))
         return window
 
-    def _select(self, m: Module, name: str, lines: list[Value], place: Value) -> Value:
+    def _select(self, m: Module, name: str, lines: Sequence[Value], place: Value) -> Value:
         return read_window(m, lines[0], lines[1], place, self.spec.line_bytes)
 
     def _writes(self, m: Module, banks: list) -> None:

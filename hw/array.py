@@ -19,9 +19,10 @@ class WeightStationaryArray(wiring.Component):
     """``o[c] = sum_r x[r] * w[r][c]`` for a new activation vector x every cycle.
 
     Inputs are not skewed; output column c is c cycles behind column 0. Weights are double buffered:
-    a tile is shifted in over `rows` cycles, bottom row first, while the resident tile works, and the
-    switch travels with the activations, so tiles of at least `rows` vectors follow without a bubble.
-    A new tile's first word may enter in the cycle of the previous tile's `i_switch`, not before.
+    a tile is shifted in over `rows` cycles, bottom row first, while the resident tile works, and
+    the switch travels with the activations, so tiles of at least `rows` vectors follow without a
+    bubble. A new tile's first word may enter in the cycle of the previous tile's `i_switch`, not
+    before.
 
     Latency: ``rows`` (one more when pipelined) from `i_x` to `o` of column 0.
 

@@ -31,7 +31,8 @@ class Feeder(wiring.Component):
     i_tile_ready, o_switch: weight tile loaded; this vector is the first to use it.
     o_valid, o_pass_first, o_k_first, o_k_last, o_maximum: what the accumulators do with the vector.
     i_space: there is room for one more result vector.
-    stall_commands, stall_tokens, stall_weights, stall_accumulators, stall_activations: counters' events.
+    stall_commands, stall_tokens, stall_weights, stall_accumulators, stall_activations: events of
+        the counters.
     busy: a command is waiting or running.
     """
 

@@ -1,6 +1,6 @@
 """Command fetch: reads the program and hands each command to its unit's queue."""
 
-from amaranth.hdl import Array, Module, Mux, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -90,7 +90,17 @@ class Fetcher(wiring.Component):
         self._dispatch(m, opcode, length, start, reading, complete, asked, lost)
         return m
 
-    def _dispatch(self, m, opcode, length, start, reading, complete, asked, lost) -> None:
+    def _dispatch(
+        self,
+        m: Module,
+        opcode: Value,
+        length: Value,
+        start: Signal,
+        reading: Signal,
+        complete: Value,
+        asked: Signal,
+        lost: Value,
+    ) -> None:
         """Push the complete command, or stop."""
         whole = Signal()  # a complete command waits for its queue
         pushed = Signal()

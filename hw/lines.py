@@ -18,7 +18,8 @@ def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
 def read_window(m: Module, even: Value, odd: Value, place: Value, line_bytes: int) -> Value:
     """Select the ``line_bytes`` bytes that start at byte ``place`` of the pair (even, odd).
 
-    ``place`` is the address modulo ``2 * line_bytes``; past the odd line the window goes on in even.
+    ``place`` is the address modulo ``2 * line_bytes``; past the odd line the window goes on in
+    even.
     """
     pair = Signal(16 * line_bytes, name="pair")
     m.d.comb += pair.eq(Mux(place[-1], Cat(odd, even), Cat(even, odd)))

@@ -1,6 +1,6 @@
 """Loop nests: the address generators behind every operand stream."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -67,19 +67,19 @@ class LoopNest(wiring.Component):
         return m
 
     @staticmethod
-    def _any(bits: list[Signal]) -> Signal:
-        result = bits[0]
+    def _any(bits: list[Signal]) -> Value:
+        result: Value = bits[0]
         for bit in bits[1:]:
             result = result | bit
         return result
 
     def _addresses(self, m: Module, s: int, moves: list[Signal]) -> None:
-        """The address at the current index of loops 0..d, for every d; loops inside d restart there."""
+        """The address at the index of loops 0..d, for every d; loops inside d restart there."""
         width = self.address_bits
         level = [Signal(width, name=f"level{s}_{d}") for d in range(self.depth)]
         target = Signal(width, name=f"target{s}")
         base = getattr(self, f"base{s}")
-        moved = 0
+        moved: Value = Const(0)
         for d in range(self.depth):
             moved = Mux(moves[d], level[d] + getattr(self, f"stride{s}_{d}"), moved)
         m.d.comb += target.eq(moved)

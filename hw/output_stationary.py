@@ -1,6 +1,6 @@
 """The output-stationary systolic array: a variant to instantiate by itself."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -119,11 +119,12 @@ class OutputStationaryArray(wiring.Component):
         m = Module()
         xs = skew(m, self.i_x, OPERAND_BITS, "x")
         above_w = [w.as_signed() for w in skew(m, self.i_w, OPERAND_BITS, "w")]
-        above_result = [Const(0, signed(RESULT_BITS))] * self.columns
+        above_result: list[Value] = [Const(0, signed(RESULT_BITS))] * self.columns
         takes = self._takes(m)
-        marks = Cat(self.i_first, self.i_last)
+        marks: Value = Cat(self.i_first, self.i_last)
         for r in range(self.rows):
-            left_x, left_marks = xs[r].as_signed(), marks
+            left_x: Value = xs[r].as_signed()
+            left_marks = marks
             for c in range(self.columns):
                 element = AccumulatingElement(pipelined=self.pipelined)
                 m.submodules[f"element_{r}_{c}"] = element
@@ -142,7 +143,7 @@ class OutputStationaryArray(wiring.Component):
         m.d.comb += self.o.eq(Cat(*(result.as_unsigned() for result in above_result)))
         return m
 
-    def _takes(self, m: Module) -> list[Signal]:
+    def _takes(self, m: Module) -> list[Value]:
         """Per column and row: take the upper neighbour's result.
 
         Results wait until the bottom row has its own; then row r takes r times, which empties the
@@ -152,7 +153,7 @@ class OutputStationaryArray(wiring.Component):
         take = Signal(self.rows)
         below_top = (1 << self.rows) - 2
         m.d.sync += take.eq(Mux(drain, below_top, take << 1))
-        takes = [take]
+        takes: list[Value] = [take]
         for c in range(1, self.columns):
             takes.append(delay(m, takes[-1], 1, f"take_column{c}", reset=True))
         return takes

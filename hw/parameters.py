@@ -24,7 +24,8 @@ class ParameterMemory(wiring.Component):
     -------
     r_address: lane word.
     bias, multiplier, offset, shift: the fields of all lanes, lane 0 in the low bits.
-    h_valid, h_address, h_lane, h_word, h_data: host writes 32-bit word `h_word` of one lane's eight.
+    h_valid, h_address, h_lane, h_word, h_data: host writes 32-bit word `h_word` of one lane's
+        eight.
     """
 
     def __init__(self, spec: AcceleratorSpec):

@@ -16,8 +16,8 @@ class ProcessingElement(wiring.Component):
     ``o_sum <= i_sum + i_x * weight``; the weight is double buffered: `i_shift` moves the shadow
     weights one row down, `i_switch` makes the shadow weight resident one cycle later.
 
-    Latency: 1 cycle from `i_x`, `i_sum` to `o_sum`; with ``pipelined`` the product has a register of
-    its own, so `i_sum` belongs to the `i_x` of the cycle before.
+    Latency: 1 cycle from `i_x`, `i_sum` to `o_sum`; with ``pipelined`` the product has a register
+    of its own, so `i_sum` belongs to the `i_x` of the cycle before.
 
     Parameters
     ----------
@@ -27,7 +27,8 @@ class ProcessingElement(wiring.Component):
     Members
     -------
     i_x, o_x: activation, moving right.
-    i_switch, o_switch: weight switch, moving right, one cycle ahead of the first activation it is for.
+    i_switch, o_switch: weight switch, moving right, one cycle ahead of the first activation it is
+        for.
     i_shift: take `i_w` into the shadow register.
     i_w, o_w: shadow weights, moving down.
     i_sum, o_sum: partial sums, moving down.

@@ -1,7 +1,9 @@
 """The store unit: requantizes result vectors and writes them to the activation memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import wiring
+from typing import cast
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.activation import ActivationMemory
@@ -94,7 +96,7 @@ class StoreUnit(wiring.Component):
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
         lanes = self._operands_and_lanes(m, nest, fields, beat)
-        self._write(m, nest, fields, lanes, count, beat, last)
+        self._write(m, nest, lanes, count, beat, last)
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += draining.eq(0)
@@ -142,8 +144,10 @@ class StoreUnit(wiring.Component):
             m.d.sync += left.eq(Mux(nest.last1, fields["channels"], left - width))
         return count, beat, last
 
-    def _operands_and_lanes(self, m: Module, nest: LoopNest, fields: dict, beat) -> list[PostLane]:
-        """Fetch accumulators and parameters one cycle late, so that they meet the residual bytes."""
+    def _operands_and_lanes(
+        self, m: Module, nest: LoopNest, fields: dict[str, Value], beat: Value
+    ) -> list[PostLane]:
+        """Fetch accumulators and parameters one cycle late: they meet the residual bytes."""
         spec = self.spec
         ring = Signal(range(spec.memory.accumulator_depth))
         with m.If(self.o_release):
@@ -167,11 +171,20 @@ class StoreUnit(wiring.Component):
                                    reset_less=True) for f in PARAMETER_FIELDS}  # fmt: skip
         for name, value in operands.items():
             m.d.sync += value.eq(getattr(self.parameters, name))
-        control = Signal(LANE_CONTROL)
+        # The stubs do not know that a signal of a layout is a view.
+        control = cast(data.View, Signal(LANE_CONTROL, name="control"))
         m.d.comb += [control[name].eq(fields[name]) for name in LANE_CONTROL.members]
         return [self._lane(m, i, chosen, operands, control, fields) for i in range(spec.post.lanes)]
 
-    def _lane(self, m: Module, i: int, chosen, operands: dict, control, fields: dict) -> PostLane:
+    def _lane(
+        self,
+        m: Module,
+        i: int,
+        chosen: Value,
+        operands: dict[str, Signal],
+        control: data.View,
+        fields: dict[str, Value],
+    ) -> PostLane:
         """Lane i with its slice of the operands."""
         spec = self.spec
         lane = PostLane(spec.post.modes, residual=spec.post.residual, tables=spec.memory.tables)
@@ -190,7 +203,15 @@ class StoreUnit(wiring.Component):
             m.d.comb += getattr(lane, f"i_{f.name}").eq(value)
         return lane
 
-    def _write(self, m: Module, nest, fields, lanes: list[PostLane], count, beat, last) -> None:
+    def _write(
+        self,
+        m: Module,
+        nest: LoopNest,
+        lanes: list[PostLane],
+        count: Value,
+        beat: Value,
+        last: Value,
+    ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
         latency = _OPERANDS + lanes[0].latency
         destination = (nest.address0 + beat * self.spec.post.lanes)[: len(self.p_address)]

@@ -1,6 +1,6 @@
 """The weight memory and the loader that keeps the array's shadow weights filled."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -36,7 +36,8 @@ class WeightLoader(wiring.Component):
     i_switch: the feeder issues the first vector that uses the loaded tile.
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
-    h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the word.
+    h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
+        word.
     busy: commands are waiting or being loaded.
     """
 
@@ -110,7 +111,9 @@ class WeightLoader(wiring.Component):
         ]
         return m
 
-    def _decode(self, m: Module, data, fields: dict, reading, word) -> None:
+    def _decode(
+        self, m: Module, data: Value, fields: dict[str, Value], reading: Value, word: Value
+    ) -> None:
         """Widen the word read to signed operands less the zero point; shift enables beside it."""
         is_signed, zero = Signal(), Signal(signed(OPERAND_BITS))
         m.d.sync += [is_signed.eq(fields["w_signed"]), zero.eq(fields["w_zero"])]
