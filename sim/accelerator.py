@@ -1,4 +1,4 @@
-"""Verilated accelerators: Verilog made once per specification, models cached, a bus to talk to them."""
+"""Verilated accelerators: Verilog once per specification, models cached, a bus to talk to them."""
 
 import hashlib
 from pathlib import Path
@@ -20,7 +20,7 @@ from systolith.spec.configuration import spec_to_toml
 __all__ = ["TOP", "accelerator_model", "accelerator_verilog", "axi_read", "axi_write"]
 
 TOP = "systolith"
-"""Name of the simulated top module, whatever the specification calls its own: names cost no speed."""
+"""Name of the simulated top module, whatever the specification calls its own."""
 
 _BUS_TIMEOUT = 1000
 
@@ -34,7 +34,7 @@ def _sources() -> bytes:
 
 
 def accelerator_verilog(spec: AcceleratorSpec) -> str:
-    """Simulation Verilog of an accelerator; elaborated once per specification and source version."""
+    """Simulation Verilog of an accelerator, made once per specification and source version."""
     digest = hashlib.sha256(
         _sources() + spec_to_toml(spec).encode() + amaranth.__version__.encode()
     )

@@ -1,4 +1,4 @@
-"""One interface for every way to run a program: golden, Amaranth's simulator, Verilator, a board."""
+"""One interface for every way to run a program: golden, pysim, Verilator, later a board."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field

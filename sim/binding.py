@@ -115,14 +115,15 @@ class Model:
         words = (word_bytes // 4,) if width > 64 else ()
         dtype = np.dtype(_STORAGE[4 if width > 64 else word_bytes])
         shape = (max(depth, 1), *words)
-        buffer = (ctypes.c_uint8 * (word_bytes * max(depth, 1))).from_address(data.value)
+        # A variable of the model is never at address 0, which ctypes would show as None.
+        buffer = (ctypes.c_uint8 * (word_bytes * max(depth, 1))).from_address(data.value or 0)
         return Variable(
             name=name,
             width=width,
             depth=depth,
             signed=bool(sign),
             direction=_DIRECTIONS[direction],
-            storage=np.frombuffer(buffer, dtype).reshape(shape),
+            storage=np.frombuffer(memoryview(buffer), dtype).reshape(shape),
         )
 
     @property

@@ -31,5 +31,5 @@ def _work(command: Command, spec: AcceleratorSpec) -> int:
 
 def cycle_limit(program: Program) -> int:
     """Twice the cycles of all commands one after the other; no working program comes near."""
-    commands = list(decode(program.commands))
+    commands = list(decode(program.commands.tolist()))
     return 2 * sum(_work(c, program.spec) + _COMMAND for c in commands) + 10_000

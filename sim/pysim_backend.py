@@ -68,7 +68,13 @@ class PysimBackend:
 class _Session:
     """One run: the testbench and what it collects."""
 
-    def __init__(self, program: Program, inputs: Mapping, wanted: set[str], progress) -> None:
+    def __init__(
+        self,
+        program: Program,
+        inputs: Mapping[str, NDArray[np.generic]],
+        wanted: set[str],
+        progress: Progress | None,
+    ) -> None:
         self.program, self.wanted, self.progress = program, wanted, progress
         self.dut = Accelerator(program.spec)
         self.memories = _memories(self.dut)

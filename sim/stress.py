@@ -1,6 +1,7 @@
 """Random accelerators and random programs for them: what a compiler would never write, but may."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ _LANE_WORDS = 24
 _WEIGHT_TILES = 24
 
 
-def _pick(rng: Rng, *choices):
+def _pick(rng: Rng, *choices: Any) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
@@ -84,7 +85,7 @@ class _Generator:
         mask[(starts[..., None] + np.arange(length)).reshape(-1)] = True
         return mask
 
-    def _stream(self, counts: list[int], strides: list[int], length: int) -> tuple | None:
+    def _stream(self, counts: list[int], strides: list[int], length: int) -> tuple[int, Any] | None:
         """A base in some region so that all vectors lie in it: (base, vector addresses)."""
         offsets = np.zeros(1, np.int64)
         for count, stride in zip(counts, strides, strict=True):

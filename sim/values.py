@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Iterator, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -105,7 +106,7 @@ def pack(variable: Variable, values: ArrayLike | Sequence[int]) -> NDArray[np.un
     """Return the storage words of a sequence of values, one per cycle."""
     if variable.width > 64:
         size = variable.word_bytes
-        words = [operator.index(value) for value in values]  # type: ignore[union-attr] # a sequence
+        words = [operator.index(v) for v in cast(Sequence[int], values)]
         raw = b"".join(fit(variable, word).to_bytes(size, "little") for word in words)
         return np.frombuffer(raw, np.uint32).reshape(len(words), -1)
     array = np.asarray(values)
