@@ -1,4 +1,4 @@
-"""The fewest cycles any rows x columns array needs for a graph: the floor that reports compare with.
+"""The fewest cycles any rows x columns array needs for a graph: what reports compare with.
 
 A layer is a GEMM of M output pixels, N output channels and reduction K, times G groups.
 With tiles that follow each other without a bubble, an array of R x C multipliers needs at least

@@ -145,7 +145,7 @@ class AcceleratorSpec:
 
     @property
     def line_bytes(self) -> int:
-        """Bytes of an activation line: a power of two, for a row vector, a lane vector, a bus word."""
+        """Bytes of an activation line: a power of two that holds a row, lane vector or bus word."""
         return _power_of_two(max(self.array.rows, self.post.lanes, 4))
 
     @property

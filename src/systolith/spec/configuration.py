@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.requant import RequantMode
@@ -22,9 +23,9 @@ _SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec}
 KIB = 1024
 
 
-def spec_to_mapping(spec: AcceleratorSpec) -> dict:
+def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
     """Nested plain values (JSON and TOML types) of ``spec``."""
-    result: dict = {"name": spec.name, "queue_depth": spec.queue_depth}
+    result: dict[str, Any] = {"name": spec.name, "queue_depth": spec.queue_depth}
     for section, kind in _SECTIONS.items():
         part = getattr(spec, section)
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
@@ -40,14 +41,14 @@ def _mode(name: object) -> RequantMode:
         raise ValueError(f"post.modes must be among {known}, not {name!r}") from None
 
 
-def spec_from_mapping(values: Mapping) -> AcceleratorSpec:
+def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
     """Build a spec; missing fields take their defaults.
 
     Raises
     ------
     TypeError, ValueError: unknown section or field, or a value out of range.
     """
-    arguments: dict = {}
+    arguments: dict[str, Any] = {}
     for key, value in values.items():
         if key not in {"name", "queue_depth", *_SECTIONS}:
             raise ValueError(f"unknown section or field {key!r} in the specification")

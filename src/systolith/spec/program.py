@@ -5,6 +5,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ class Program:
         )
 
 
-def _buffer(values: dict) -> Buffer:
+def _buffer(values: dict[str, Any]) -> Buffer:
     return Buffer(
         base=values["base"],
         shape=tuple(values["shape"]),
