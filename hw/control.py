@@ -144,6 +144,8 @@ class ControlSlave(wiring.Component):
         sizes = _window_bytes(spec)
         result: Value = Const(0, 1)
         for w in windows:
+            if not sizes[w]:
+                continue
             here = (address[24:] == w) & (offset < sizes[w])
             if w == Window.ACTIVATIONS:
                 inside = offset[: (spec.region_stride - 1).bit_length()]
