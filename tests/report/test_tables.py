@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -90,3 +91,14 @@ def test_accumulator_bits_hold_the_worst_case() -> None:
         assert bits is not None
         assert all(-(1 << (bits - 1)) <= v < 1 << (bits - 1) for v in sums)
         assert any(not -(1 << (bits - 2)) <= v < 1 << (bits - 2) for v in sums) or bits < 12
+
+
+def test_documentation_names_every_key(report: VerifyReport) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "verification.md").read_text()
+    first = Mismatch(
+        layer="a", op="add", tensor="t", sample=0, index=(0, 0, 1), source_index=(0, 1),
+        got=1, expected=2, against="runtime", program="fused",
+    )  # fmt: skip
+    document = json.loads(report_json(replace(report, first=first)))
+    keys = {*document, *document["layers"][0], *document["first_mismatch"]}
+    assert {key for key in keys if f"`{key}`" not in page} == set()
