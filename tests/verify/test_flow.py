@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from systolith.errors import SystolithError
+from systolith.compiler.compile import compile_graph
+from systolith.errors import CompileError, SystolithError
+from systolith.report.machine import report_junit
 from systolith.spec.configuration import PRESETS, preset_for_array
-from systolith.verify import VerifyReport, verify_model
+from systolith.verify import VerifyReport, flow, verify_model
 
 VALUES = 114_836
 """Elements of all of ResNet-8's tensors that an operator of the TFLite file writes."""
@@ -154,6 +156,20 @@ def test_uncompared_layers_are_no_success(small: Path) -> None:
     report = verify_model(small, PRESETS["tiny"], backend=Broken(), count=1)
     assert not report.mismatches and not report.ok
     assert [layer.compared for layer in report.layers] == [0, 3]
+
+
+def test_no_memory_for_the_program_without_fusion(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fused_only(*args: Any, fuse: bool = True, **more: Any) -> Any:
+        if not fuse:
+            raise CompileError("memory.activation_bytes must be larger")
+        return compile_graph(*args, **more)
+
+    monkeypatch.setattr(flow, "compile_graph", fused_only)
+    report = verify_model(None, PRESETS["tiny"], backend="golden", count=1)
+    (hidden,) = [layer for layer in report.layers if layer.hidden]
+    assert report.ok and hidden.compared == 0
+    assert any("hidden by fusion and not compared: c4_quantized" in text for text in report.remarks)
+    assert 'skipped="1"' in report_junit(report)
 
 
 def test_errors_are_one_line(small: Path) -> None:

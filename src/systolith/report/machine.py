@@ -61,13 +61,14 @@ def report_json(report: VerifyReport) -> str:
 def report_junit(report: VerifyReport) -> str:
     """Return the report as JUnit XML: one test case per layer, failed where values differ."""
     failures = sum(layer.mismatches > 0 for layer in report.layers)
-    skipped = sum(not layer.compared for layer in report.layers)
+    missing = set(report.uncompared)
     suite = ElementTree.Element(
         "testsuite",
         name=f"systolith verify {report.model}",
         tests=str(len(report.layers)),
         failures=str(failures),
-        errors=str(skipped),
+        errors=str(len(missing)),
+        skipped=str(sum(not layer.compared for layer in report.layers) - len(missing)),
         time=f"{report.seconds.get('total', 0.0):.3f}",
     )
     for layer in report.layers:
@@ -79,6 +80,8 @@ def report_junit(report: VerifyReport) -> str:
             failure = ElementTree.SubElement(case, "failure", message=text, type="mismatch")
             if report.first is not None and report.first.layer == layer.name:
                 failure.text = "\n".join(mismatch_lines(report.first))
+        elif layer.hidden and not layer.compared:
+            ElementTree.SubElement(case, "skipped", message="hidden by fusion")
         elif not layer.compared:
             ElementTree.SubElement(case, "error", message="nothing to compare", type="uncompared")
         output = ElementTree.SubElement(case, "system-out")

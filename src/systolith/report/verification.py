@@ -135,5 +135,5 @@ def print_report(report: VerifyReport, console: Console) -> None:
             f"NOT bit-exact: {report.mismatches:,} of {report.compared:,} values differ", "bold red"
         )
     else:
-        missing = [layer.name for layer in report.layers if not layer.compared]
-        say(f"NOT verified: nothing to compare for {', '.join(missing)}", "bold red")
+        missing = ", ".join(report.uncompared)
+        say(f"NOT verified: nothing to compare for {missing}", "bold red")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.compile import CompiledModel, compile_graph
-from systolith.errors import InputError
+from systolith.errors import CompileError, InputError
 from systolith.graph import Graph
 from systolith.host import ModelRun, run_model
 from systolith.importers import load_model
@@ -60,12 +60,21 @@ class _Verification:
         start = time.perf_counter()
         progress("compiling", 0, 0)
         self.fused = compile_graph(graph, spec)
-        self.unfused = compile_graph(graph, spec, fuse=False) if self.fused.hidden else None
+        self.obstacle = ""
+        self.unfused = self._compile_unfused() if self.fused.hidden else None
         self._spend("compile", start)
         self.live = LiveReference(graph, samples)
         self.tally = Tally(graph)
         self.predictions: list[int] = []
         self.cycles: dict[str, int] = {}
+
+    def _compile_unfused(self) -> CompiledModel | None:
+        """Compile the program that shows hidden tensors, which may need more memory."""
+        try:
+            return compile_graph(self.graph, self.spec, fuse=False)
+        except CompileError as error:
+            self.obstacle = str(error)
+            return None
 
     def _spend(self, stage: str, start: float) -> None:
         self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - start
@@ -165,7 +174,12 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
     if host:
         remarks.append(f"computed on the host: {', '.join(host)}")
     hidden = [layer.tensor for layer in layers if layer.hidden]
-    if hidden:
+    if hidden and work.unfused is None:
+        remarks.append(
+            f"hidden by fusion and not compared: {', '.join(hidden)}; the program without fusion"
+            f" cannot be compiled: {work.obstacle}"
+        )
+    elif hidden:
         remarks.append(
             f"hidden by fusion, read from a second program without it: {', '.join(hidden)}"
         )

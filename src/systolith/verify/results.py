@@ -131,8 +131,13 @@ class VerifyReport:
 
     @property
     def ok(self) -> bool:
-        """Whether something was compared in every layer, and nothing differs."""
-        return not self.mismatches and all(layer.compared for layer in self.layers)
+        """Whether every layer was compared, but for what fusion hides, and nothing differs."""
+        return not self.mismatches and not self.uncompared
+
+    @property
+    def uncompared(self) -> tuple[str, ...]:
+        """Layers that should have been compared and were not."""
+        return tuple(each.name for each in self.layers if not (each.compared or each.hidden))
 
     @property
     def utilisation(self) -> float | None:
