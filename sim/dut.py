@@ -51,13 +51,13 @@ class Dut:
     ...     dut.clock.tick(10)
     ...     print(dut.io.y, dut.memory("store.data")[0:4])
 
-    Members
-    -------
-    io: the ports. internals: signals that `public` named. clock: `tick` and `cycles`.
-
     Parameters
     ----------
     library: shared library that `build_model` returned; most users want `Dut.build`.
+
+    Members
+    -------
+    io: the ports. internals: signals that `public` named. clock: `tick` and `cycles`.
     """
 
     def __init__(self, library: Path, *, name: str = "top") -> None:

@@ -3,6 +3,7 @@
 For unit tests of blocks; whole accelerators run in Verilator (`systolith.sim.dut`).
 """
 
+import functools
 import itertools
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -55,6 +56,59 @@ def _assign(ctx: SimulatorContext, target: Any, value: Any) -> None:
         ctx.set(target, value)
 
 
+def _producer(
+    stream: Any,
+    payloads: Sequence[Any],
+    left: dict[str, int],
+    name: str,
+    active: Iterator[bool],
+    limit: int,
+) -> Testbench:
+    """Offer payloads while ``active`` says so; count down ``left[name]``."""
+
+    async def bench(ctx: SimulatorContext) -> None:
+        valid = False
+        for _ in range(limit):
+            if not valid and left[name] and next(active):
+                _assign(ctx, stream.payload, payloads[-left[name]])
+                valid = True
+            ctx.set(stream.valid, valid)
+            _, _, ready = await ctx.tick().sample(stream.ready)
+            if valid and ready:
+                valid = False
+                left[name] -= 1
+            if not left[name]:
+                break
+        ctx.set(stream.valid, 0)
+
+    return bench
+
+
+def _consumer(
+    stream: Any,
+    results: list[Any],
+    finished: Callable[[], bool],
+    active: Iterator[bool],
+    limit: int,
+    settle: int,
+) -> Testbench:
+    """Take payloads while ``active`` says so, until ``settle`` cycles after all is finished."""
+
+    async def bench(ctx: SimulatorContext) -> None:
+        quiet = 0
+        for _ in range(limit):
+            ready = next(active)
+            ctx.set(stream.ready, ready)
+            _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
+            if valid and ready:
+                results.append(payload)
+            quiet = quiet + 1 if finished() else 0
+            if quiet > settle:
+                return
+
+    return bench
+
+
 def run_streams(
     component: Component,
     stimulus: Mapping[str, Sequence[Any]],
@@ -87,52 +141,33 @@ def run_streams(
     results: dict[str, list[Any]] = {name: [] for name in collect}
     left = {name: len(payloads) for name, payloads in stimulus.items()}
 
-    def producer(name: str) -> Testbench:
-        stream = getattr(component, name)
-        active = PATTERNS[idle](random.Random(f"{seed} {name}"))
+    def finished(name: str) -> bool:
+        return len(results[name]) >= collect[name] and not any(left.values())
 
-        async def bench(ctx: SimulatorContext) -> None:
-            valid = False
-            for _ in range(limit):
-                if not valid and left[name] and next(active):
-                    _assign(ctx, stream.payload, stimulus[name][-left[name]])
-                    valid = True
-                ctx.set(stream.valid, valid)
-                _, _, ready = await ctx.tick().sample(stream.ready)
-                if valid and ready:
-                    valid = False
-                    left[name] -= 1
-                if not left[name]:
-                    break
-            ctx.set(stream.valid, 0)
+    def pattern(kind: str, name: str) -> Iterator[bool]:
+        return PATTERNS[kind](random.Random(f"{seed} {name}"))
 
-        return bench
-
-    def consumer(name: str) -> Testbench:
-        stream = getattr(component, name)
-        active = PATTERNS[backpressure](random.Random(f"{seed} {name}"))
-
-        async def bench(ctx: SimulatorContext) -> None:
-            quiet = 0
-            for _ in range(limit):
-                ready = next(active)
-                ctx.set(stream.ready, ready)
-                _, _, valid, payload = await ctx.tick().sample(stream.valid, stream.payload)
-                if valid and ready:
-                    results[name].append(payload)
-                done = len(results[name]) >= collect[name] and not any(left.values())
-                quiet = quiet + 1 if done else 0
-                if quiet > settle:
-                    return
-
-        return bench
+    producers = [
+        _producer(getattr(component, name), payloads, left, name, pattern(idle, name), limit)
+        for name, payloads in stimulus.items()
+    ]
+    consumers = [
+        _consumer(
+            getattr(component, name),
+            results[name],
+            functools.partial(finished, name),
+            pattern(backpressure, name),
+            limit,
+            settle,
+        )
+        for name in collect
+    ]
 
     async def constant(ctx: SimulatorContext) -> None:
         for name, value in (constants or {}).items():
             _assign(ctx, getattr(component, name), value)
 
-    producers = [producer(name) for name in stimulus]
-    simulate(component, constant, *producers, *[consumer(name) for name in collect])
+    simulate(component, constant, *producers, *consumers)
     for name, expected in collect.items():
         if len(results[name]) != expected:
             raise SimulationError(
