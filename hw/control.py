@@ -67,7 +67,11 @@ class ControlSlave(wiring.Component):
 
     Parameters
     ----------
-    spec: depth of the time-stamp memory.
+    spec: sizes of the memories.
+
+    Raises
+    ------
+    ValueError: a memory does not fit in its window, because its words are padded there.
 
     Members
     -------
@@ -83,6 +87,12 @@ class ControlSlave(wiring.Component):
 
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
+        for window, size in _window_bytes(spec).items():
+            if size > 1 << 24:
+                raise ValueError(
+                    f"window {window.name} must take at most 2**24 bytes of addresses, "
+                    f"not {size!r}: make the memory smaller, or its words a power of two of bytes"
+                )
         members = {
             "bus": Out(AXI_LITE), "irq": Out(1),
             "start": Out(1), "entry": Out(16), "running": In(1), "finish": In(1), "error": In(8),

@@ -375,6 +375,18 @@ def test_a_start_while_busy_changes_nothing() -> None:
     check(host, body)
 
 
+def test_a_memory_too_large_for_its_window() -> None:
+    """Weight words of 5 bytes take 8 bytes of address space each."""
+    spec = AcceleratorSpec(
+        array=ArraySpec(rows=4, columns=5),
+        memory=MemorySpec(weight_bytes=5 * 3_000_000),
+        post=PostSpec(lanes=1),
+    )
+    text = r"^window WEIGHTS must take at most 2\*\*24 bytes of addresses, not 24000000: "
+    with pytest.raises(ValueError, match=text):
+        ControlSlave(spec)
+
+
 def test_windows_do_not_overlap() -> None:
     """Every window of the largest presets fits in its 24 address bits."""
     for spec in PRESETS.values():
