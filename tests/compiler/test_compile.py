@@ -215,3 +215,12 @@ def test_programs_survive_serialization(nets):
     model = nets.compare(net.graph(net.conv(net.input(4, 4, 3), 4)), load_spec("tiny"))
     data = model.program.to_bytes()
     assert Program.from_bytes(data).to_bytes() == data
+
+
+def test_a_copied_tensor_is_complete_at_its_stamp(nets, spec):
+    net = nets.Net(13)
+    x = net.lut(net.input(6, 2, 9))
+    padded = net.pad(x, (2, 1, 1, 2))
+    other = net.conv(x, 5, kernel=(2, 2))
+    model = nets.compare(net.graph(net.lut(padded), other), spec)
+    assert {n.name: n.text for n in model.notes}["pad1"].startswith("copied")

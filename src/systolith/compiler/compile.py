@@ -10,7 +10,7 @@ from systolith.compiler.allocate import allocate, live_ranges
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
 from systolith.compiler.fills import fill_border, fill_halo
-from systolith.compiler.footprint import accesses
+from systolith.compiler.footprint import Access, accesses, joined, strided
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins, plan_layout
@@ -70,6 +70,7 @@ class _Compiler:
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
         self.filled: set[int] = set()
+        self.padded = {node.name for node in graph if node.op is Op.PAD}
 
     def emit(self) -> _Emission:
         """Lower every step, with the fills of a storage before its first writer."""
@@ -80,6 +81,9 @@ class _Compiler:
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
             pairs = _LOWERINGS[step.node.op](self.low, step)
             self.low.splitter.finished(step)
+            if step.node.op is Op.PAD:
+                # Its border is part of the tensor, complete when the last STORE is.
+                self._fill(step.target, out)
             for pair in pairs[:1]:
                 self._append(pair, out)
             # Readers are a layer away: the fills need not hold up this layer's first command.
@@ -209,7 +213,7 @@ class _Compiler:
             [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)], weights, self.spec
         )
         ordered = [
-            (unit, access)
+            (unit, self._with_border(c, access))
             for c, access in zip(commands, footprints, strict=True)
             if (unit := COMMANDS[c.opcode].unit) is not None
         ]
@@ -227,6 +231,14 @@ class _Compiler:
                     " make it smaller"
                 ) from error
         return np.array(words, np.uint32)
+
+    def _with_border(self, command: SymbolicCommand, access: Access) -> Access:
+        """Let the STORE that stamps a padded tensor wait for the FILLs of its border."""
+        storage, _ = command.bases.get("y_base", (None, 0))
+        if storage is None or not command.values.get("stamp") or command.layer not in self.padded:
+            return access
+        border = strided(storage.address, (), storage.size)
+        return Access(reads=joined(access.reads, border), writes=access.writes)
 
     def _buffer(self, name: str) -> Buffer:
         view, tensor = self.layout.views[name], self.graph.tensor(name)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
 
-__all__ = ["EMPTY", "Access", "Spans", "accesses", "strided"]
+__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "strided"]
 
 Int64Array = NDArray[np.int64]
 
@@ -49,6 +49,11 @@ def _merge(starts: Int64Array, ends: Int64Array) -> Spans:
     first = np.flatnonzero(np.concatenate([[True], starts[1:] > reach[:-1]]))
     last = np.concatenate([first[1:] - 1, [len(starts) - 1]])
     return Spans(starts[first], reach[last])
+
+
+def joined(a: Spans, b: Spans) -> Spans:
+    """The bytes of either set."""
+    return _merge(np.concatenate([a.starts, b.starts]), np.concatenate([a.ends, b.ends]))
 
 
 def _offsets(loops: Sequence[tuple[int, int]]) -> Int64Array:
