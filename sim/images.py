@@ -28,7 +28,7 @@ def _parameter_words(program: Program) -> dict[str, Words]:
     return {
         f"store.parameters.{f.name}_memory": raw[
             :, :, 4 * f.word : 4 * f.word + f.bits // 8
-        ].reshape(len(words), -1)
+        ].reshape(len(words), program.spec.post.lanes * f.bits // 8)
         for f in PARAMETER_FIELDS
     }
 
