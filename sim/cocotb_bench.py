@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from systolith.errors import ToolError
 from systolith.sim.toolchain import find_compiler, find_make, find_verilator
@@ -83,21 +84,9 @@ def run_cocotb(
     except ImportError as error:
         raise ToolError(f"cocotb is not installed: `pip install cocotb==2.1.0` ({error})") from None
     folder.mkdir(parents=True, exist_ok=True)
-    source = folder / f"{top}.sv"
-    source.write_text(verilog)
     with _environment(_settings(folder), module.parent):
         runner = get_runner("verilator")
-        try:
-            runner.build(
-                sources=[source],
-                hdl_toplevel=top,
-                build_dir=folder / "build",
-                build_args=list(_ARGUMENTS),
-                timescale=("1ns", "1ps"),
-                always=True,
-            )
-        except (SystemExit, RuntimeError) as error:
-            raise ToolError(f"verilator could not build {top} for cocotb: {error}") from None
+        _build(runner, verilog, top, folder)
         results = runner.test(
             hdl_toplevel=top,
             test_module=module.stem,
@@ -108,3 +97,20 @@ def run_cocotb(
         )
     tests, failures = get_results(results)
     return tests, failures
+
+
+def _build(runner: Any, verilog: str, top: str, folder: Path) -> None:
+    """Compile the design together with cocotb's interface to it."""
+    source = folder / f"{top}.sv"
+    source.write_text(verilog)
+    try:
+        runner.build(
+            sources=[source],
+            hdl_toplevel=top,
+            build_dir=folder / "build",
+            build_args=list(_ARGUMENTS),
+            timescale=("1ns", "1ps"),
+            always=True,
+        )
+    except (SystemExit, RuntimeError) as error:
+        raise ToolError(f"verilator could not build {top} for cocotb: {error}") from None

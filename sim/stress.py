@@ -11,7 +11,7 @@ from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
-__all__ = ["random_program", "random_spec"]
+__all__ = ["random_inputs", "random_program", "random_spec"]
 
 Rng = np.random.Generator
 _LANE_WORDS = 24
@@ -278,6 +278,12 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
     generator.order()
+    return _assemble(generator)
+
+
+def _assemble(generator: _Generator) -> Program:
+    """The program of the commands issued, with random weights and tables."""
+    rng, spec = generator.rng, generator.spec
     commands = [w for c in generator.issued for w in encode(c.opcode, **c.fields)]
     size, stride = spec.memory.activation_bytes, spec.region_stride
     names = [f"region{g}" for g in range(spec.memory.activation_regions)]
