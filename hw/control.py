@@ -69,10 +69,6 @@ class ControlSlave(wiring.Component):
     ----------
     spec: sizes of the memories.
 
-    Raises
-    ------
-    ValueError: a memory does not fit in its window, because its words are padded there.
-
     Members
     -------
     bus: the AXI4-Lite slave.
@@ -83,6 +79,10 @@ class ControlSlave(wiring.Component):
     w_address, w_data, w_strobe: a host write, to the window whose bit of `w_select` is high;
         taken in the cycle in which `w_ready` is high.
     a_valid, a_address, a_ready, a_data: host reads of the activations.
+
+    Raises
+    ------
+    ValueError: a memory does not fit in its window, because its words are padded there.
     """
 
     def __init__(self, spec: AcceleratorSpec):
