@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ("src/systolith", "hw", "golden", "sim", "constraints")
 SOURCES = sorted(path for folder in PACKAGE for path in (ROOT / folder).rglob("*.py"))
 EVERYTHING = sorted([*SOURCES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "scripts").glob("*.py")])
-SECTIONS = ["Parameters", "Attributes", "Members", "Raises"]
+SECTIONS = ["Parameters", "Attributes", "Members", "Returns", "Raises"]
 
 FILE_LINES, TEST_FILE_LINES = 300, 400
 FUNCTION_LINES, HARDWARE_FUNCTION_LINES, MEDIAN_FUNCTION_LINES = 40, 60, 12
