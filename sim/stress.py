@@ -149,15 +149,15 @@ class _Generator:
         # Words that an earlier command uses keep their contents: of the same mode all are valid.
         fresh = ~part[..., 7].astype(bool)
         low, high, shifts = {
-            RequantMode.DOUBLE: (1 << 30, (1 << 31) - 1, (-8, 1)),
-            RequantMode.FLOAT32: (1 << 23, 1 << 24, (-32, -24)),
-            RequantMode.FIXED: (-(1 << 31), 1 << 31, (32, 41)),
+            RequantMode.DOUBLE: (1 << 30, (1 << 31) - 1, (-13, -6)),
+            RequantMode.FLOAT32: (1 << 23, 1 << 24, (-37, -30)),
+            RequantMode.FIXED: (-(1 << 31), 1 << 31, (37, 44)),
         }[mode]
         values = {
             0: rng.integers(-3000, 3000, shape),
             1: rng.integers(low, high, shape),
             2: rng.integers(-(1 << 31), 1 << 31, shape),
-            3: rng.integers(-16, 16, shape),
+            3: rng.integers(-1000, 1000, shape),
             4: rng.integers(*shifts, shape),
             7: np.full(shape, 1 + mode),
         }
@@ -192,7 +192,7 @@ class _Generator:
         fields = {
             "y_base": placed[0], "mode": int(mode), "p_base": base, "p_stride": p_stride,
             "channels": channels, "tile_channels": width,
-            "zero": int(rng.integers(-100, 200)), "low": low, "high": high,
+            "zero": int(rng.integers(-50, 50)) + (low + high) // 2, "low": low, "high": high,
             "stamp": int(self.stamps < self.spec.memory.stamps and rng.integers(2)),
         }  # fmt: skip
         reads = np.zeros(self.span, bool)
@@ -217,10 +217,10 @@ class _Generator:
         fields |= {
             "residual": 1, "r_signed": int(rng.integers(2)), "r_base": placed[0],
             "r_shift": shift, "r_rounding": int(rng.integers(len(ResidualRounding))),
-            "r_zero": int(rng.integers(-128, 256)), "r_low": -128, "r_high": 127,
+            "r_zero": int(rng.integers(-60, 60)), "r_low": -128, "r_high": 127,
             "r_multiplier_y": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
             "r_multiplier_r": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
-            "r_offset": int(rng.integers(-(1 << 40), 1 << 40)),
+            "r_offset": int(rng.integers(-(50 << shift), 50 << shift)),
         }  # fmt: skip
         for name, stride in zip(("t", "n", "my", "mx"), strides, strict=True):
             fields[f"r_{name}_stride"] = stride

@@ -128,11 +128,20 @@ def image_of(program: Program, tensors: dict[str, np.ndarray]) -> Image:
     return image
 
 
-def check(program: Program, inputs: dict[str, np.ndarray], note: str) -> Result:
+def assert_varied(before: Image, after: Image) -> None:
+    """Codes written differ: a test of clamped ones alone would miss most errors."""
+    assert len(set(after[before != after].view(np.int8).tolist()) - {-128, 127}) > 8
+
+
+def check(
+    program: Program, inputs: dict[str, np.ndarray], note: str, *, varied: bool = False
+) -> Result:
     """Run in Amaranth's simulator, compare all of the activation memory."""
     image = image_of(program, inputs)
     golden = GoldenBackend().run(program, inputs)
     reference = Reference(program, image).image
+    if varied:
+        assert_varied(image_of(program, inputs), reference)
     result = PysimBackend().run(program, inputs)
     for name, got in result.tensors.items():
         want = reference[program.buffers[name].addresses()]
@@ -223,6 +232,7 @@ def program_of(spec: AcceleratorSpec, commands: list[int]) -> Program:
     )  # fmt: skip
 
 
+MATMUL = {"x_signed": 1, "w_signed": 1}
 STORE = {"mode": 2, "low": -128, "high": 127}
 
 
@@ -234,13 +244,15 @@ def test_tiles_follow_without_bubbles(rows: int, columns: int, lanes: int, extra
     vectors = max(3, rows) + extra
     counts = {"t_count": 2, "n_count": 2, "mx_count": vectors}
     # Each result takes columns / lanes cycles: over ky * kc passes the lanes have the time.
-    matmul = counts | {"ky_count": 2, "kc_count": 2, "x_mx_stride": rows, "x_kc_stride": 1}
+    matmul = MATMUL | counts | {"ky_count": 2, "kc_count": 2, "x_mx_stride": rows, "x_kc_stride": 1}
     store = STORE | counts | {"channels": 2 * columns, "tile_channels": columns}
     store |= {"y_base": spec.region_stride, "y_mx_stride": 2 * columns, "y_n_stride": columns}
     store |= {"y_t_stride": 2 * columns * vectors}
     words = encode(Opcode.MATMUL, **matmul) + encode(Opcode.STORE, **store) + encode(Opcode.END)
     program = program_of(spec, words)
-    result = check(program, random_inputs(np.random.default_rng(1), program), "no bubbles")
+    result = check(
+        program, random_inputs(np.random.default_rng(1), program), "no bubbles", varied=True
+    )
     counters = result.counters
     assert counters["array_busy"] == 2 * 2 * 4 * vectors
     # The first tile is loaded once the command is there; after that nothing stalls.
@@ -261,7 +273,9 @@ def test_read_port_conflicts() -> None:
     for region in (0, 1):
         spec = spec_of(2, 4, 4, activation_regions=3, accumulator_depth=4)
         counts = {"t_count": 6, "mx_count": 2}
-        matmul = counts | {"ky_count": 3, "x_mx_stride": 3, "x_ky_stride": 5, "x_t_stride": 11}
+        matmul = (
+            MATMUL | counts | {"ky_count": 3, "x_mx_stride": 3, "x_ky_stride": 5, "x_t_stride": 11}
+        )
         store = STORE | counts | {
             "channels": 4, "tile_channels": 4, "y_base": 2 * spec.region_stride, "y_mx_stride": 4,
             "y_t_stride": 8, "residual": 1, "r_base": region * spec.region_stride + 3,
@@ -271,7 +285,7 @@ def test_read_port_conflicts() -> None:
         words = encode(Opcode.MATMUL, **matmul) + encode(Opcode.STORE, **store)
         program = program_of(spec, words + encode(Opcode.END))
         inputs = random_inputs(np.random.default_rng(2), program)
-        counters.append(check(program, inputs, f"region {region}").counters)
+        counters.append(check(program, inputs, f"region {region}", varied=True).counters)
     assert counters[0]["stall_activations"] > 0
     assert counters[1]["stall_activations"] == 0
 
@@ -328,19 +342,22 @@ class Machine:
         return np.concatenate(parts)
 
 
-@pytest.mark.parametrize("late", [0, 1, 40, 90])
-def test_a_run_after_an_error(late: int) -> None:
+@pytest.mark.parametrize(("rows", "late"), [(3, 1), (3, 40), (3, 90), (12, 0), (12, 1), (12, 2)])
+def test_a_run_after_an_error(rows: int, late: int) -> None:
     """An error in the middle of work, at any time, leaves nothing behind that a run could see.
 
     The broken program has results without a STORE, a unit that waits for a token for ever, and
-    tokens that nobody takes; ``late`` commands more before the opcode that does not exist.
+    tokens that nobody takes; ``late`` commands more before the opcode that does not exist. With
+    many rows, vectors are still in the array when the next run starts.
     """
-    spec = spec_of(3, 4, 2, accumulator_depth=5, command_words=2048)
-    counts = {"t_count": 3, "mx_count": 4}
-    matmul = counts | {"ky_count": 2, "x_mx_stride": 3, "x_t_stride": 7}
+    spec = spec_of(rows, 4, 2, accumulator_depth=5 if rows == 3 else 64, command_words=2048)
+    counts = {"t_count": 3, "mx_count": 4 if rows == 3 else 16}
+    matmul = (
+        MATMUL | counts | {"ky_count": 2 if rows == 3 else 1, "x_mx_stride": 3, "x_t_stride": 7}
+    )
     store = STORE | counts | {
         "channels": 4, "tile_channels": 4, "y_base": spec.region_stride, "y_mx_stride": 4,
-        "y_t_stride": 16, "stamp": 1,
+        "y_t_stride": 64, "stamp": 1,
     }  # fmt: skip
     fill = {"d_base": 900, "length": 5, "value": 7}
     good = encode(Opcode.MATMUL, **matmul) + encode(Opcode.STORE, **store)
@@ -351,6 +368,7 @@ def test_a_run_after_an_error(late: int) -> None:
     inputs = random_inputs(np.random.default_rng(3), program)
     only = program_of(spec, good)
     want = Reference(only, image_of(only, inputs)).image
+    assert_varied(image_of(only, inputs), want)
     machine = Machine(program)
 
     async def bench(ctx: SimulatorContext) -> None:
