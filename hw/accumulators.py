@@ -31,7 +31,8 @@ class Accumulators(wiring.Component):
     i_sums: the array's outputs, column 0 first.
     i_valid, i_pass_first, i_k_first, i_k_last, i_maximum: one cycle before column 0's sum arrives.
     o_credit: a result vector has been completed (all columns written).
-    r_address: ring address of a result vector; `r_data` (int32 per column) follows one cycle later.
+    r_valid, r_address: read a result vector of the ring; `r_data` (int32 per column) follows one
+        cycle later.
     """
 
     def __init__(self, spec: AcceleratorSpec, sum_width: int):
@@ -43,7 +44,8 @@ class Accumulators(wiring.Component):
                 "i_valid": In(1), "i_pass_first": In(1), "i_k_first": In(1), "i_k_last": In(1),
                 "i_maximum": In(1),
                 "o_credit": Out(1),
-                "r_address": In(range(depth)), "r_data": Out(32 * columns),
+                "r_valid": In(1, init=1), "r_address": In(range(depth)),
+                "r_data": Out(32 * columns),
             }
         )  # fmt: skip
 
@@ -97,7 +99,7 @@ class Accumulators(wiring.Component):
             write.en.eq(valid & ~k_last),
             append.addr.eq(stage2[4 + bits :]), append.data.eq(total),
             append.en.eq(valid & k_last),
-            give.addr.eq(self.r_address), give.en.eq(1),
+            give.addr.eq(self.r_address), give.en.eq(self.r_valid),
         ]  # fmt: skip
         if c == self.spec.array.columns - 1:
             m.d.comb += self.o_credit.eq(valid & k_last)

@@ -8,6 +8,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.lines import bank_lines, read_window, rotate_in
+from systolith.hw.pipeline import Pipeline
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["ActivationMemory"]
@@ -99,34 +100,31 @@ class ActivationMemory(wiring.Component):
                 m.d.comb += self.hr_ready.eq(0)
             address = Mux(use_r, self.r_address, Mux(use_x, self.x_address, self.hr_address))
             lines = bank_lines(address[: self._offset_bits], self.spec.line_bytes)
+            here = use_r | use_x | (self.hr_valid & self._here(self.hr_address, g))
             for (read, _), line in zip(banks[g], lines, strict=True):
-                m.d.comb += [read.addr.eq(line), read.en.eq(1)]
+                m.d.comb += [read.addr.eq(line), read.en.eq(here)]
         for name, count in (("x", self.spec.array.rows), ("r", self.spec.post.lanes), ("hr", 4)):
-            data = self._window(m, name, getattr(self, f"{name}_address"), banks)
-            m.d.sync += getattr(self, f"{name}_data").eq(data[: 8 * count])
+            valid, address = getattr(self, f"{name}_valid"), getattr(self, f"{name}_address")
+            data = self._window(m, name, valid, address, banks)
+            m.d.comb += getattr(self, f"{name}_data").eq(data[: 8 * count])
 
-    def _window(self, m: Module, name: str, address: Value, banks: list) -> Value:
-        """A reader's window, before its output register."""
-        place_bits = (2 * self.spec.line_bytes - 1).bit_length()
-        region = Signal(range(max(2, len(banks))), name=f"{name}_region")
-        place1 = Signal(place_bits, name=f"{name}_place1")
-        place2 = Signal(place_bits, name=f"{name}_place2")
-        m.d.sync += [
-            region.eq(address[self._offset_bits :]),
-            place1.eq(address[:place_bits]),
-            place2.eq(place1),
-        ]
-        lines = []
+    def _window(self, m: Module, name: str, valid: Value, address: Value, banks: list) -> Value:
+        """A reader's window, ``read_latency`` cycles after its request."""
+        p = Pipeline(m, valid)
+        p[f"{name}_region"] = address[self._offset_bits :][: (max(2, len(banks)) - 1).bit_length()]
+        p[f"{name}_place"] = address[: (2 * self.spec.line_bytes - 1).bit_length()]
+        p.advance()
         for b, bank in enumerate(("even", "odd")):
             chosen = banks[0][b][0].data
             for g in self._regions[1:]:
-                chosen = Mux(region == g, banks[g][b][0].data, chosen)
-            line = Signal(8 * self.spec.line_bytes, name=f"{name}_{bank}", reset_less=True)
-            m.d.sync += line.eq(chosen)
-            lines.append(line)
-        window = Signal(8 * self.spec.line_bytes, name=f"{name}_window")
-        m.d.comb += window.eq(self._select(m, name, lines, place2))
-        return window
+                chosen = Mux(p[f"{name}_region"] == g, banks[g][b][0].data, chosen)
+            p[f"{name}_{bank}"] = chosen
+        p.advance()
+        lines = [p[f"{name}_even"], p[f"{name}_odd"]]
+        p[f"{name}_window"] = self._select(m, name, lines, p[f"{name}_place"])
+        p.advance()
+        assert p.stage == self.read_latency
+        return p[f"{name}_window"]
 
     def _select(self, m: Module, name: str, lines: Sequence[Value], place: Value) -> Value:
         return read_window(m, lines[0], lines[1], place, self.spec.line_bytes)

@@ -5,7 +5,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.delay import delay
+from systolith.hw.pipeline import Pipeline
 from systolith.hw.requant import Requantizer
 from systolith.hw.residual import ResidualAdd
 from systolith.spec.requant import PARAMETER_FIELDS, ParameterField, RequantMode
@@ -51,8 +51,7 @@ class PostLane(wiring.Component):
 
     ``z = Requantizer``, then ``z = ResidualAdd(z, i_r)`` if ``residual``, then
     ``o = table[table_index][z & 255]`` if ``table``, else ``o = z & 255``; `latency` cycles later,
-    the same for every command. Nothing stalls and nothing says which samples are valid: the owner
-    delays its own control by `latency`.
+    the same for every command. Nothing stalls.
 
     Defined for control fields that ask only for what is built, and ``table_index < tables``.
 
@@ -64,15 +63,17 @@ class PostLane(wiring.Component):
 
     Members
     -------
+    i_valid: there is a sample.
     i_acc, i_bias, i_multiplier, i_shift, i_offset: the sample and its channel's parameters.
     i_r: value of the residual operand, with the sample.
     i_control: `LANE_CONTROL`; must hold still from a command's first sample until `latency`
         cycles after its last one.
     i_table_write, i_table_address, i_table_data: write a table byte, at index * 256 + code; a
         byte must not be written while a sample may look it up.
-    o: the byte.
+    o_valid, o: the byte.
     """
 
+    i_valid: Signal
     i_acc: Signal
     i_bias: Signal
     i_multiplier: Signal
@@ -83,6 +84,7 @@ class PostLane(wiring.Component):
     i_table_write: Signal
     i_table_address: Signal
     i_table_data: Signal
+    o_valid: Signal
     o: Signal
 
     def __init__(self, modes: frozenset[RequantMode], *, residual: bool, tables: int) -> None:
@@ -93,6 +95,7 @@ class PostLane(wiring.Component):
         self.modes = modes
         super().__init__(
             {
+                "i_valid": In(1, init=1),
                 "i_acc": In(signed(32)),
                 **{f"i_{f.name}": In(_shape(f)) for f in PARAMETER_FIELDS},
                 "i_r": In(signed(9)),
@@ -100,6 +103,7 @@ class PostLane(wiring.Component):
                 "i_table_write": In(1),
                 "i_table_address": In(12),
                 "i_table_data": In(8),
+                "o_valid": Out(1),
                 "o": Out(8),
             }
         )
@@ -115,29 +119,35 @@ class PostLane(wiring.Component):
         """Put what is built in a row."""
         m = Module()
         m.submodules.requantizer = requantizer = Requantizer(self.modes)
-        for name in ("acc", "bias", "multiplier", "shift", "offset"):
+        for name in ("valid", "acc", "bias", "multiplier", "shift", "offset"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self, f"i_{name}"))
         for name in ("mode", "zero", "low", "high"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self.i_control, name))
-        value = requantizer.o
+        valid, value = requantizer.o_valid, requantizer.o
         if self.residual:
-            value = self._add_residual(m, value)
+            valid, value = self._add_residual(m, valid, value)
         if self.tables:
-            self._look_up(m, value)
+            self._look_up(m, valid, value)
         else:
-            m.d.comb += self.o.eq(value[:8])
+            m.d.comb += [self.o_valid.eq(valid), self.o.eq(value[:8])]
         return m
 
-    def _add_residual(self, m: Module, value: Signal) -> Signal:
+    def _add_residual(self, m: Module, valid: Signal, value: Signal) -> tuple[Signal, Signal]:
         """Append the residual add, whose operand waits as long as the requantizer takes."""
         m.submodules.residual_add = residual_add = ResidualAdd()
-        operand = delay(m, self.i_r, Requantizer.latency_of(self.modes), "residual")
-        m.d.comb += [residual_add.i_y.eq(value), residual_add.i_r.eq(operand)]
+        p = Pipeline(m, self.i_valid)
+        p["residual"] = self.i_r
+        p.advance(Requantizer.latency_of(self.modes))
+        m.d.comb += [
+            residual_add.i_valid.eq(valid),
+            residual_add.i_y.eq(value),
+            residual_add.i_r.eq(p["residual"]),
+        ]
         for port, field in _RESIDUAL_INPUTS.items():
             m.d.comb += getattr(residual_add, port).eq(self.i_control[field])
-        return residual_add.o
+        return residual_add.o_valid, residual_add.o
 
-    def _look_up(self, m: Module, value: Signal) -> None:
+    def _look_up(self, m: Module, valid: Signal, value: Signal) -> None:
         """Append the tables: a memory of their bytes, read in one cycle."""
         m.submodules.tables = memory = Memory(shape=8, depth=256 * self.tables, init=[])
         write, read = memory.write_port(), memory.read_port()
@@ -145,11 +155,16 @@ class PostLane(wiring.Component):
             write.en.eq(self.i_table_write),
             write.addr.eq(self.i_table_address),
             write.data.eq(self.i_table_data),
-            read.en.eq(1),
+            read.en.eq(valid),
             read.addr.eq(Cat(value[:8], self.i_control.table_index)),
         ]
-        code = delay(m, value[:8], 1, "code")
-        m.d.comb += self.o.eq(Mux(self.i_control.table, read.data, code))
+        p = Pipeline(m, valid)
+        p["code"] = value[:8]
+        p.advance()
+        m.d.comb += [
+            self.o_valid.eq(p.valid),
+            self.o.eq(Mux(self.i_control.table, read.data, p["code"])),
+        ]
 
 
 def _shape(field: ParameterField) -> Shape:

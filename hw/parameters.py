@@ -22,7 +22,7 @@ class ParameterMemory(wiring.Component):
 
     Members
     -------
-    r_address: lane word.
+    r_valid, r_address: read a lane word; the fields hold it until the next read.
     bias, multiplier, offset, shift: the fields of all lanes, lane 0 in the low bits.
     h_valid, h_address, h_lane, h_word, h_data: host writes 32-bit word `h_word` of one lane's
         eight.
@@ -34,7 +34,7 @@ class ParameterMemory(wiring.Component):
         self.address_bits = max(1, (spec.lane_words - 1).bit_length())
         super().__init__(
             {
-                "r_address": In(self.address_bits),
+                "r_valid": In(1, init=1), "r_address": In(self.address_bits),
                 **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, lanes))), "h_word": In(3), "h_data": In(32),
@@ -60,7 +60,7 @@ class ParameterMemory(wiring.Component):
                     here = (self.h_lane == lane) & (self.h_word == field.word + i)
                     m.d.comb += enables[lane * parts + i].eq(Mux(self.h_valid, here, 0))
             m.d.comb += [
-                read.addr.eq(self.r_address), read.en.eq(1),
+                read.addr.eq(self.r_address), read.en.eq(self.r_valid),
                 getattr(self, field.name).eq(read.data),
                 write.addr.eq(self.h_address), write.en.eq(enables),
                 write.data.eq(self.h_data[:part].replicate(lanes * parts)),

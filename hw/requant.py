@@ -19,8 +19,7 @@ class Requantizer(wiring.Component):
     """Turn accumulators into codes by the formula of `RequantMode`.
 
     ``o = clamp(y(wrap32(i_acc + i_bias), i_multiplier, i_shift, i_offset) + i_zero, i_low,
-    i_high)``. One sample a cycle, `latency` cycles later; nothing stalls and nothing says which
-    samples are valid: the owner delays its own control by `latency`.
+    i_high)``. One sample a cycle, `latency` cycles later; nothing stalls.
 
     All modes share one 32x32 multiplier, in four 17x17 parts. FLOAT32 brings ``abs(a)`` to 32
     significant bits first, with the shifter that DOUBLE uses for its left shift; its product then
@@ -34,12 +33,14 @@ class Requantizer(wiring.Component):
 
     Members
     -------
+    i_valid: there is a sample.
     i_acc, i_bias, i_multiplier, i_shift, i_offset: the sample and its channel's parameters.
     i_mode, i_zero, i_low, i_high: must hold still from a command's first sample until its last
         one has left.
-    o: the code.
+    o_valid, o: the code.
     """
 
+    i_valid: Signal
     i_acc: Signal
     i_bias: Signal
     i_multiplier: Signal
@@ -49,6 +50,7 @@ class Requantizer(wiring.Component):
     i_zero: Signal
     i_low: Signal
     i_high: Signal
+    o_valid: Signal
     o: Signal
 
     def __init__(self, modes: frozenset[RequantMode]) -> None:
@@ -57,6 +59,7 @@ class Requantizer(wiring.Component):
         self.modes = frozenset(modes)
         super().__init__(
             {
+                "i_valid": In(1, init=1),
                 "i_acc": In(signed(32)),
                 "i_bias": In(signed(32)),
                 "i_multiplier": In(signed(32)),
@@ -66,6 +69,7 @@ class Requantizer(wiring.Component):
                 "i_zero": In(signed(9)),
                 "i_low": In(signed(9)),
                 "i_high": In(signed(9)),
+                "o_valid": Out(1),
                 "o": Out(signed(9)),
             }
         )
@@ -83,13 +87,13 @@ class Requantizer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the stages, a register after each."""
         m = Module()
-        p = Pipeline(m)
+        p = Pipeline(m, self.i_valid)
         for name in ("acc", "bias", "multiplier", "shift", "offset"):
             p[name] = getattr(self, f"i_{name}")
         for build in _stages(self.modes):
             build(self, p)
             p.advance()
-        m.d.comb += self.o.eq(p["code"])
+        m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["code"])]
         return m
 
     def _pick(self, table: Mapping[RequantMode, ValueLike]) -> Value:

@@ -24,12 +24,14 @@ class ResidualAdd(wiring.Component):
 
     Members
     -------
+    i_valid: there is a sample.
     i_y, i_r: the sample.
     i_multiplier_y, i_multiplier_r, i_offset, i_shift, i_rounding, i_zero, i_low, i_high, i_enable:
         must hold still from a command's first sample until its last one has left.
-    o: the sum's code.
+    o_valid, o: the sum's code.
     """
 
+    i_valid: Signal
     i_y: Signal
     i_r: Signal
     i_multiplier_y: Signal
@@ -41,6 +43,7 @@ class ResidualAdd(wiring.Component):
     i_low: Signal
     i_high: Signal
     i_enable: Signal
+    o_valid: Signal
     o: Signal
 
     latency = 8
@@ -49,6 +52,7 @@ class ResidualAdd(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
+                "i_valid": In(1, init=1),
                 "i_y": In(signed(9)),
                 "i_r": In(signed(9)),
                 "i_multiplier_y": In(signed(32)),
@@ -60,6 +64,7 @@ class ResidualAdd(wiring.Component):
                 "i_low": In(signed(9)),
                 "i_high": In(signed(9)),
                 "i_enable": In(unsigned(1)),
+                "o_valid": Out(1),
                 "o": Out(signed(9)),
             }
         )
@@ -67,7 +72,7 @@ class ResidualAdd(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Build the stages, a register after each."""
         m = Module()
-        p = Pipeline(m)
+        p = Pipeline(m, self.i_valid)
         p["y"], p["r"] = self.i_y, self.i_r
         for build in (
             self._multiply,
@@ -82,7 +87,7 @@ class ResidualAdd(wiring.Component):
             build(p)
             p.advance()
         assert p.stage == self.latency
-        m.d.comb += self.o.eq(p["code"])
+        m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["code"])]
         return m
 
     def _multiply(self, p: Pipeline) -> None:

@@ -38,8 +38,8 @@ def saturate(p: Pipeline) -> None:
     """Saturate ``shifted`` to ``SATURATED_BITS`` signed bits."""
     value = p["shifted"]
     sign = value[-1]
-    magnitude = value[:-1] ^ sign.replicate(len(value) - 1)
-    overflow = p.wire("overflow", magnitude[SATURATED_BITS - 1 :].any())
+    upper = value[SATURATED_BITS - 1 :]  # all equal to the sign, unless the value is too large
+    overflow = p.wire("overflow", upper.any() & ~upper.all())
     extreme = Cat((~sign).replicate(SATURATED_BITS - 1), sign)
     p["shifted"] = Mux(overflow, extreme, value[:SATURATED_BITS]).as_signed()
 

@@ -12,6 +12,7 @@ from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.lane import LANE_CONTROL, PostLane
 from systolith.hw.loops import LoopNest
 from systolith.hw.parameters import ParameterMemory
+from systolith.hw.pipeline import Pipeline
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import STORE_LOOPS, Opcode
@@ -39,7 +40,7 @@ class StoreUnit(wiring.Component):
     start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
     finish, signal, stamp: the last byte is written; tokens to give; write a time stamp.
     i_credit: one more result vector is ready.  o_release: a result vector has been taken.
-    result_address, result_data: the ring of result vectors.
+    result_valid, result_address, result_data: the ring of result vectors.
     r_valid, r_address, r_data: residual reads.
     p_valid, p_address, p_count, p_data: writes.
     t_write, t_address, t_data: host writes of table bytes (index * 256 + code).
@@ -58,7 +59,7 @@ class StoreUnit(wiring.Component):
                 "start_ready": In(1), "start": Out(1), "wait": Out(3),
                 "finish": Out(1), "signal": Out(3), "stamp": Out(1),
                 "i_credit": In(1), "o_release": Out(1),
-                "result_address": Out(range(spec.memory.accumulator_depth)),
+                "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
                 "result_data": In(32 * spec.array.columns),
                 "r_valid": Out(1), "r_address": Out(bits), "r_data": In(8 * lanes),
                 "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
@@ -153,45 +154,40 @@ class StoreUnit(wiring.Component):
         with m.If(self.o_release):
             m.d.sync += ring.eq(Mux(ring == spec.memory.accumulator_depth - 1, 0, ring + 1))
         step = beat * spec.post.lanes
+        p = Pipeline(m, self.post_busy)
+        p["ring"], p["beat"] = ring, beat
+        p["word"] = (nest.address2 + beat)[: self.parameters.address_bits]
+        p.advance(_OPERANDS - 2)
         m.d.comb += [
             self.r_valid.eq(self.post_busy & fields["residual"]),
             self.r_address.eq(nest.address1 + step),
-            self.result_address.eq(delay(m, ring, _OPERANDS - 2, "ring")),
-            self.parameters.r_address.eq(
-                delay(m, (nest.address2 + beat)[: self.parameters.address_bits], _OPERANDS - 2, "p")
-            ),
+            self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
+            self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lane.eq(self.hp_lane),
             self.parameters.h_address.eq(self.hp_address), self.parameters.h_word.eq(self.hp_word),
             self.parameters.h_data.eq(self.hp_data),
         ]  # fmt: skip
-        beat_now = delay(m, beat, _OPERANDS - 1, "beat")
-        chosen = Signal(32 * spec.post.lanes)
-        m.d.sync += chosen.eq(self.result_data.word_select(beat_now, 32 * spec.post.lanes))
-        operands = {f.name: Signal(f.bits * spec.post.lanes, name=f"operand_{f.name}",
-                                   reset_less=True) for f in PARAMETER_FIELDS}  # fmt: skip
-        for name, value in operands.items():
-            m.d.sync += value.eq(getattr(self.parameters, name))
+        p.advance()
+        p["acc"] = self.result_data.word_select(p["beat"], 32 * spec.post.lanes)
+        for f in PARAMETER_FIELDS:
+            p[f.name] = getattr(self.parameters, f.name)
+        p.advance()
         # The stubs do not know that a signal of a layout is a view.
         control = cast(data.View, Signal(LANE_CONTROL, name="control"))
         m.d.comb += [control[name].eq(fields[name]) for name in LANE_CONTROL.members]
-        return [self._lane(m, i, chosen, operands, control, fields) for i in range(spec.post.lanes)]
+        return [self._lane(m, i, p, control, fields) for i in range(spec.post.lanes)]
 
     def _lane(
-        self,
-        m: Module,
-        i: int,
-        chosen: Value,
-        operands: dict[str, Signal],
-        control: data.View,
-        fields: dict[str, Value],
+        self, m: Module, i: int, p: Pipeline, control: data.View, fields: dict[str, Value]
     ) -> PostLane:
-        """Lane i with its slice of the operands."""
+        """Lane i with its slice of the operands that stand at the present stage of ``p``."""
         spec = self.spec
         lane = PostLane(spec.post.modes, residual=spec.post.residual, tables=spec.memory.tables)
         m.submodules[f"lane{i}"] = lane
         residual = self.r_data[8 * i : 8 * i + 8]
         m.d.comb += [
-            lane.i_acc.eq(chosen[32 * i : 32 * i + 32]),
+            lane.i_valid.eq(p.valid),
+            lane.i_acc.eq(p["acc"][32 * i : 32 * i + 32]),
             lane.i_r.eq(Cat(residual, residual[7] & fields["r_signed"]).as_signed()),
             lane.i_control.eq(control),
             lane.i_table_write.eq(self.t_write),
@@ -199,7 +195,7 @@ class StoreUnit(wiring.Component):
             lane.i_table_data.eq(self.t_data),
         ]
         for f in PARAMETER_FIELDS:
-            value = operands[f.name][f.bits * i : f.bits * (i + 1)]
+            value = p[f.name][f.bits * i : f.bits * (i + 1)]
             m.d.comb += getattr(lane, f"i_{f.name}").eq(value)
         return lane
 
@@ -213,14 +209,15 @@ class StoreUnit(wiring.Component):
         last: Value,
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
-        latency = _OPERANDS + lanes[0].latency
         destination = (nest.address0 + beat * self.spec.post.lanes)[: len(self.p_address)]
-        valid = delay(m, self.post_busy, latency, "valid", reset=True)
-        ended = delay(m, last, latency, "last", reset=True)
+        p = Pipeline(m, self.post_busy)
+        p["destination"], p["count"], p["last"] = destination, count, last
+        p.advance(_OPERANDS + lanes[0].latency)
+        ended = p.valid & p["last"]
         m.d.comb += [
-            self.p_valid.eq(valid),
-            self.p_address.eq(delay(m, destination, latency, "destination")),
-            self.p_count.eq(delay(m, count, latency, "count")),
+            self.p_valid.eq(p.valid),
+            self.p_address.eq(p["destination"]),
+            self.p_count.eq(p["count"]),
             self.p_data.eq(Cat(*(lane.o for lane in lanes))),
             self.finish.eq(delay(m, ended, ActivationMemory.write_latency, "landed", reset=True)),
         ]

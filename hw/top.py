@@ -31,6 +31,7 @@ class Accelerator(wiring.Component):
     Parameters
     ----------
     spec: everything that can be chosen.
+    array: a simulation model to use in place of `WeightStationaryArray`: its ports, and `reset`.
 
     Members
     -------
@@ -40,13 +41,14 @@ class Accelerator(wiring.Component):
     stamps: time stamps written since the start.
     """
 
-    def __init__(self, spec: AcceleratorSpec):
+    def __init__(self, spec: AcceleratorSpec, *, array: wiring.Component | None = None):
         self.spec = spec
         super().__init__({"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)})
         self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
         self.fill, self.feeder, self.store = FillUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
-        self.array = WeightStationaryArray(
+        self.array_is_model = array is not None
+        self.array = array or WeightStationaryArray(
             spec.array.rows, spec.array.columns, pipelined=spec.array.pipelined
         )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
@@ -61,6 +63,8 @@ class Accelerator(wiring.Component):
         # neither tokens nor commands nor results to the next.
         for name in ("tokens", "fill", "feeder", "store", "weights", "array", "accumulators"):
             m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
+        if self.array_is_model:
+            m.d.comb += self.array.reset.eq(~self.fetch.running)
         connect(m, flipped(self.bus), self.control.bus)
         m.d.comb += [
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
@@ -141,6 +145,7 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             feeder.i_space.eq(space != 0),
             self.store.i_credit.eq(accumulators.o_credit),
+            accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),
         ]

@@ -100,7 +100,7 @@ class WeightLoader(wiring.Component):
                 m.d.comb += queue.pop.eq(1)
                 m.d.sync += active.eq(0)
 
-        m.d.comb += [read.addr.eq(address), read.en.eq(1)]
+        m.d.comb += [read.addr.eq(address), read.en.eq(reading)]
         self._decode(m, read.data, fields, reading, word)
         lane_bits = Signal(4 * -(-columns // 4))
         m.d.comb += lane_bits.word_select(self.h_lane, 4).eq(Mux(self.h_valid, self.h_strobe, 0))
@@ -122,7 +122,10 @@ class WeightLoader(wiring.Component):
             byte = data[8 * c : 8 * c + 8]
             wide = Cat(byte, byte[7] & is_signed).as_signed()
             operands.append((wide - zero)[:OPERAND_BITS])
-        m.d.sync += self.o_w.eq(Cat(*operands))
+        read_done = Signal()
+        m.d.sync += read_done.eq(reading)
+        with m.If(read_done):
+            m.d.sync += self.o_w.eq(Cat(*operands))
         shift = Signal(self.spec.array.rows)
         m.d.sync += shift.eq(Mux(reading, Mux(word == 0, 1, (shift << 1) | 1), 0))
         m.d.sync += self.o_shift.eq(shift)

@@ -9,7 +9,8 @@ from filelock import FileLock
 import systolith.hw
 import systolith.spec
 from systolith.hw.top import Accelerator
-from systolith.sim import emit
+from systolith.sim import array, emit
+from systolith.sim.array import ARRAY_SOURCE, ArrayModel
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.toolchain import cache_directory
@@ -30,32 +31,57 @@ def _sources() -> bytes:
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
     emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
+    emitters += [Path(array.__file__), ARRAY_SOURCE]
     return b"".join(f.read_bytes() for f in [*files, *emitters])
 
 
-def accelerator_verilog(spec: AcceleratorSpec) -> str:
-    """Simulation Verilog of an accelerator, made once per specification and source version."""
+def _emit(spec: AcceleratorSpec, structural: bool) -> str:
+    if structural:
+        return simulation_verilog(Accelerator(spec), TOP)
+    shape = spec.array
+    model = ArrayModel(shape.rows, shape.columns, pipelined=shape.pipelined)
+    text = simulation_verilog(Accelerator(spec, array=model), TOP)
+    return f"{text}\n{ARRAY_SOURCE.read_text()}"
+
+
+def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = False) -> str:
+    """Simulation Verilog of an accelerator, made once per specification and source version.
+
+    Parameters
+    ----------
+    structural: the array as its grid of processing elements, as it is shipped, and not as the
+        `ArrayModel` of the same function and cycles, which simulates several times as fast.
+    """
     digest = hashlib.sha256(
-        _sources() + spec_to_toml(spec).encode() + amaranth.__version__.encode()
+        _sources() + f"{structural} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
     path = cache_directory() / "verilog" / f"{digest.hexdigest()[:32]}.sv"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{path}.lock"):
         if not path.exists():
             scratch = path.with_suffix(".tmp")
-            scratch.write_text(simulation_verilog(Accelerator(spec), TOP))
+            scratch.write_text(_emit(spec, structural))
             scratch.replace(path)
     return path.read_text()
 
 
-def accelerator_model(spec: AcceleratorSpec, *, trace: bool | str = False) -> Path:
+def accelerator_model(
+    spec: AcceleratorSpec, *, trace: bool | str = False, structural: bool = False
+) -> Path:
     """Shared library of an accelerator's model; seconds to a minute the first time, then cached.
+
+    Parameters
+    ----------
+    trace: as of `build_model`; the waves show the structural form.
+    structural: as of `accelerator_verilog`.
 
     Raises
     ------
     ToolError: no C++ compiler, or another tool is missing.
     """
-    return build_model(accelerator_verilog(spec), TOP, trace=trace)
+    return build_model(
+        accelerator_verilog(spec, structural=structural or bool(trace)), TOP, trace=trace
+    )
 
 
 def axi_write(dut: Dut, address: int, data: int) -> None:

@@ -23,6 +23,7 @@ from systolith.sim.verilog_text import (
     compact_memories,
     guard_assertions,
     join_assertions,
+    join_writes,
     merge_modules,
     unescape,
     with_header,
@@ -166,9 +167,11 @@ def simulation_verilog(design: Component | str, name: str = "top") -> str:
     ----------
     design: component, or RTLIL text whose top module is `name`.
     """
-    passes = ["proc", "flatten", *_PASSES[:-1], "opt_clean", "write_verilog -noattr -sv out.v"]
+    # Registers that always hold the same, as the valid bits of all lanes, are simulated once.
+    passes = ["proc", "flatten", "opt_expr", "opt_merge -share_all", *_PASSES[:-1], "opt_clean"]
+    passes += ["write_verilog -noattr -sv out.v"]
     text = run_yosys(_as_rtlil(design, name), passes, outputs=["out.v"])["out.v"]
-    return with_header(join_assertions(compact_memories(text)))
+    return with_header(join_writes(join_assertions(compact_memories(text))))
 
 
 def lint(verilog: str, top: str = "top") -> list[str]:

@@ -3,7 +3,8 @@
 // One Sim is one context and one model, so any number of instances live in one process. Loops over
 // cycles stay in C++; Python touches the model's storage through raw pointers between them.
 //
-// Defined on the command line: SL_TRACE (0 none, 1 VCD, 2 FST) and SL_CLOCK (1: there is a `clk`).
+// Defined on the command line: SL_TRACE (0 none, 1 VCD, 2 FST), SL_CLOCK (1: there is a `clk`) and
+// SL_SINGLE_CLOCK (1: nothing but the rising edge of `clk` triggers a process).
 // "ports.inc" is generated: one SL_PORT(name, direction, width, signed, member) a port.
 
 #include <cstdarg>
@@ -18,6 +19,10 @@
 #include "Vdut.h"
 #include "verilated.h"
 #include "verilated_syms.h"
+#if SL_SINGLE_CLOCK
+#include "Vdut___024root.h"
+void Vdut___024root___eval(Vdut___024root* vlSelf);
+#endif
 #if SL_TRACE == 1
 #include "verilated_vcd_c.h"
 using Tracer = VerilatedVcdC;
@@ -94,7 +99,14 @@ public:
 
     // One cycle: the edge, with the inputs that were set before it; then the falling edge.
     void cycle() {
-#if SL_CLOCK
+#if SL_SINGLE_CLOCK
+        // The model's inner evaluation without the bookkeeping of Vdut::eval(), which serves threads
+        // and class objects; and no evaluation of the falling edge, on which nothing happens.
+        model->clk = 1;
+        Vdut___024root___eval(model->rootp);
+        model->clk = 0;
+        model->rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
+#elif SL_CLOCK
         model->clk = 1;
         model->eval();
         model->clk = 0;
@@ -129,6 +141,7 @@ public:
     template <typename Until>
     uint64_t run(uint64_t limit, Until until) {
         const bool traced = tracing();
+        if (!cycles) eval(); // initialises the model
         uint64_t done = 0;
         while (!stopped() && !until() && done < limit) {
             traced ? traced_cycle() : cycle();

@@ -30,6 +30,7 @@ __all__ = [
     "find_make",
     "find_verilator",
     "has_header",
+    "processor_features",
     "run_tool",
 ]
 
@@ -196,6 +197,17 @@ def _preprocesses(command: tuple[str, ...], header: str) -> bool:
 def has_header(compiler: Compiler, header: str) -> bool:
     """Tell whether the compiler finds a system header, such as `lz4.h`."""
     return _preprocesses(compiler.command, header)
+
+
+@functools.cache
+def processor_features() -> frozenset[str]:
+    """Return the names of this x86 processor's extensions as Linux prints them; else nothing."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return frozenset()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return frozenset(line.partition(":")[2].split())
 
 
 def _check(tool: str, probe: Callable[[], str], *, optional: bool = False) -> Finding:

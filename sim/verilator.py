@@ -29,6 +29,7 @@ from systolith.sim.toolchain import (
     find_compiler,
     find_verilator,
     has_header,
+    processor_features,
     run_tool,
 )
 
@@ -64,6 +65,8 @@ _CXX = (
     "-include",
     "sl_hooks.h",
 )
+_WIDE_VECTORS = frozenset({"avx2", "bmi1", "bmi2", "fma", "f16c", "movbe", "abm"})
+_VECTORIZE = ("-ftree-vectorize", "-fvect-cost-model=dynamic")  # the array's loops; part of -O3
 _HOOKS = "extern int sl_printf(const char* format, ...);\n"
 _TRACES = {"": 0, "vcd": 1, "fst": 2}
 _CHUNK_BYTES = 1 << 20
@@ -73,6 +76,7 @@ _SIGNED_PORT = re.compile(
     r"^\s*(?:input|output)\b[^;,\n]*?\bsigned\b[^;,\n]*?(\w+)\s*(?:[,;=]|$)", re.MULTILINE
 )
 _MEMBER = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)(?:,\d+)?\);")
+_TRIGGER = re.compile(r"\b__Vtrigprevexpr\w+")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,6 +96,12 @@ class _Job:
         kinds = {"VM_TRACE": bool(self.trace), "SL_TRACE": _TRACES[self.trace]}
         kinds |= {"VM_TRACE_VCD": self.trace == "vcd", "VM_TRACE_FST": self.trace == "fst"}
         return tuple(f"-D{name}={int(value)}" for name, value in kinds.items())
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Compiler options that make use of this machine's processor."""
+        wide = ("-march=x86-64-v3",) if processor_features() >= _WIDE_VECTORS else ()
+        return (*(_VECTORIZE if self.compiler.is_gnu else ()), *wide)
 
     @property
     def tools(self) -> list[str]:
@@ -147,6 +157,7 @@ def build_model(
         compiler=find_compiler(),
     )
     parts = [*job.tools, *job.defines, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
+    parts += job.options
     folder = cache_directory() / "models" / _key(parts)
     workers = jobs or os.cpu_count() or 1
     _build_once(folder, lambda scratch: _build(job, scratch, workers))
@@ -258,7 +269,15 @@ def _compile(job: _Job, folder: Path, source: str, level: str, *defines: str) ->
     gnu = ["-fno-gnu-unique"] if job.compiler.is_gnu else []
     target = Path(source).stem + ".o"
     command = [*([ccache] if ccache else []), *job.compiler.command, *_CXX, *gnu, *zig, level]
-    command += [*include, *defines, "-c", source, "-o", target]
+    command += [
+        *(job.options if level == "-O2" else ()),
+        *include,
+        *defines,
+        "-c",
+        source,
+        "-o",
+        target,
+    ]
     _run(command, folder, "the C++ compiler")
 
 
@@ -281,7 +300,9 @@ def _build(job: _Job, folder: Path, workers: int) -> None:
     (folder / "sl_hooks.h").write_text(_HOOKS)
     shutil.copyfile(_HARNESS, folder / "harness.cpp")
     units = _gather(folder)
-    defines = [*job.defines, f"-DSL_CLOCK={int(clock)}"]
+    root = (folder / "Vdut___024root.h").read_text()
+    single = clock and set(_TRIGGER.findall(root)) == {"__Vtrigprevexpr___TOP__clk__0"}
+    defines = [*job.defines, f"-DSL_CLOCK={int(clock)}", f"-DSL_SINGLE_CLOCK={int(single)}"]
     names = ["verilated", "verilated_threads", "verilated_dpi"]
     names += [f"verilated_{job.trace}_c"] if job.trace else []
     with ThreadPoolExecutor(workers) as pool:

@@ -35,12 +35,14 @@ class VerilatorBackend:
     Parameters
     ----------
     trace: record waveforms of every run to this file (.fst, or .vcd), overwritten by each run.
+    structural: simulate the array as its grid of processing elements; see `accelerator_model`.
     """
 
     name = "verilator"
 
-    def __init__(self, *, trace: Path | None = None):
+    def __init__(self, *, trace: Path | None = None, structural: bool = False):
         self._trace = trace
+        self._structural = structural
         self._duts: dict[AcceleratorSpec, Dut] = {}
         self._loaded: tuple[Dut, Program] | None = None
 
@@ -48,7 +50,8 @@ class VerilatorBackend:
         """The model of ``spec``, built and loaded at the first call."""
         if spec not in self._duts:
             kind = self._trace.suffix[1:] if self._trace else False
-            self._duts[spec] = Dut(accelerator_model(spec, trace=kind), name=spec.name)
+            library = accelerator_model(spec, trace=kind, structural=self._structural)
+            self._duts[spec] = Dut(library, name=spec.name)
         return self._duts[spec]
 
     def run(

@@ -11,6 +11,7 @@ __all__ = [
     "compact_memories",
     "guard_assertions",
     "join_assertions",
+    "join_writes",
     "merge_modules",
     "unescape",
     "with_header",
@@ -25,6 +26,11 @@ _CELL = re.compile(rf"^  (\\\S+ |[A-Za-z_]\w*) ({_NAME}) \($", re.MULTILINE)
 _PORT = re.compile(
     rf"^  (input|output|inout) (.*?)({_NAME});\n  (wire|reg) \2\3( = [^;]+)?;\n", re.MULTILINE
 )
+_PARTS = re.compile(
+    r"^  always_ff @\(posedge clk\) begin\n((?:    if \(.*\)\n      .* <= .*;\n){2,})  end$",
+    re.MULTILINE,
+)
+_PART = re.compile(rf"    if \((.*)\)\n      ({_NAME}\[.*?\])\[(\d+):(\d+)\] <= (.*);\n")
 _SHORTEST_RUN = 3
 
 
@@ -97,6 +103,37 @@ def join_assertions(text: str) -> str:
         text,
         flags=re.MULTILINE,
     )
+
+
+def join_writes(text: str) -> str:
+    """Print the writes of all parts of a memory's word as one write of the whole word.
+
+    For simulators, to which one condition is cheaper than one a part.
+    """
+
+    def rewrite(match: re.Match[str]) -> str:
+        parts = _PART.findall(match[1])
+        words = {word for _, word, _, _, _ in parts}
+        ends = [-1, *(int(high) for _, _, high, _, _ in parts)]
+        together = all(int(low) == end + 1 for (*_, low, _), end in zip(parts, ends, strict=False))
+        if (
+            len(words) != 1
+            or not together
+            or "".join(match[1].split("\n")).count("if (") != len(parts)
+        ):
+            return match[0]
+        word = words.pop()
+        enables = ", ".join(part[0] for part in reversed(parts))
+        mask = ", ".join(
+            f"{{{int(top) - int(low) + 1}{{{on}}}}}" for on, _, top, low, _ in reversed(parts)
+        )
+        data = ", ".join(part[4] for part in reversed(parts))
+        return (
+            f"  always_ff @(posedge clk)\n    if ({{{enables}}} != 0)\n"
+            f"      {word} <= ({word} & ~{{{mask}}}) | ({{{data}}} & {{{mask}}});"
+        )
+
+    return _PARTS.sub(rewrite, text)
 
 
 def guard_assertions(text: str) -> str:

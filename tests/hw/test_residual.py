@@ -175,6 +175,7 @@ def test_every_pair_of_bytes(model: Model, rounding: ResidualRounding) -> None:
         y, r = (grid.reshape(-1) for grid in np.meshgrid(codes, codes))
         count = len(y) + latency
         inputs = {"i_y": np.pad(y, (0, latency)), "i_r": np.pad(r, (0, latency))}
+        inputs["i_valid"] = np.ones(count, np.int64)
         for field, value in zip(fields(Coefficients), astuple(c), strict=True):
             inputs[f"i_{field.name}"] = np.full(count, value)
         raw = {}

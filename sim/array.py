@@ -1,0 +1,56 @@
+"""The simulation model of the systolic array, in place of its grid of processing elements."""
+
+from pathlib import Path
+
+from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.array import sum_bits
+from systolith.hw.pe import OPERAND_BITS
+
+__all__ = ["ARRAY_SOURCE", "ArrayModel"]
+
+ARRAY_SOURCE = Path(__file__).with_name("array.sv")
+"""SystemVerilog that designs with an `ArrayModel` need besides their own."""
+
+
+class ArrayModel(wiring.Component):
+    """`WeightStationaryArray` as vectorizable loops: the same, in every cycle, but faster.
+
+    Parameters
+    ----------
+    rows, columns, pipelined: as of `WeightStationaryArray`.
+
+    Members
+    -------
+    reset: clears the control registers, as a `ResetInserter` around `WeightStationaryArray` does.
+    others: as of `WeightStationaryArray`.
+    """
+
+    def __init__(self, rows: int, columns: int, *, pipelined: bool = False):
+        self.rows, self.columns, self.pipelined = rows, columns, pipelined
+        self.latency = rows + int(pipelined)
+        super().__init__(
+            {
+                "reset": In(1),
+                "i_x": In(OPERAND_BITS * rows),
+                "i_switch": In(1),
+                "i_w": In(OPERAND_BITS * columns),
+                "i_shift": In(rows),
+                "o": Out(sum_bits(rows) * columns),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """One instance of the module in `ARRAY_SOURCE`."""
+        m = Module()
+        m.submodules.model = Instance(
+            "systolith_array",
+            p_ROWS=self.rows, p_COLUMNS=self.columns, p_SUM_BITS=sum_bits(self.rows),
+            p_PIPELINED=int(self.pipelined),
+            i_clk=ClockSignal(), i_rst=ResetSignal() | self.reset,
+            i_i_x=self.i_x, i_i_switch=self.i_switch, i_i_w=self.i_w, i_i_shift=self.i_shift,
+            o_o=self.o,
+        )  # fmt: skip
+        return m

@@ -1,0 +1,113 @@
+"""The array's simulation model against its grid of processing elements, cycle by cycle."""
+
+import numpy as np
+import pytest
+from amaranth.hdl import Module, ResetInserter
+from amaranth.lib import wiring
+
+from systolith.hw.array import WeightStationaryArray
+from systolith.sim.array import ARRAY_SOURCE, ArrayModel
+from systolith.sim.binding import Model
+from systolith.sim.emit import simulation_verilog
+from systolith.sim.fuzz import random_memory, random_program
+from systolith.sim.verilator import build_model
+from systolith.sim.verilator_backend import VerilatorBackend
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.requant import RequantMode
+
+pytestmark = pytest.mark.usefixtures("compiler")
+CYCLES = 3000
+
+
+class Resettable(wiring.Component):
+    """The grid in a `ResetInserter`, as in the accelerator, with the ports of the model."""
+
+    def __init__(self, grid: WeightStationaryArray, like: ArrayModel):
+        self.grid = grid
+        super().__init__(like.signature)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.grid = ResetInserter(self.reset)(self.grid)
+        for name in ("i_x", "i_switch", "i_w", "i_shift"):
+            m.d.comb += getattr(self.grid, name).eq(getattr(self, name))
+        m.d.comb += self.o.eq(self.grid.o)
+        return m
+
+
+def stimuli(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
+    """Tiles as the weight loader sends them, then inputs that follow no rule; resets in both."""
+    shift, switch = np.zeros((CYCLES, rows), bool), np.zeros(CYCLES, bool)
+    at = 0
+    while at < CYCLES // 2:
+        for k in range(min(rows, CYCLES - at)):
+            shift[at + k, : k + 1] = True
+        at += rows + int(rng.integers(0, 5)) * int(rng.integers(0, 2))
+        switch[at] = True
+    half = CYCLES // 2
+    shift[half:] = rng.random((CYCLES - half, rows)) < rng.random((CYCLES - half, 1)) ** 2
+    switch[half:] = rng.random(CYCLES - half) < 0.2
+    ports = {"reset": rng.random(CYCLES) < 0.01, "rst": rng.random(CYCLES) < 0.003}
+    return ports | {"i_shift": shift, "i_switch": switch}
+
+
+def drive(model: Model, ports: dict[str, np.ndarray]) -> np.ndarray:
+    """Outputs, [cycle, byte], for inputs of bits [cycle, bit]."""
+    raw = {}
+    for name, bits in ports.items():
+        size = model.variables[name].word_bytes
+        packed = np.packbits(bits.reshape(CYCLES, -1), axis=1, bitorder="little")
+        raw[name] = np.pad(packed, ((0, 0), (0, size - packed.shape[1])))
+    output = np.zeros((CYCLES, model.variables["o"].word_bytes), np.uint8)
+    assert model.drive(CYCLES, raw, {"o": output}) == CYCLES
+    return output
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize(
+    "size",
+    [(1, 1), (3, 1), (2, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((5, 4), (7, 20)))],
+)
+def test_outputs_are_the_grids(size: tuple[int, int], pipelined: bool) -> None:
+    """Same outputs in every cycle, for legal and for arbitrary inputs."""
+    rows, columns = size
+    model = ArrayModel(rows, columns, pipelined=pipelined)
+    grid = WeightStationaryArray(rows, columns, pipelined=pipelined)
+    assert model.latency == grid.latency
+    texts = [
+        f"{simulation_verilog(model)}\n{ARRAY_SOURCE.read_text()}",
+        simulation_verilog(Resettable(grid, model)),
+    ]
+    rng = np.random.default_rng([rows, columns])
+    ports = stimuli(rng, rows)
+    for name, elements in (("i_x", rows), ("i_w", columns)):
+        ports[name] = rng.random((CYCLES, 9 * elements)) < 0.5
+    ours, theirs = (drive(Model(build_model(text, jobs=1)), ports) for text in texts)
+    assert theirs.any()
+    np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("pipelined", [False, True])
+def test_programs_take_the_same_cycles(pipelined: bool) -> None:
+    """Random programs leave the same memory, counters and time stamps in both forms."""
+    spec = AcceleratorSpec(
+        array=ArraySpec(rows=5, columns=6, pipelined=pipelined),
+        memory=MemorySpec(
+            activation_bytes=2048,
+            weight_bytes=3000,
+            accumulator_depth=9,
+            parameter_channels=128,
+            tables=1,
+        ),
+        post=PostSpec(lanes=2, modes=frozenset(RequantMode)),
+    )
+    fast, structural = VerilatorBackend(), VerilatorBackend(structural=True)
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        program = random_program(rng, spec)
+        memory = random_memory(rng, program)
+        ours, theirs = fast.run(program, memory), structural.run(program, memory)
+        assert ours.counters == theirs.counters
+        assert ours.stamps == theirs.stamps
+        for name, tensor in ours.tensors.items():
+            np.testing.assert_array_equal(tensor, theirs.tensors[name])
