@@ -1,7 +1,9 @@
 """AcceleratorSpec: every parameter of a generated accelerator, frozen and validated."""
 
+import re
 from dataclasses import dataclass, field
 
+from systolith.spec.keywords import KEYWORDS
 from systolith.spec.requant import RequantMode
 
 __all__ = ["AcceleratorSpec", "ArraySpec", "MemorySpec", "PostSpec"]
@@ -127,8 +129,10 @@ class AcceleratorSpec:
     queue_depth: int = 2
 
     def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name.isidentifier():
+        if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
             raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
+        if self.name in KEYWORDS:
+            raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
         _check("queue_depth", self.queue_depth, 1, 16)
         lanes, memory = self.post.lanes, self.memory
         if self.array.columns % lanes:

@@ -129,13 +129,14 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 
 def preset_for_array(rows: int, columns: int) -> AcceleratorSpec:
     """The base preset with another array and the fewest lanes that take at most two beats."""
+    array = ArraySpec(rows=rows, columns=columns)
     lanes = min(n for n in range(1, columns + 1) if columns % n == 0 and 2 * n >= columns)
     base = PRESETS["base"]
     unit = -(-base.memory.weight_bytes // columns) * columns
     channels = -(-base.memory.parameter_channels // lanes) * lanes
     return replace(
         base,
-        array=ArraySpec(rows=rows, columns=columns),
+        array=array,
         memory=replace(base.memory, weight_bytes=unit, parameter_channels=channels),
         post=replace(base.post, lanes=lanes),
     )
