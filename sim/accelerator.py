@@ -13,7 +13,7 @@ from systolith.sim import array, emit
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
-from systolith.sim.toolchain import cache_directory
+from systolith.sim.toolchain import cache_folder
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_to_toml
@@ -44,7 +44,7 @@ def _emit(spec: AcceleratorSpec, structural: bool) -> str:
     return f"{text}\n{ARRAY_SOURCE.read_text()}"
 
 
-def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = False) -> str:
+def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = True) -> str:
     """Simulation Verilog of an accelerator, made once per specification and source version.
 
     Parameters
@@ -55,8 +55,7 @@ def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = False) -> s
     digest = hashlib.sha256(
         _sources() + f"{structural} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
-    path = cache_directory() / "verilog" / f"{digest.hexdigest()[:32]}.sv"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = cache_folder("verilog") / f"{digest.hexdigest()[:32]}.sv"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             scratch = path.with_suffix(".tmp")
@@ -66,7 +65,7 @@ def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = False) -> s
 
 
 def accelerator_model(
-    spec: AcceleratorSpec, *, trace: bool | str = False, structural: bool = False
+    spec: AcceleratorSpec, *, trace: bool | str = False, structural: bool = True
 ) -> Path:
     """Shared library of an accelerator's model; seconds to a minute the first time, then cached.
 

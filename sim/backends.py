@@ -1,5 +1,7 @@
 """The backends by name."""
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 from systolith.errors import InputError
@@ -10,12 +12,18 @@ from systolith.sim.verilator_backend import VerilatorBackend
 
 __all__ = ["BACKENDS", "get_backend"]
 
-BACKENDS = {
+BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "verilator": VerilatorBackend,
+    "verilator-fast": partial(VerilatorBackend, structural=False),
     "pysim": PysimBackend,
     "golden": GoldenBackend,
 }
-"""Every way to run a program, the default first."""
+"""Every way to run a program, the default first.
+
+``verilator`` simulates every gate as it is shipped; ``verilator-fast`` has a model in place of the
+array's grid of processing elements (`systolith.sim.array`), equal in every cycle, which builds and
+runs faster: for large arrays and long runs.
+"""
 
 
 def get_backend(name: str, *, trace: Path | None = None) -> Backend:

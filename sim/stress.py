@@ -14,6 +14,7 @@ from systolith.spec.requant import RequantMode, ResidualRounding
 __all__ = ["random_inputs", "random_program", "random_spec"]
 
 Rng = np.random.Generator
+Mask = NDArray[np.bool_]
 _LANE_WORDS = 24
 _WEIGHT_TILES = 24
 
@@ -56,8 +57,8 @@ class _Issued:
 
     opcode: Opcode
     fields: dict[str, int]
-    reads: NDArray[np.bool_]
-    writes: NDArray[np.bool_]
+    reads: Mask
+    writes: Mask
 
     @property
     def unit(self) -> Unit:
@@ -80,7 +81,7 @@ class _Generator:
         """From 1 to ``high``, small values and 1 above all more often."""
         return int(min(self.rng.integers(1, high + 1), self.rng.integers(1, high + 1)))
 
-    def _mask(self, starts: NDArray[np.int64], length: int) -> NDArray[np.bool_]:
+    def _mask(self, starts: NDArray[np.int64], length: int) -> Mask:
         mask = np.zeros(self.span, bool)
         mask[(starts[..., None] + np.arange(length)).reshape(-1)] = True
         return mask
@@ -197,7 +198,7 @@ class _Generator:
         }  # fmt: skip
         reads = np.zeros(self.span, bool)
         if self.spec.post.residual and rng.integers(2):
-            reads = self._residual(fields, [t, n, my, mx], width)
+            reads = self._residual(fields, [t, n, my, mx], strides, writes)
         if self.spec.memory.tables and rng.integers(2):
             fields |= {"table": 1, "table_index": int(rng.integers(self.spec.memory.tables))}
         self.stamps += fields["stamp"]
@@ -206,16 +207,28 @@ class _Generator:
         self.issued.append(_Issued(Opcode.STORE, fields, reads, writes))
         return True
 
-    def _residual(self, fields: dict[str, int], counts: list[int], width: int) -> NDArray[np.bool_]:
-        """Add a residual stream to a STORE's fields and return what it reads."""
-        rng = self.rng
-        strides = [int(v) for v in rng.integers(-20, 21, 4)]
-        placed = self._stream(counts, strides, width)
-        if placed is None:
-            return np.zeros(self.span, bool)
+    def _residual(
+        self, fields: dict[str, int], counts: list[int], y_strides: list[int], writes: Mask
+    ) -> Mask:
+        """Add a residual stream to a STORE's fields and return what it reads.
+
+        It reads what the STORE overwrites only in place, code by code: all other overlaps depend on
+        how far reads run ahead of writes.
+        """
+        rng, width = self.rng, fields["tile_channels"]
+        if rng.integers(4) == 0:
+            strides, base, reads = y_strides, fields["y_base"], writes
+        else:
+            strides = [int(v) for v in rng.integers(-20, 21, 4)]
+            placed = self._stream(counts, strides, width)
+            if placed is None:
+                return np.zeros(self.span, bool)
+            base, reads = placed[0], self._mask(placed[1], width)
+            if (reads & writes).any():
+                return np.zeros(self.span, bool)
         shift = int(rng.integers(20, 32))
         fields |= {
-            "residual": 1, "r_signed": int(rng.integers(2)), "r_base": placed[0],
+            "residual": 1, "r_signed": int(rng.integers(2)), "r_base": base,
             "r_shift": shift, "r_rounding": int(rng.integers(len(ResidualRounding))),
             "r_zero": int(rng.integers(-60, 60)), "r_low": -128, "r_high": 127,
             "r_multiplier_y": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
@@ -224,7 +237,7 @@ class _Generator:
         }  # fmt: skip
         for name, stride in zip(("t", "n", "my", "mx"), strides, strict=True):
             fields[f"r_{name}_stride"] = stride
-        return self._mask(placed[1], width)
+        return reads
 
     def order(self) -> None:
         """Give tokens between units wherever bytes are shared; nowhere else."""

@@ -24,6 +24,7 @@ __all__ = [
     "Finding",
     "Verilator",
     "cache_directory",
+    "cache_folder",
     "doctor_report",
     "find_ccache",
     "find_compiler",
@@ -90,6 +91,25 @@ def cache_directory() -> Path:
     return Path(platformdirs.user_cache_dir("systolith"))
 
 
+def cache_folder(kind: str) -> Path:
+    """Return the folder of one kind of files in the cache; it exists and can be written.
+
+    Raises
+    ------
+    ToolError: it cannot be made or written.
+    """
+    folder = cache_directory() / kind
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        raise ToolError(
+            f"cannot write to the cache {str(folder)!r}: {error.strerror or error}: "
+            "set SYSTOLITH_CACHE to a folder that can be written"
+        ) from error
+
+
 def run_tool(
     command: Sequence[str], *, cwd: Path | None = None, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
@@ -130,8 +150,11 @@ def find_compiler() -> Compiler:
     """
     chosen = os.environ.get("CXX")
     if chosen:
-        command = tuple(shlex.split(chosen))
-        if not shutil.which(command[0]) or not (version := _version_of(command)):
+        try:
+            command = tuple(shlex.split(chosen))
+        except ValueError:
+            command = ()
+        if not command or not shutil.which(command[0]) or not (version := _version_of(command)):
             raise ToolError(
                 f"CXX must be a working C++ compiler, not {chosen!r}: {COMPILER_REMEDY}"
             )

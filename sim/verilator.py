@@ -24,7 +24,7 @@ from systolith.errors import ToolError
 from systolith.sim.toolchain import (
     Compiler,
     Verilator,
-    cache_directory,
+    cache_folder,
     find_ccache,
     find_compiler,
     find_verilator,
@@ -158,7 +158,7 @@ def build_model(
     )
     parts = [*job.tools, *job.defines, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
     parts += job.options
-    folder = cache_directory() / "models" / _key(parts)
+    folder = cache_folder("models") / _key(parts)
     workers = jobs or os.cpu_count() or 1
     _build_once(folder, lambda scratch: _build(job, scratch, workers))
     return folder / "model.so"
@@ -283,7 +283,7 @@ def _compile(job: _Job, folder: Path, source: str, level: str, *defines: str) ->
 
 def _runtime(job: _Job, name: str) -> str:
     """Return the object file of a source of Verilator's run-time library, built unless cached."""
-    folder = cache_directory() / "runtime" / _key([*job.tools, name])
+    folder = cache_folder("runtime") / _key([*job.tools, name])
     source = str(job.verilator.include / f"{name}.cpp")
 
     def build(scratch: Path) -> None:

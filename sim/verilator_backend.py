@@ -35,14 +35,13 @@ class VerilatorBackend:
     Parameters
     ----------
     trace: record waveforms of every run to this file (.fst, or .vcd), overwritten by each run.
-    structural: simulate the array as its grid of processing elements; see `accelerator_model`.
+    structural: the array as it is shipped; False: as an equal, faster model (`accelerator_model`).
     """
 
-    name = "verilator"
-
-    def __init__(self, *, trace: Path | None = None, structural: bool = False):
+    def __init__(self, *, trace: Path | None = None, structural: bool = True):
         self._trace = trace
         self._structural = structural
+        self.name = "verilator" if structural else "verilator-fast"
         self._duts: dict[AcceleratorSpec, Dut] = {}
         self._loaded: tuple[Dut, Program] | None = None
 
