@@ -110,6 +110,30 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
         lambda: ["generate", "--array", "0x4"],
         "array.rows must be between 1 and 64, not 0",
     ),
+    "array of nothing either way": (
+        lambda: ["verify", "--array", "0x0"],
+        "array.rows must be between 1 and 64, not 0",
+    ),
+    "array without columns": (
+        lambda: ["verify", "--array", "4x0"],
+        "array.columns must be between 1 and 64, not 0",
+    ),
+    "name that is a keyword": (
+        lambda: ["generate", "--spec", written("s.toml", 'name = "module"\n')],
+        "s.toml: name must not be a keyword of Verilog, which 'module' is",
+    ),
+    "name beyond ASCII": (
+        lambda: ["generate", "--spec", written("s.toml", 'name = "été"\n')],
+        "s.toml: name must be a Verilog identifier, not 'été'",
+    ),
+    "device as model": (
+        lambda: ["verify", "/dev/zero"],
+        "model must be a file, not a device or pipe: '/dev/zero'",
+    ),
+    "two reports on stdout": (
+        lambda: ["verify", *GOLDEN, "--json", "-", "--junit", "-"],
+        "only one of --json and --junit can go to stdout",
+    ),
     "two accelerators": (
         lambda: ["verify", "--array", "8x8", "--preset", "tiny"],
         "only one of --array, --spec and --preset can be given",
@@ -231,6 +255,26 @@ def test_missing_compiler(cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatc
     assert result.err.count("\n") == 1
     assert "CXX must be a working C++ compiler, not 'no-such-compiler'" in result.err
     assert "apt-get install g++" in result.err
+
+
+@pytest.mark.parametrize("words", ['"g++', " "])
+def test_compiler_that_is_no_command(
+    cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    monkeypatch.setenv("CXX", words)
+    result = cli("simulate", "--trace", "t.fst")
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert "CXX must be a working C++ compiler" in result.err
+
+
+def test_cache_that_cannot_be_written(
+    cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("busy").write_text("a file in the way")
+    monkeypatch.setenv("SYSTOLITH_CACHE", str(inside / "busy"))
+    result = cli("verify", "--preset", "tiny", "--count", "1")
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert "cannot write to the cache" in result.err and "set SYSTOLITH_CACHE" in result.err
 
 
 @pytest.mark.parametrize("package", ["ai_edge_litert", "tflite_micro"])

@@ -59,7 +59,8 @@ class GuardedGroup(TyperGroup):
     def _guarded(self, words: list[str], debug: bool, *rest: Any, **extra: Any) -> int:
         try:
             status = super().main(words, *rest, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:
+                sys.stdout.flush()
         except (SystolithError, ProgramError) as error:
             _say(str(error))
             return ERROR
@@ -74,6 +75,10 @@ class GuardedGroup(TyperGroup):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return MISMATCH
         except Exception as error:
+            if isinstance(error, OSError) and error.strerror:
+                # A full disk, a closed stream, a file in the way: not ours to mend.
+                _say(": ".join(str(part) for part in (error.filename, error.strerror) if part))
+                return ERROR
             return _bug(error, debug)
         return status if isinstance(status, int) else 0
 

@@ -21,6 +21,7 @@ from systolith.cli.options import (
     write_text,
 )
 from systolith.cli.progress import reporting
+from systolith.errors import InputError
 
 __all__ = ["verify"]
 
@@ -52,6 +53,8 @@ def verify(
     Exit status 1 if a value differs.
     """
     chosen = choose_spec(array, spec, preset)
+    if str(json) == str(junit) == "-":
+        raise InputError("only one of --json and --junit can go to stdout")
     # Imported here, as in all commands: simulators and runtimes take a second to import.
     from systolith.report.machine import report_json, report_junit
     from systolith.report.verification import print_report

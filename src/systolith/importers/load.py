@@ -45,6 +45,8 @@ def load_model(path: str | Path, profile: str | None = None) -> Graph:
     SpecError: the profile does not exist or belongs to another kind of file.
     """
     path = Path(path)
+    if path.exists() and not path.is_dir() and not path.is_file():
+        raise ModelError(f"model must be a file, not a device or pipe: {str(path)!r}")
     try:
         data = path.read_bytes()
     except OSError as error:

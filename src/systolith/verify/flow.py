@@ -200,6 +200,13 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
     return tuple(remarks)
 
 
+def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
+    """Whether labels can be the classes of the first output: one score a class, no regression."""
+    output, source = (graph.tensors[names[0]] for names in (graph.outputs, graph.inputs))
+    scores = output.shape[:2] == (1, 1) and 1 < output.size != source.size
+    return scores and all(0 <= label < output.size for label in labels)
+
+
 def verify_model(
     path: str | Path | None,
     spec: AcceleratorSpec,
@@ -245,9 +252,7 @@ def verify_model(
     layers = work.layers()
     work.seconds["total"] = time.perf_counter() - begin
     labels = samples.labels
-    single = graph.tensors[graph.outputs[0]].shape[:2] == (1, 1)
-    inside = all(0 <= v < graph.tensors[graph.outputs[0]].size for v in labels)
-    keep = bool(labels) and single and inside
+    keep = bool(labels) and _classifies(graph, labels)
     return VerifyReport(
         model="embedded network" if path is None else Path(path).name,
         profile=graph.profile,

@@ -49,7 +49,11 @@ def runtime_version(profile: str) -> str:
 @contextlib.contextmanager
 def _without_chatter() -> Iterator[None]:
     """Drop what runtimes print from C++ (LiteRT announces its delegates); errors are exceptions."""
-    kept = os.dup(2)
+    try:
+        kept = os.dup(2)
+    except OSError:  # stderr is closed: there is nothing to keep clean
+        yield
+        return
     with open(os.devnull, "wb") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     try:
