@@ -6,6 +6,7 @@
 
 import statistics
 import timeit
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -27,6 +28,8 @@ from systolith.sim.backends import get_backend
 from systolith.spec.configuration import load_spec
 
 app = typer.Typer(add_completion=False, help=__doc__)
+_SIMULATORS = ("verilator", "verilator-fast")
+
 Model = Annotated[Path, typer.Argument(help="quantized network, .tflite or .onnx")]
 Array = Annotated[str, typer.Option("--array", help="preset, ROWSxCOLUMNS or TOML file")]
 
@@ -44,20 +47,28 @@ def _random_inputs(compiled: CompiledModel) -> dict[str, np.ndarray]:
     return inputs
 
 
-def _run(model: Path, array: str) -> tuple[Graph, CompiledModel, Result]:
-    """Compile and simulate once; the second run is the one measured, the model is then loaded."""
+def _run(
+    model: Path, array: str, ways: Sequence[str], repeat: int
+) -> tuple[Graph, CompiledModel, dict[str, list[Result]]]:
+    """Compile, simulate ``repeat`` times on each backend, in turn; builds and loads come before."""
     graph = load_model(model)
     compiled = compile_graph(graph, load_spec(array))
-    backend = get_backend("verilator")
+    backends = {name: get_backend(name) for name in ways}
     inputs = _random_inputs(compiled)
-    backend.run(compiled.program, inputs)
-    return graph, compiled, backend.run(compiled.program, inputs)
+    for backend in backends.values():
+        backend.run(compiled.program, inputs)
+    results: dict[str, list[Result]] = {name: [] for name in ways}
+    for _ in range(repeat):
+        for name, backend in backends.items():
+            results[name].append(backend.run(compiled.program, inputs))
+    return graph, compiled, results
 
 
 @app.command()
 def cycles(model: Model, array: Array = "base") -> None:
     """Print measured cycles, floor and ratio per layer and for the network."""
-    graph, compiled, result = _run(model, array)
+    graph, compiled, results = _run(model, array, ["verilator"], 1)
+    (result,) = results["verilator"]
     spec = compiled.program.spec
     rows, columns = spec.array.rows, spec.array.columns
     floors = {f.name: f for f in layer_floors(graph, rows, columns)}
@@ -86,20 +97,18 @@ def cycles(model: Model, array: Array = "base") -> None:
 @app.command()
 def sim(model: Model, array: Array = "base", repeat: int = 5) -> None:
     """Print simulated cycles/s and MAC/s on one core, and the time beside the runtime's own."""
-    graph, compiled, _ = _run(model, array)
-    backend = get_backend("verilator")
-    inputs = _random_inputs(compiled)
-    backend.run(compiled.program, inputs)
-    runs = [backend.run(compiled.program, inputs) for _ in range(repeat)]
-    seconds = statistics.median(r.seconds for r in runs)
+    graph, _, results = _run(model, array, _SIMULATORS, repeat)
     runtime, host = _runtime_seconds(graph)
-    console = Console(width=110)
-    console.print(f"simulated       {runs[0].cycles / seconds:,.0f} cycles/s")
-    console.print(f"                {graph.macs() / seconds:,.0f} MAC/s")
-    console.print(
-        f"one inference   {seconds * 1e3:.1f} ms simulated, {host * 1e3:.3f} ms {runtime}"
-    )
-    console.print(f"ratio           {seconds / host:,.0f}")
+    table = Table(title=f"{graph.name} on {array}: {host * 1e3:.3f} ms in {runtime}, one thread")
+    for heading in ("backend", "cycles", "ms an inference", "cycles/s", "MAC/s", "times runtime"):
+        table.add_column(heading, justify="left" if heading == "backend" else "right")
+    for name, runs in results.items():
+        seconds = statistics.median(r.seconds for r in runs)
+        table.add_row(
+            name, f"{runs[0].cycles:,}", f"{seconds * 1e3:.1f}", f"{runs[0].cycles / seconds:,.0f}",
+            f"{graph.macs() / seconds:,.0f}", f"{seconds / host:,.0f}",
+        )  # fmt: skip
+    Console(width=110).print(table)
 
 
 def _samples(graph: Graph, count: int) -> np.ndarray:

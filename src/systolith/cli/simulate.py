@@ -125,7 +125,7 @@ def simulate(
         progress("compiling", 0, 0)
         compiled = compile_graph(graph, chosen)
         engine = get_backend(backend, trace=trace)
-        if backend == "verilator":
+        if backend.startswith("verilator"):
             progress("building the simulator (cached afterwards)", 0, 0)
         results, outputs = _run(compiled, engine, samples, progress)
     console = stdout()
