@@ -34,7 +34,8 @@ class ParameterMemory(wiring.Component):
         self.address_bits = max(1, (spec.lane_words - 1).bit_length())
         super().__init__(
             {
-                "r_valid": In(1, init=1), "r_address": In(self.address_bits),
+                "r_valid": In(1, init=1),  # type: ignore[call-arg]
+                "r_address": In(self.address_bits),
                 **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, lanes))), "h_word": In(3), "h_data": In(32),
