@@ -1,4 +1,4 @@
-"""The same program, the same tensors on all backends; the same cycles on both simulators."""
+"""The same program, the same tensors on all backends; the same cycles on all simulators."""
 
 from types import ModuleType
 
@@ -12,17 +12,15 @@ from systolith.sim.backend import Backend, Result
 from systolith.sim.backends import BACKENDS, get_backend
 from systolith.spec.program import Program
 
-SPECS = ("3x5", "4x4", "5x3")
-
 
 def all_units(builder: ModuleType, random_graphs: ModuleType, name: str) -> CompiledModel:
     """A program with every kind of command and all that post-processing can do."""
     net = builder.Net(21)
-    image = net.input(5, 4, 6)
+    image = net.input(3, 4, 6)
     first = net.conv(image, 7, strides=(2, 1))
     added = net.binary(Op.ADD, net.conv(first, 7), net.lut(first))
     pooled = net.pool(Op.MAX_POOL, net.pad(added, (1, 0, 0, 1)), (2, 2), (1, 1), (0, 1, 1, 0))
-    mean = net.pool(Op.AVG_POOL, net.conv(pooled, 7, groups=7), (4, 5), (1, 1), (0, 0, 0, 0))
+    mean = net.pool(Op.AVG_POOL, net.conv(pooled, 7, groups=7), (3, 5), (1, 1), (0, 0, 0, 0))
     graph = net.graph(net.dense(mean, 9))
     return compile_graph(graph, random_graphs.SPECS[name])
 
@@ -38,7 +36,9 @@ def run(backend: Backend, program: Program, inputs: dict[str, np.ndarray]) -> Re
     return backend.run(program, inputs, capture={layer.tensor for layer in program.layers})
 
 
-@pytest.mark.parametrize("name", SPECS)
+@pytest.mark.parametrize(
+    "name", ["3x5", "4x4", pytest.param("5x3", marks=pytest.mark.slow)], ids=str
+)
 def test_backends_agree(
     builder: ModuleType, random_graphs: ModuleType, backends: dict[str, Backend], name: str
 ) -> None:
@@ -52,10 +52,12 @@ def test_backends_agree(
         assert set(result.tensors) == tensors
         for tensor, value in result.tensors.items():
             np.testing.assert_array_equal(value, wanted[tensor], err_msg=f"{key}: {tensor}")
-    pysim, verilator = results["pysim"], results["verilator"]
+    pysim = results["pysim"]
     assert len(pysim.stamps) == len(program.layers)
-    assert pysim.stamps == verilator.stamps
-    assert pysim.counters == verilator.counters and pysim.cycles == verilator.cycles
+    for key in set(BACKENDS) - {"golden", "pysim"}:
+        assert results[key].stamps == pysim.stamps, key
+        assert results[key].counters == pysim.counters, key
+        assert results[key].cycles == pysim.cycles, key
     assert pysim.stamps[0] > 0 and list(pysim.stamps) == sorted(pysim.stamps)
 
 
