@@ -54,7 +54,10 @@ Against = Annotated[
     ),
 ]
 BackendName = Annotated[
-    str, typer.Option("--backend", help="verilator, verilator-fast (array as an equal model), pysim, golden.")
+    str,
+    typer.Option(
+        "--backend", help="verilator, verilator-fast (array as an equal model), pysim, golden."
+    ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
