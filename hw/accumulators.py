@@ -44,7 +44,7 @@ class Accumulators(wiring.Component):
                 "i_valid": In(1), "i_pass_first": In(1), "i_k_first": In(1), "i_k_last": In(1),
                 "i_maximum": In(1),
                 "o_credit": Out(1),
-                "r_valid": In(1, init=1),  # type: ignore[call-arg]
+                "r_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "r_address": In(range(depth)),
                 "r_data": Out(32 * columns),
             }

@@ -95,7 +95,7 @@ class PostLane(wiring.Component):
         self.modes = modes
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]
+                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "i_acc": In(signed(32)),
                 **{f"i_{f.name}": In(_shape(f)) for f in PARAMETER_FIELDS},
                 "i_r": In(signed(9)),

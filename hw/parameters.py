@@ -34,7 +34,7 @@ class ParameterMemory(wiring.Component):
         self.address_bits = max(1, (spec.lane_words - 1).bit_length())
         super().__init__(
             {
-                "r_valid": In(1, init=1),  # type: ignore[call-arg]
+                "r_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "r_address": In(self.address_bits),
                 **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
                 "h_valid": In(1), "h_address": In(self.address_bits),

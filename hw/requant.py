@@ -59,7 +59,7 @@ class Requantizer(wiring.Component):
         self.modes = frozenset(modes)
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]
+                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "i_acc": In(signed(32)),
                 "i_bias": In(signed(32)),
                 "i_multiplier": In(signed(32)),

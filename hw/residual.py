@@ -52,7 +52,7 @@ class ResidualAdd(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]
+                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "i_y": In(signed(9)),
                 "i_r": In(signed(9)),
                 "i_multiplier_y": In(signed(32)),
