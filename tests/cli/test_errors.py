@@ -295,3 +295,14 @@ def test_missing_runtime(
     result = cli("verify", "m.tflite", *GOLDEN, "--against", against)
     assert result.status == 2
     assert result.err.count("\n") == 1 and "pip install systolith[" in result.err
+
+
+def test_interruption(cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from systolith.verify import flow
+
+    def stop(*args: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(flow, "compile_graph", stop)
+    result = cli("verify", *GOLDEN)
+    assert result.status == 130 and result.err == "error: interrupted\n" and not result.out

@@ -175,3 +175,12 @@ def test_no_memory_for_the_program_without_fusion(monkeypatch: pytest.MonkeyPatc
 def test_errors_are_one_line(small: Path) -> None:
     with pytest.raises(SystolithError, match=r"^count must be at least 1, not 0$"):
         verify_model(small, PRESETS["tiny"], backend="golden", count=0)
+
+
+def test_labels_that_are_no_classes_are_left_out(models: Path) -> None:
+    """The autoencoder's output is its input again; its labels say whether a machine is broken."""
+    for name in ("autoencoder", "hello_world"):
+        path = models / "tflite" / f"{name}.tflite"
+        report = verify_model(path, PRESETS["base"], backend="golden", count=2)
+        assert report.ok and report.labels == report.predictions == ()
+        assert report.accuracy is None

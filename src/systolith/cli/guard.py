@@ -80,6 +80,8 @@ class GuardedGroup(TyperGroup):
                 _say(": ".join(str(part) for part in (error.filename, error.strerror) if part))
                 return ERROR
             return _bug(error, debug)
+        if status == INTERRUPTED:  # typer catches the interrupt itself
+            _say("interrupted")
         return status if isinstance(status, int) else 0
 
 
