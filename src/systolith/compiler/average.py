@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 from systolith.arithmetic import PoolArithmetic
 from systolith.profiles.pooling import average_pool_bounds
 
-__all__ = ["candidates", "open_sums"]
+__all__ = ["OPEN_SUMS", "candidates", "open_sums"]
+
+OPEN_SUMS = 1e-3
+"""Greatest share of sums of an average that the array computes although the runtime's own order of
+additions decides them. Unrelated scales leave a few in ten thousand open; equal scales put every
+second quotient of a large window on a tie, and the average is then left to the host, or refused if
+convolutions follow."""
 
 Int64Array = NDArray[np.int64]
 

@@ -4,16 +4,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from systolith.arithmetic import PoolArithmetic
-from systolith.compiler.average import open_sums
+from systolith.compiler.average import OPEN_SUMS, open_sums
 from systolith.compiler.errors import layer_error
 from systolith.graph import Graph, Node, Op
 
 __all__ = ["Partition", "partition"]
-
-OPEN_SUMS = 1e-3
-"""Greatest share of sums of an average that the array computes although the runtime's own order of
-additions decides them. Unrelated scales leave a few in ten thousand open; equal scales put every
-second quotient of a large window on a tie, and the average is then left to the host."""
 
 _BEFORE = frozenset({Op.QUANTIZE, Op.RESHAPE})
 _AFTER = frozenset({Op.SOFTMAX, Op.DEQUANTIZE, Op.RESHAPE})

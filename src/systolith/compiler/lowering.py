@@ -138,7 +138,7 @@ class Lowering:
             raise layer_error(
                 node,
                 f"no residual add equals formula {k.formula!r} on every pair of codes",
-                "compute the layer on the host or use another profile",
+                "use another profile, or give the layer other scales",
             )
         return fit
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from systolith.arithmetic import PoolArithmetic, Requant
-from systolith.compiler.average import candidates, open_sums
+from systolith.compiler.average import OPEN_SUMS, candidates, open_sums
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.errors import layer_error
 from systolith.compiler.fit import equal_on_range, fit_fixed_channels, mode_formula
@@ -207,7 +207,7 @@ def choose_requantizer(node: Node, problem: Problem, modes: frozenset[RequantMod
             f"formula {problem.requant.formula!r} is not proven equal to any of the modes {built}",
             f"add {wanted!r} to post.modes"
             if RequantMode[wanted.upper()] not in modes
-            else "compute the layer on the host or use another profile",
+            else "use another profile, or give the layer other scales",
         )
     mode, multiplier, shift, offset = chosen
     channels = ChannelParameters(
@@ -265,6 +265,13 @@ def average_requantizer(
     problem = Problem(requant=requant, bias=full - zero * count, lo=full + lo, hi=full + hi)
     if requant.formula != "ort_average":
         return choose_requantizer(node, problem, modes)
+    undecided, total = open_sums(arithmetic, count)
+    if undecided > OPEN_SUMS * total:
+        raise layer_error(
+            node,
+            f"the order of the runtime's float32 additions decides {undecided} of {total} sums",
+            "use another profile, or end the network there",
+        )
     failure: CompileError | None = None
     for codes in candidates(arithmetic, count):
         table = codes - requant.zero_point
@@ -277,7 +284,6 @@ def average_requantizer(
         except CompileError as error:
             failure = failure or error
             continue
-        undecided, total = open_sums(arithmetic, count)
         if not undecided:
             return found
         note = f"within one code on {undecided} of {total} sums: the runtime's float order decides"

@@ -116,7 +116,7 @@ class _Builder:
         out = self.graph.tensor(node.outputs[0])
         if node.op is Op.MUL:
             raise layer_error(
-                node, "the accelerator multiplies only by one constant", "compute it on the host"
+                node, "the accelerator multiplies only by one constant", "cut the network there"
             )
         if not self.spec.post.residual:
             raise layer_error(node, "post.residual is false", "set post.residual = true")
