@@ -95,7 +95,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "backend must be one of verilator, pysim, golden, not 'board'",
+        "backend must be one of verilator, verilator-fast, pysim, golden, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],
