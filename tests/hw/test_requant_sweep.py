@@ -10,13 +10,15 @@ import pytest
 SCRIPT = Path(__file__).parents[2] / "scripts" / "requant_sweep.py"
 
 
-@pytest.mark.slow
-def test_sweep_finds_no_mismatch() -> None:
-    command = [sys.executable, str(SCRIPT), "--values", "400000", "--pysim", "4000"]
+@pytest.mark.parametrize(
+    ("values", "pysim"), [(100_000, 500), pytest.param(10_000_000, 4000, marks=pytest.mark.slow)]
+)
+def test_sweep_finds_no_mismatch(values: int, pysim: int) -> None:
+    command = [sys.executable, str(SCRIPT), "--values", str(values), "--pysim", str(pysim)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     rows = re.findall(
         r"^(DOUBLE|FLOAT32|FIXED) +(formula|gates, \w+) +(\d+) +(\d+) ", result.stdout, re.MULTILINE
     )
     assert len(rows) == 9
-    assert all(int(values) >= 4000 and int(wrong) == 0 for _, _, values, wrong in rows)
+    assert all(int(count) >= pysim and int(wrong) == 0 for _, _, count, wrong in rows)
