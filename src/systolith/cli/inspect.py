@@ -23,11 +23,18 @@ def _places(graph: Graph, spec: AcceleratorSpec) -> tuple[dict[str, str], str]:
     return {note.name: note.where for note in notes}, ""
 
 
+def _inputs_text(shapes: list[str]) -> str:
+    """The shapes, or how often and which if they are all the same."""
+    if len(shapes) > 1 and len(set(shapes)) == 1:
+        return f"{len(shapes)} of {shapes[0]}"
+    return " ".join(shapes)
+
+
 def _row(fact: NodeFacts, where: str) -> list[str]:
     return [
         clip(fact.name, 24),
         fact.op.replace("fully_connected", "fully_conn"),
-        clip(" ".join(shape_text(shape) for shape in fact.inputs), 20),
+        clip(_inputs_text([shape_text(shape) for shape in fact.inputs]), 17),
         shape_text(fact.output),
         number(fact.macs or None),
         number(fact.parameters or None),
@@ -56,8 +63,8 @@ def inspect(
         ("inputs", False),
         ("output", False),
         ("MACs", True),
-        ("parameters", True),
-        ("acc bits", True),
+        ("params", True),
+        ("acc", True),
         ("where", False),
     ]
     rows = [_row(fact, places.get(fact.name, "?")) for fact in facts]
