@@ -8,16 +8,19 @@ Sums of products go through float64 matrix products, numpy's fast exact integer 
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.errors import InputError
-from systolith.golden.memory import Activations, Parameters, Results, weight_tiles
-from systolith.golden.requant import requantize
-from systolith.golden.residual import residual_add
+from systolith.golden.depthwise import check_depthwise, depthwise_sums
+from systolith.golden.memory import Chip, Results
+from systolith.golden.nests import counts, offsets
+from systolith.golden.post import post_process
 from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.transfer import External, copy, load, save
 from systolith.spec.commands import (
     COMMANDS,
     FILL_LOOPS,
@@ -26,10 +29,9 @@ from systolith.spec.commands import (
     Command,
     Opcode,
     Unit,
-    decode,
+    decode_one,
 )
-from systolith.spec.program import Program, ProgramError
-from systolith.spec.requant import RequantMode, ResidualRounding
+from systolith.spec.program import Buffer, Program, ProgramError
 
 __all__ = ["Tensor", "execute"]
 
@@ -62,36 +64,31 @@ def execute(
     ProgramError: a command that the hardware cannot run: missing memory, tokens or results.
     """
     machine = _Machine(program)
-    _write_inputs(program, inputs, machine.activations)
+    _write_inputs(program, inputs, machine)
     known = {layer.tensor for layer in program.layers} | set(program.inputs)
     for name in capture:
         if name not in known | set(program.outputs):
             raise InputError(f"captured tensor must be a layer's result, not {name!r}")
     captured = {
-        name: machine.activations.load(program.buffers[name])
-        for name in program.inputs
-        if name in capture
+        name: machine.read(program.buffers[name]) for name in program.inputs if name in capture
     }
     finished = 0
-    for number, command in enumerate(decode(program.commands.tolist())):
-        try:
-            machine.run(command)
-        except ValueError as error:
-            raise ProgramError(f"command {number} ({command.opcode.name}): {error}") from error
+    while machine.running:
+        machine.step()
         while finished < len(program.layers) and program.layers[finished].stamp < machine.stamps:
             layer = program.layers[finished]
             if layer.tensor in capture:
-                captured[layer.tensor] = machine.activations.load(program.buffers[layer.tensor])
+                captured[layer.tensor] = machine.read(program.buffers[layer.tensor])
             finished += 1
             if progress is not None:
                 progress(finished, len(program.layers))
     if len(machine.results):
         raise ProgramError(f"program must store all results, but {len(machine.results)} are left")
-    outputs = {n: machine.activations.load(program.buffers[n]) for n in program.outputs}
+    outputs = {n: machine.read(program.buffers[n]) for n in program.outputs}
     return captured | outputs
 
 
-def _write_inputs(program: Program, inputs: Mapping[str, Tensor], activations: Activations) -> None:
+def _write_inputs(program: Program, inputs: Mapping[str, Tensor], machine: "_Machine") -> None:
     """Check the inputs and write them to their buffers."""
     for name in inputs:
         if name not in program.inputs:
@@ -105,47 +102,58 @@ def _write_inputs(program: Program, inputs: Mapping[str, Tensor], activations: A
             raise InputError(f"input {name!r} must have shape {buffer.shape}, not {array.shape}")
         if array.dtype != np.dtype(buffer.dtype):
             raise InputError(f"input {name!r} must be {buffer.dtype}, not {array.dtype}")
-        activations.store(buffer, array)
-
-
-def _counts(command: Command, loops: tuple[str, ...]) -> tuple[int, ...]:
-    """Return the iterations of a nest.
-
-    Raises
-    ------
-    ProgramError: if one is zero.
-    """
-    counts = tuple(command[f"{name}_count"] for name in loops)
-    if 0 in counts:
-        raise ProgramError(f"{loops[counts.index(0)]}_count must be at least 1, not 0")
-    return counts
-
-
-def _offsets(command: Command, stream: str, loops: tuple[str, ...]) -> Int64Array:
-    """Return the byte offsets of a stream over a nest, one axis a loop."""
-    total = np.zeros((1,) * len(loops), np.int64)
-    for axis, name in enumerate(loops):
-        steps = np.arange(command[f"{name}_count"]) * command[f"{stream}_{name}_stride"]
-        total = total + steps.reshape([-1 if d == axis else 1 for d in range(len(loops))])
-    return total
+        machine.write(buffer, array)
 
 
 class _Machine:
     """The state of the accelerator between commands."""
 
     def __init__(self, program: Program) -> None:
-        self.program = program
-        self.activations = Activations(program.spec)
-        self.parameters = Parameters(program)
+        self.program, self.spec = program, program.spec
+        self.chip = Chip(program)
+        self.external = External(program.external, program.external_bytes)
         self.results = Results()
-        self.stamps = 0
+        self.stamps = self.number = 0
+        self.running = True
+        self._position = 0
         self._tokens: Counter[tuple[Unit, Unit]] = Counter()
 
-    def run(self, command: Command) -> None:
+    def read(self, buffer: Buffer) -> Tensor:
+        """Return the tensor in a buffer."""
+        memory = self.external.bytes if buffer.external else self.chip.activations.bytes
+        return memory[buffer.addresses()].view(buffer.dtype)
+
+    def write(self, buffer: Buffer, tensor: Tensor) -> None:
+        """Write a tensor of the buffer's shape and dtype."""
+        memory = self.external.bytes if buffer.external else self.chip.activations.bytes
+        memory[buffer.addresses()] = np.ascontiguousarray(tensor).view(np.uint8)
+
+    def step(self) -> None:
+        """Run the next command.
+
+        Raises
+        ------
+        ProgramError: it cannot run; the text says which it is.
+        """
+        command = decode_one(cast(Sequence[int], self.chip.commands), self._position)
+        try:
+            self._run(command)
+        except ValueError as error:
+            raise ProgramError(f"command {self.number} ({command.opcode.name}): {error}") from error
+        self.number += 1
+        self.running = command.opcode is not Opcode.END
+        if command.opcode is Opcode.JUMP:
+            self._position = command["address"]
+        else:
+            self._position += COMMANDS[command.opcode].words
+
+    def _run(self, command: Command) -> None:
         """Run one command, tokens included."""
         unit = COMMANDS[command.opcode].unit
         if unit is None:
             return
+        if unit in (Unit.LOAD, Unit.SAVE) and not self.spec.external.data_bytes:
+            raise ProgramError("external.data_bytes must not be 0 for it")
         for other in Unit:
             if command["wait"] >> other & 1:
                 if not self._tokens[other, unit]:
@@ -154,23 +162,27 @@ class _Machine:
         _RUN[command.opcode](self, command)
         for other in Unit:
             self._tokens[unit, other] += command["signal"] >> other & 1
-        self.stamps += command["stamp"]
+        self.stamps += command.values.get("stamp", 0)
 
     def fill(self, command: Command) -> None:
         """Write a byte to runs."""
-        _counts(command, FILL_LOOPS)
-        starts = command["d_base"] + _offsets(command, "d", FILL_LOOPS)
+        counts(command, FILL_LOOPS)
+        starts = command["d_base"] + offsets(command, "d", FILL_LOOPS)
         codes = np.full((*starts.shape, command["length"]), command["value"], np.uint8)
-        self.activations.write(starts, codes, port=self.program.spec.line_bytes)
+        self.chip.activations.write(starts, codes, port=self.spec.line_bytes)
 
     def matmul(self, command: Command) -> None:
         """Stream activation vectors through weight tiles; append t * n * my * mx result vectors."""
-        t, n, ky, kx, kc, my, mx = _counts(command, MATMUL_LOOPS)
-        depth = self.program.spec.memory.accumulator_depth
-        if my * mx > depth:
-            raise ProgramError(f"tile must have at most {depth} vectors, not {my * mx}")
-        tiles = weight_tiles(
-            self.program,
+        t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
+        depth = self.spec.memory.accumulator_depth
+        if command["depthwise"]:
+            check_depthwise(self.spec, command)
+            my, mx = command["oy_count"], command["ox_count"]
+        # A tile of one depthwise pass only streams through: a row of it must fit.
+        tile = mx if command["depthwise"] and ky * kx * kc == 1 else my * mx
+        if tile > depth:
+            raise ProgramError(f"tile must have at most {depth} vectors, not {tile}")
+        tiles = self.chip.weight_tiles(
             command["w_base"],
             1 if command["w_hold"] else n * ky * kx * kc,
             signed=bool(command["w_signed"]),
@@ -183,8 +195,11 @@ class _Machine:
             else tiles.reshape(n, -1, rows, columns),
             (n, ky * kx * kc, rows, columns),
         )
-        vectors = command["x_base"] + _offsets(command, "x", ("t", "my", "mx")).reshape(-1)
-        depths = _offsets(command, "x", ("ky", "kx", "kc")).reshape(-1)
+        if command["depthwise"]:
+            self._depthwise(command, tiles)
+            return
+        vectors = command["x_base"] + offsets(command, "x", ("t", "my", "mx")).reshape(-1)
+        depths = offsets(command, "x", ("ky", "kx", "kc")).reshape(-1)
         sums = np.empty((t * my * mx, n, columns), np.int64)
         # Channel tiles which read the same activations are one wider product.
         together = command["x_n_stride"] == 0 or n == 1
@@ -194,6 +209,20 @@ class _Machine:
             sums[:, part] = self._products(command, start, depths, tiles[part])
         ordered = wrap(sums, 32).reshape(t, my * mx, n, columns).swapaxes(1, 2)
         self.results.append(ordered.reshape(-1, columns))
+
+    def _depthwise(self, command: Command, tiles: NDArray[np.float64]) -> None:
+        """Filter every channel by itself: a weight tile is a pass, over a stream of its own."""
+        tile_bases = command["x_base"] + offsets(command, "x", ("t",))
+        depths = offsets(command, "x", ("ky", "kx", "kc")).reshape(-1)
+        for base in tile_bases.tolist():
+            for n, passes in enumerate(tiles):
+                start = base + n * command["x_n_stride"]
+                sums = [
+                    depthwise_sums(self.spec, self.chip.activations, command, start + k, w)
+                    for k, w in zip(depths.tolist(), passes, strict=True)
+                ]
+                combine = np.maximum if command["maximum"] else np.add
+                self.results.append(wrap(combine.reduce(sums), 32))
 
     def _products(
         self, command: Command, vectors: Int64Array, depths: Int64Array, tiles: NDArray[np.float64]
@@ -206,7 +235,7 @@ class _Machine:
         for start in range(0, len(vectors), step):
             part = slice(start, start + step)
             addresses = vectors[part, None] + depths
-            codes = self.activations.read(
+            codes = self.chip.activations.read(
                 addresses, rows, port=rows, signed=bool(command["x_signed"])
             )
             x = codes.astype(np.float64)
@@ -221,8 +250,8 @@ class _Machine:
 
     def store(self, command: Command) -> None:
         """Requantize result vectors, channel tile by channel tile, and write them."""
-        t, n, my, mx = _counts(command, STORE_LOOPS)
-        columns = self.program.spec.array.columns
+        t, n, my, mx = counts(command, STORE_LOOPS)
+        columns = self.spec.array.columns
         width = command["tile_channels"]
         if not 1 <= width <= columns:
             raise ProgramError(f"tile_channels must be between 1 and {columns}, not {width}")
@@ -231,70 +260,25 @@ class _Machine:
                 f"channels must be more than {(n - 1) * width}, not {command['channels']}"
             )
         vectors = self.results.take(t * n * my * mx).reshape(t, n, my * mx, columns)
-        places = _offsets(command, "y", STORE_LOOPS).reshape(t, n, -1) + command["y_base"]
-        others = _offsets(command, "r", STORE_LOOPS).reshape(t, n, -1) + command["r_base"]
+        places = offsets(command, "y", STORE_LOOPS).reshape(t, n, -1) + command["y_base"]
+        others = offsets(command, "r", STORE_LOOPS).reshape(t, n, -1) + command["r_base"]
         written = []
         for tile in range(n):
             count = min(command["channels"] - tile * width, width)
             acc = vectors[:, tile, :, :count]
-            code = self._requantized(command, acc, command["p_base"] + tile * command["p_stride"])
-            if command["residual"]:
-                code = self._added(command, code, others[:, tile])
-            written.append(self._looked_up(command, code))
+            base = command["p_base"] + tile * command["p_stride"]
+            written.append(post_process(self.chip, command, acc, base, others[:, tile]))
         for tile, codes in enumerate(written):
-            self.activations.write(places[:, tile], codes, port=self.program.spec.post.lanes)
-
-    def _requantized(self, command: Command, acc: Int64Array, base: int) -> Int64Array:
-        """Requantize vectors with the parameters from lane word ``base`` on."""
-        mode = RequantMode(command["mode"])
-        if mode not in self.program.spec.post.modes:
-            raise ProgramError(f"mode must be one that the accelerator has, not {mode.name}")
-        return requantize(
-            acc,
-            mode=mode,
-            **self.parameters.channels(base, acc.shape[-1]),
-            zero_point=command["zero"],
-            low=command["low"],
-            high=command["high"],
-        )
-
-    def _added(self, command: Command, code: Int64Array, others: Int64Array) -> Int64Array:
-        """Add the residual operand."""
-        if not self.program.spec.post.residual:
-            raise ProgramError("residual must be 0 on an accelerator without residual add, not 1")
-        operand = self.activations.read(
-            others,
-            code.shape[-1],
-            port=self.program.spec.post.lanes,
-            signed=bool(command["r_signed"]),
-        )
-        return residual_add(
-            code,
-            operand,
-            multiplier_y=command["r_multiplier_y"],
-            multiplier_r=command["r_multiplier_r"],
-            offset=command["r_offset"],
-            shift=command["r_shift"],
-            rounding=ResidualRounding(command["r_rounding"]),
-            zero=command["r_zero"],
-            low=command["r_low"],
-            high=command["r_high"],
-        )
-
-    def _looked_up(self, command: Command, code: Int64Array) -> NDArray[np.uint8]:
-        """Return the byte of each code, through a table if the command says so."""
-        byte = (code & 255).astype(np.uint8)
-        if not command["table"]:
-            return byte
-        held = min(self.program.spec.memory.tables, len(self.program.tables))
-        if command["table_index"] >= held:
-            raise ProgramError(f"table_index must be below {held}, not {command['table_index']}")
-        return np.asarray(self.program.tables, np.uint8)[command["table_index"]][byte]
+            self.chip.activations.write(places[:, tile], codes, port=self.spec.post.lanes)
 
 
 _RUN: Mapping[Opcode, Callable[[_Machine, Command], None]] = {
     Opcode.MATMUL: _Machine.matmul,
     Opcode.STORE: _Machine.store,
     Opcode.FILL: _Machine.fill,
+    Opcode.COPY: lambda machine, command: copy(machine.chip, command),
+    Opcode.LOAD: lambda machine, command: load(machine.chip, machine.external, command),
+    Opcode.SAVE: lambda machine, command: save(machine.chip, machine.external, command),
+    Opcode.JUMP: lambda machine, command: None,
 }
 """What each command of a unit does."""

@@ -1,4 +1,4 @@
-"""The accelerator's memories as numpy arrays: activations, weights, parameters, result vectors."""
+"""The accelerator's memories as numpy arrays."""
 
 from collections import deque
 
@@ -7,10 +7,12 @@ from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Target
 from systolith.spec.program import Buffer, Program, ProgramError
+from systolith.spec.registers import Window, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
 
-__all__ = ["Activations", "Parameters", "Results", "weight_tiles"]
+__all__ = ["Activations", "Chip", "Results"]
 
 
 class Activations:
@@ -37,6 +39,11 @@ class Activations:
         byte = np.arange(count)
         piece = (addresses[..., None] + byte // port * port) & (self._space - 1)
         return (piece & -self._stride) | ((piece + byte % port) & (self._stride - 1))
+
+    def contains(self, address: int, count: int) -> bool:
+        """Whether bytes from ``address`` on, 0 or more, lie in one region."""
+        inside = address & int(self._stride - 1)
+        return bool(address >= 0 and inside + count <= self._stride)
 
     def read(
         self, addresses: Int64Array, count: int, *, port: int, signed: bool
@@ -66,41 +73,6 @@ class Activations:
     def store(self, buffer: Buffer, tensor: NDArray[np.generic]) -> None:
         """Write a tensor of the buffer's shape and dtype."""
         self.bytes[buffer.addresses()] = np.ascontiguousarray(tensor).view(np.uint8)
-
-
-class Parameters:
-    """The requantizer parameters of all channels, decoded.
-
-    Parameters
-    ----------
-    program: its ``parameters`` are uint32 [lane words, lanes, 8].
-    """
-
-    def __init__(self, program: Program) -> None:
-        words = np.asarray(program.parameters, np.int64)
-        self._lanes = program.spec.post.lanes
-        self._fields: dict[str, Int64Array] = {}
-        for field in PARAMETER_FIELDS:
-            value = words[..., field.word] & 0xFFFFFFFF
-            if field.bits > 32:
-                value = value | words[..., field.word + 1] << np.int64(32)
-            spare = np.int64(64 - field.bits)
-            signed = (value << spare) >> spare
-            self._fields[field.name] = signed if field.signed else value & ((1 << field.bits) - 1)
-
-    def channels(self, base: int, count: int) -> dict[str, Int64Array]:
-        """Return every field of ``count`` channels from lane word ``base`` on.
-
-        Raises
-        ------
-        ProgramError: if the program has no such words.
-        """
-        words = -(-count // self._lanes)
-        held = len(next(iter(self._fields.values())))
-        if base + words > held:
-            raise ProgramError(f"lane word must be below {held}, not {base + words - 1}")
-        part = slice(base, base + words)
-        return {name: value[part].reshape(-1)[:count] for name, value in self._fields.items()}
 
 
 class Results:
@@ -140,23 +112,110 @@ class Results:
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
 
 
-def weight_tiles(
-    program: Program, base: int, count: int, *, signed: bool, zero: int
-) -> NDArray[np.float64]:
-    """Return ``count`` tiles [count, rows, columns] from weight word ``base`` on.
+class Chip:
+    """The memories that commands read and LOAD writes.
 
-    The codes less the zero point, wrapped to the array's 9 bits: float64 holds them exactly.
-
-    Raises
-    ------
-    ProgramError: if the program has no such words.
+    Parameters
+    ----------
+    program: their contents before the run; a command may use no word that the program does not
+        give, unless the accelerator has an external memory to load it from.
     """
-    rows, columns = program.spec.array.rows, program.spec.array.columns
-    words = program.weights[base : base + count * rows]
-    if len(words) < count * rows:
-        raise ProgramError(
-            f"weight word must be below {len(program.weights)}, not {base + count * rows - 1}"
-        )
-    codes = np.ascontiguousarray(words, np.uint8).reshape(count, rows, columns)
-    values = (codes.view(np.int8) if signed else codes).astype(np.int64) - zero
-    return wrap(values, 9).astype(np.float64)
+
+    def __init__(self, program: Program) -> None:
+        self.spec = spec = program.spec
+        self.activations = Activations(spec)
+        lanes, whole = spec.post.lanes, bool(spec.external.data_bytes)
+        self.weights = _memory(program.weights, spec.weight_words, (spec.array.columns,), whole)
+        self.parameters = _memory(program.parameters, spec.lane_words, (lanes, 8), whole)
+        self.tables = _memory(program.tables, spec.memory.tables, (256,), whole)
+        self.commands = _memory(program.commands, spec.memory.command_words, (), whole)
+
+    def weight_tiles(
+        self, base: int, count: int, *, signed: bool, zero: int
+    ) -> NDArray[np.float64]:
+        """Return ``count`` tiles [count, rows, columns] from weight word ``base`` on.
+
+        The codes less the zero point, wrapped to the array's 9 bits: float64 holds them exactly.
+
+        Raises
+        ------
+        ProgramError: if there are no such words.
+        """
+        rows, columns = self.spec.array.rows, self.spec.array.columns
+        words = self.weights[base : base + count * rows]
+        if len(words) < count * rows:
+            raise ProgramError(
+                f"weight word must be below {len(self.weights)}, not {base + count * rows - 1}"
+            )
+        codes = np.ascontiguousarray(words, np.uint8).reshape(count, rows, columns)
+        values = (codes.view(np.int8) if signed else codes).astype(np.int64) - zero
+        return wrap(values, 9).astype(np.float64)
+
+    def channels(self, base: int, count: int) -> dict[str, Int64Array]:
+        """Return every parameter of ``count`` channels from lane word ``base`` on.
+
+        Raises
+        ------
+        ProgramError: if there are no such words.
+        """
+        words = -(-count // self.spec.post.lanes)
+        if base + words > len(self.parameters):
+            raise ProgramError(
+                f"lane word must be below {len(self.parameters)}, not {base + words - 1}"
+            )
+        records = self.parameters[base : base + words].reshape(-1, 8)[:count].astype(np.int64)
+        result = {}
+        for field in PARAMETER_FIELDS:
+            value = records[:, field.word]
+            if field.bits > 32:
+                value = value | records[:, field.word + 1] << np.int64(32)
+            spare = np.int64(64 - field.bits)
+            signed = (value << spare) >> spare
+            result[field.name] = signed if field.signed else value & ((1 << field.bits) - 1)
+        return result
+
+    def write(self, target: Target, base: int, codes: NDArray[np.uint8], *, wide: bool) -> None:
+        """Write a run of bytes as external memory holds them.
+
+        Raises
+        ------
+        ProgramError: the run is not of whole words, or leaves the memory.
+        """
+        lanes = self.spec.post.lanes
+        stride, memory = {
+            Target.WEIGHTS: (window_stride(self.spec, Window.WEIGHTS), self.weights),
+            Target.PARAMETERS: ((32 if wide else 16) * lanes, self.parameters),
+            Target.TABLES: (1, self.tables.reshape(-1)),
+            Target.COMMANDS: (4, self.commands),
+        }[target]
+        count, rest = divmod(len(codes), stride)
+        if rest:
+            raise ProgramError(f"length must be a multiple of {stride}, not {len(codes)}")
+        if not 0 <= base <= len(memory) - count:
+            raise ProgramError(
+                f"word of {target.name.lower()} must be below {len(memory)}, not {base + count - 1}"
+            )
+        part = memory[base : base + count]
+        if target is Target.WEIGHTS:
+            part[...] = codes.reshape(count, stride)[:, : self.spec.array.columns]
+        elif target is Target.TABLES:
+            part[...] = codes
+        elif target is Target.COMMANDS:
+            part[...] = codes.view("<u4")
+        elif wide:
+            part[...] = codes.view("<u4").reshape(count, lanes, 8)
+        else:
+            short = codes.view("<u4").reshape(count, lanes, 4)
+            part[...] = 0
+            part[..., 0], part[..., 1], part[..., 4] = np.moveaxis(short[..., :3], -1, 0)
+
+
+def _memory(
+    image: NDArray[np.generic], depth: int, word: tuple[int, ...], whole: bool
+) -> NDArray[np.generic]:
+    """Return a copy of what is given, or the whole memory with 0 behind it."""
+    if not whole:
+        return np.array(image).reshape(-1, *word)
+    memory = np.zeros((depth, *word), image.dtype)
+    memory[: len(image)] = image
+    return memory

@@ -9,7 +9,7 @@ from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import MATMUL_LOOPS, Opcode
+from systolith.spec.commands import MATMUL_LOOPS, Opcode, Unit
 
 __all__ = ["Feeder"]
 
@@ -41,8 +41,8 @@ class Feeder(wiring.Component):
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
-                "start_ready": In(1), "start": Out(1), "wait": Out(3),
-                "finish": Out(1), "signal": Out(3),
+                "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)),
                 "x_valid": Out(1), "x_address": Out(spec.activation_address_bits),
                 "x_ready": In(1), "x_signed": Out(1),
                 "i_tile_ready": In(1), "o_switch": Out(1),

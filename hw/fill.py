@@ -10,7 +10,7 @@ from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import FILL_LOOPS, Opcode
+from systolith.spec.commands import FILL_LOOPS, Opcode, Unit
 
 __all__ = ["FillUnit"]
 
@@ -36,8 +36,8 @@ class FillUnit(wiring.Component):
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.FILL)),
-                "start_ready": In(1), "start": Out(1), "wait": Out(3),
-                "finish": Out(1), "signal": Out(3),
+                "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)),
                 "f_valid": Out(1), "f_address": Out(spec.activation_address_bits),
                 "f_count": Out(range(spec.line_bytes + 1)), "f_value": Out(8), "f_ready": In(1),
                 "busy": Out(1),

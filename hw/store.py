@@ -15,7 +15,7 @@ from systolith.hw.parameters import ParameterMemory
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import STORE_LOOPS, Opcode
+from systolith.spec.commands import STORE_LOOPS, Opcode, Unit
 from systolith.spec.requant import PARAMETER_FIELDS
 
 __all__ = ["StoreUnit"]
@@ -56,8 +56,8 @@ class StoreUnit(wiring.Component):
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.STORE)),
-                "start_ready": In(1), "start": Out(1), "wait": Out(3),
-                "finish": Out(1), "signal": Out(3), "stamp": Out(1),
+                "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)), "stamp": Out(1),
                 "i_credit": In(1), "o_release": Out(1),
                 "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
                 "result_data": In(32 * spec.array.columns),

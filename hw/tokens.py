@@ -29,8 +29,8 @@ class Tokens(wiring.Component):
         members = {}
         for u in Unit:
             members |= {
-                f"wait{int(u)}": In(3), f"ready{int(u)}": Out(1), f"start{int(u)}": In(1),
-                f"finish{int(u)}": In(1), f"signal{int(u)}": In(3),
+                f"wait{int(u)}": In(len(Unit)), f"ready{int(u)}": Out(1), f"start{int(u)}": In(1),
+                f"finish{int(u)}": In(1), f"signal{int(u)}": In(len(Unit)),
             }  # fmt: skip
         super().__init__(members)
 
@@ -39,7 +39,7 @@ class Tokens(wiring.Component):
         m = Module()
         for taker in Unit:
             wait, start = getattr(self, f"wait{int(taker)}"), getattr(self, f"start{int(taker)}")
-            lacks = Signal(3, name=f"lacks{int(taker)}")
+            lacks = Signal(len(Unit), name=f"lacks{int(taker)}")
             for giver in Unit:
                 if giver == taker:
                     continue

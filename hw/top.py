@@ -100,7 +100,7 @@ class Accelerator(wiring.Component):
     def _tokens(self, m: Module) -> None:
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
-        units = {Unit.LOAD: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        units = {Unit.MOVE: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),

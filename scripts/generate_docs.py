@@ -15,7 +15,15 @@ from pathlib import Path
 from systolith.report.registers import command_reference, register_map
 from systolith.spec import accelerator, commands, registers
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
+from systolith.spec.commands import (
+    COPY_LOOPS,
+    FILL_LOOPS,
+    MATMUL_LOOPS,
+    STORE_LOOPS,
+    TRANSFER_LOOPS,
+    Opcode,
+    Target,
+)
 from systolith.spec.configuration import PRESETS, spec_to_toml
 from systolith.spec.registers import COUNTERS, REGISTERS
 from systolith.spec.requant import RequantMode, ResidualRounding
@@ -30,6 +38,10 @@ LOOPS = {
     Opcode.MATMUL: MATMUL_LOOPS,
     Opcode.STORE: STORE_LOOPS,
     Opcode.FILL: FILL_LOOPS,
+    Opcode.COPY: COPY_LOOPS,
+    Opcode.LOAD: TRANSFER_LOOPS,
+    Opcode.SAVE: TRANSFER_LOOPS,
+    Opcode.JUMP: (),
 }
 _STREAMS = """\
 Units run their own commands in order and wait for each other through tokens: see `wait` and
@@ -96,6 +108,8 @@ def commands_page() -> str:
             f"Units, in the bits of `wait` and `signal`: {units}.\n",
             _STREAMS,
             _table(("command", "meaning", "loops, outermost first"), loops),
+            "## Targets of LOAD\n",
+            _enumeration(Target),
             "## Requantizer modes\n",
             _enumeration(RequantMode),
             "## Roundings of the residual add\n",

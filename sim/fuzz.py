@@ -26,9 +26,9 @@ def random_program(rng: np.random.Generator, spec: AcceleratorSpec, *, groups: i
         fill = draw_fill(rng, spec) | {"signal": 1 << Unit.COMPUTE}
         fill["wait"] = 1 << Unit.STORE if group else 0
         words += encode(Opcode.FILL, **fill)
-        words += encode(Opcode.MATMUL, **matmul, wait=1 << Unit.LOAD)
+        words += encode(Opcode.MATMUL, **matmul, wait=1 << Unit.MOVE)
         words += encode(
-            Opcode.STORE, **draw_store(rng, spec, matmul), mode=int(mode), signal=1 << Unit.LOAD
+            Opcode.STORE, **draw_store(rng, spec, matmul), mode=int(mode), signal=1 << Unit.MOVE
         )
     size = spec.memory.activation_bytes
     regions = {

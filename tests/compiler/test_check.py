@@ -79,7 +79,7 @@ def test_deadlock_is_found(nets):
 def test_left_over_tokens_are_found(nets):
     def signal(number, values):
         if values["opcode"] == Opcode.STORE:
-            values["signal"] |= 1 << Unit.LOAD
+            values["signal"] |= 1 << Unit.MOVE
 
     with pytest.raises(ProgramFault, match=r"^tokens are left over at the end$"):
         check_program(edited(program_of(nets), signal))
@@ -150,7 +150,7 @@ def test_tokens_of_transitive_dependencies():
     """The MATMUL waits for the STORE alone: it was behind the FILL already."""
     one, two = strided(0, [], 4), strided(8, [], 4)
     commands = [
-        (Unit.LOAD, Access(writes=one)),
+        (Unit.MOVE, Access(writes=one)),
         (Unit.COMPUTE, Access()),
         (Unit.STORE, Access(reads=one, writes=two)),
         (Unit.COMPUTE, Access(reads=strided(0, [], 12))),

@@ -319,7 +319,7 @@ def test_tokens_are_consumed():
     rng = np.random.default_rng(5)
     fill = {"length": 1, "signal": 2}
     commands = [(Opcode.FILL, fill), (Opcode.MATMUL, {"wait": 1}), (Opcode.MATMUL, {"wait": 1})]
-    message = "command 2 (MATMUL): token of unit LOAD must be given before"
+    message = "command 2 (MATMUL): token of unit MOVE must be given before"
     with pytest.raises(ProgramError, match=f"^{re.escape(message)}$"):
         execute(make_program(rng, commands), random_inputs(rng))
 

@@ -192,8 +192,8 @@ def test_random_programs_meet_every_case() -> None:
     wanted |= {("queue", n) for n in (1, 16)} | {("depth", n) for n in (4, 5, 7, 21)}
     wanted |= {(f, v) for f in ("w_hold", "maximum", "residual", "table", "stamp") for v in (0, 1)}
     wanted |= {("vectors", n) for n in (1, 2, 3, 6)} | {("rounding", n) for n in (0, 1, 2)}
-    wanted |= {("wait", Opcode.MATMUL, u) for u in (Unit.LOAD, Unit.STORE)}
-    wanted |= {("wait", Opcode.STORE, u) for u in (Unit.LOAD, Unit.COMPUTE)}
+    wanted |= {("wait", Opcode.MATMUL, u) for u in (Unit.MOVE, Unit.STORE)}
+    wanted |= {("wait", Opcode.STORE, u) for u in (Unit.MOVE, Unit.COMPUTE)}
     wanted |= {("wait", Opcode.FILL, u) for u in (Unit.COMPUTE, Unit.STORE)}
     assert wanted <= met
 

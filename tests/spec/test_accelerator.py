@@ -4,7 +4,13 @@ from dataclasses import FrozenInstanceError, fields, replace
 
 import pytest
 
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 from systolith.spec.requant import RequantMode
 
 BOUNDS = {
@@ -19,8 +25,14 @@ BOUNDS = {
     ("memory", "tables"): (0, 16),
     ("memory", "stamps"): (2, 4096),
     ("post", "lanes"): (1, 64),
+    ("array", "depthwise_lines"): (0, 8),
+    ("array", "depthwise_width"): (4, 4096),
+    ("external", "data_bytes"): (0, 32),
+    ("external", "address_bits"): (32, 64),
+    ("external", "burst_beats"): (1, 256),
+    ("external", "outstanding"): (1, 16),
 }
-PARTS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec}
+PARTS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
 
 
 def test_every_integer_has_its_bounds_here() -> None:

@@ -68,9 +68,9 @@ def test_every_damaged_byte_is_an_error() -> None:
     ("data", "text"),
     [
         (b"", "file must start with 'SYSTOLTH': not a Systolith program"),
-        (b"SYSTOLTH" + bytes(12), "program version must be 1, not 0"),
+        (b"SYSTOLTH" + bytes(12), "program version must be 2, not 0"),
         (
-            b"SYSTOLTH" + b"\x01\0\0\0" + bytes(8),
+            b"SYSTOLTH" + b"\x02\0\0\0" + bytes(8),
             "program is damaged: its checksum does not match",
         ),
     ],

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from systolith.spec.keywords import KEYWORDS
 from systolith.spec.requant import RequantMode
 
-__all__ = ["AcceleratorSpec", "ArraySpec", "MemorySpec", "PostSpec"]
+__all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
 
 
 def _check(name: str, value: object, low: int, high: int) -> None:
@@ -31,17 +31,29 @@ class ArraySpec:
     rows: reduction dimension, 1 to 64.
     columns: output channels side by side, 1 to 64.
     pipelined: a register between multiplier and adder in every PE (one more cycle of latency).
+    depthwise_lines: kernel rows that one depthwise pass covers, 1 to 8, at most `rows`; every line
+        gets ``rows // depthwise_lines`` array rows for its taps. 0 leaves the depthwise mode out.
+    depthwise_width: pixels of an image row that the line buffers hold (a wider row is cut).
     """
 
     rows: int = 16
     columns: int = 16
     pipelined: bool = False
+    depthwise_lines: int = 0
+    depthwise_width: int = 256
 
     def __post_init__(self) -> None:
         _check("array.rows", self.rows, 1, 64)
         _check("array.columns", self.columns, 1, 64)
+        _check("array.depthwise_lines", self.depthwise_lines, 0, min(8, self.rows))
+        _check("array.depthwise_width", self.depthwise_width, 4, 4096)
         if not isinstance(self.pipelined, bool):
             raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
+
+    @property
+    def depthwise_taps(self) -> int:
+        """Taps of a kernel row that one depthwise pass covers; 0 without the depthwise mode."""
+        return self.rows // self.depthwise_lines if self.depthwise_lines else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,13 +120,45 @@ class PostSpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExternalSpec:
+    """The AXI4 master to external memory.
+
+    Parameters
+    ----------
+    data_bytes: bytes of a beat: 4, 8, 16 or 32; 0 leaves the master out.
+    address_bits: width of a bus address, 32 to 64.
+    burst_beats: most beats of a burst, a power of two from 1 to 256.
+    outstanding: read bursts that may be under way at once, 1 to 16.
+    """
+
+    data_bytes: int = 0
+    address_bits: int = 32
+    burst_beats: int = 16
+    outstanding: int = 4
+
+    def __post_init__(self) -> None:
+        _check("external.data_bytes", self.data_bytes, 0, 32)
+        if self.data_bytes not in (0, 4, 8, 16, 32):
+            raise ValueError(
+                f"external.data_bytes must be 0, 4, 8, 16 or 32, not {self.data_bytes!r}"
+            )
+        _check("external.address_bits", self.address_bits, 32, 64)
+        _check("external.burst_beats", self.burst_beats, 1, 256)
+        if self.burst_beats & (self.burst_beats - 1):
+            raise ValueError(
+                f"external.burst_beats must be a power of two, not {self.burst_beats!r}"
+            )
+        _check("external.outstanding", self.outstanding, 1, 16)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class AcceleratorSpec:
     """A whole accelerator.
 
     Parameters
     ----------
     name: the Verilog top module's name.
-    array, memory, post: the nested specifications.
+    array, memory, post, external: the nested specifications.
     queue_depth: commands waiting in each unit's queue.
 
     Raises
@@ -126,6 +170,7 @@ class AcceleratorSpec:
     array: ArraySpec = field(default_factory=ArraySpec)
     memory: MemorySpec = field(default_factory=MemorySpec)
     post: PostSpec = field(default_factory=PostSpec)
+    external: ExternalSpec = field(default_factory=ExternalSpec)
     queue_depth: int = 2
 
     def __post_init__(self) -> None:
@@ -135,6 +180,11 @@ class AcceleratorSpec:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
         _check("queue_depth", self.queue_depth, 1, 16)
         lanes, memory = self.post.lanes, self.memory
+        if self.external.data_bytes > self.line_bytes:
+            raise ValueError(
+                f"external.data_bytes must be at most an activation line ({self.line_bytes} bytes),"
+                f" not {self.external.data_bytes!r}"
+            )
         if self.array.columns % lanes:
             raise ValueError(
                 f"post.lanes must divide array.columns ({self.array.columns}), not {lanes!r}"

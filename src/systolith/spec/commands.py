@@ -10,15 +10,20 @@ from enum import IntEnum
 
 __all__ = [
     "COMMANDS",
+    "COPY_LOOPS",
+    "FILL_LOOPS",
     "HEADER",
     "MATMUL_LOOPS",
     "STORE_LOOPS",
+    "TRANSFER_LOOPS",
     "Command",
     "CommandLayout",
     "Field",
     "Opcode",
+    "Target",
     "Unit",
     "decode",
+    "decode_one",
     "encode",
 ]
 
@@ -26,9 +31,18 @@ __all__ = [
 class Unit(IntEnum):
     """The in-order units; the value is the bit in the wait and signal masks."""
 
-    LOAD = 0
+    MOVE = 0
+    """Writes constants to the activation memory and moves bytes inside it."""
     COMPUTE = 1
+    """Streams activations through the array."""
     STORE = 2
+    """Post-processing."""
+    LOAD = 3
+    """External memory to the memories on chip."""
+    SAVE = 4
+    """Activation memory to external memory."""
+    FETCH = 5
+    """Reads commands; it waits for tokens at a JUMP and gives none."""
 
 
 class Opcode(IntEnum):
@@ -41,7 +55,30 @@ class Opcode(IntEnum):
     STORE = 2
     """Requantize accumulator tiles and write them to the activation memory (unit STORE)."""
     FILL = 3
-    """Write a constant byte to runs of the activation memory (unit LOAD)."""
+    """Write a constant byte to runs of the activation memory (unit MOVE)."""
+    COPY = 4
+    """Copy runs of bytes inside the activation memory (unit MOVE)."""
+    LOAD = 5
+    """Read runs of external memory into a memory on chip (unit LOAD)."""
+    SAVE = 6
+    """Write runs of the activation memory to external memory (unit SAVE)."""
+    JUMP = 7
+    """Go on at another word of the command memory (unit FETCH)."""
+
+
+class Target(IntEnum):
+    """The memory that a LOAD writes, and what `m_base` and the `m` strides count."""
+
+    ACTIVATIONS = 0
+    """Bytes; any alignment on both sides."""
+    WEIGHTS = 1
+    """Weight words. In external memory a word takes the next power of two of bytes (at least 4)."""
+    PARAMETERS = 2
+    """Lane words; every channel takes 16 or 32 bytes in external memory, see field `wide`."""
+    TABLES = 3
+    """Bytes: table * 256 + code."""
+    COMMANDS = 4
+    """32-bit words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +111,8 @@ class Field:
 
 HEADER = (
     Field("opcode", 4, doc="`Opcode`."),
-    Field("wait", 3, doc="Bit u: consume one token that unit u signalled, before starting."),
-    Field("signal", 3, doc="Bit u: give one token to unit u, after finishing."),
+    Field("wait", 6, doc="Bit u: consume one token that unit u signalled, before starting."),
+    Field("signal", 6, doc="Bit u: give one token to unit u, after finishing."),
     Field("stamp", 1, doc="STORE: append the cycle counter to the time stamps when finished."),
     Field("words", 5, doc="Length of the command in 32-bit words, header included."),
 )
@@ -86,17 +123,21 @@ STORE_LOOPS = ("t", "n", "my", "mx")
 """Loop nest of STORE, outermost first: the same tiles, channel tiles and pixels."""
 FILL_LOOPS = ("d2", "d1", "d0")
 """Loop nest of FILL, outermost first; each innermost step writes one run."""
+COPY_LOOPS = ("d3", "d2", "d1", "d0")
+"""Loop nest of COPY, outermost first; each innermost step copies one run."""
+TRANSFER_LOOPS = ("d2", "d1", "d0")
+"""Loop nest of LOAD and SAVE, outermost first; each innermost step moves one run."""
 
 _ADDRESS = 24
 
 
-def _loops(names: Sequence[str], *streams: str) -> tuple[Field, ...]:
-    """Count fields of a loop nest and, per stream, its signed byte strides."""
+def _loops(names: Sequence[str], *streams: str, bits: int = _ADDRESS) -> tuple[Field, ...]:
+    """Count fields of a loop nest and, per stream, its signed strides."""
     counts = tuple(
         Field(f"{n}_count", 16, doc=f"Iterations of loop {n}, at least 1.") for n in names
     )
     strides = tuple(
-        Field(f"{s}_{n}_stride", _ADDRESS, True, f"Bytes stream {s} advances per iteration of {n}.")
+        Field(f"{s}_{n}_stride", bits, True, f"Bytes stream {s} advances per iteration of {n}.")
         for s in streams
         for n in names
     )
@@ -115,6 +156,18 @@ _MATMUL = (
         "w_zero", 9, True, "Weight zero point, subtracted from every weight at the array's edge."
     ),
     Field("w_base", _ADDRESS, doc="Weight word address; tiles of `rows` words follow each other."),
+    Field(
+        "depthwise",
+        1,
+        doc="1: column c filters channel c alone; loops my and mx count the pixels that are read.",
+    ),
+    Field("expand", 2, doc="Depthwise: column c reads byte c >> expand of a vector."),
+    Field("y_first", 8, doc="Depthwise: row of the last pixel that the first output needs."),
+    Field("x_first", 16, doc="Depthwise: column of that pixel."),
+    Field("y_step", 4, doc="Depthwise: rows between outputs, at least 1."),
+    Field("x_step", 4, doc="Depthwise: columns between outputs, at least 1."),
+    Field("oy_count", 16, doc="Depthwise: rows of outputs."),
+    Field("ox_count", 16, doc="Depthwise: outputs in a row."),
     *_loops(MATMUL_LOOPS, "x"),
 )
 _STORE = (
@@ -153,6 +206,30 @@ _FILL = (
     Field("length", 16, doc="Bytes in a run, at least 1."),
     *_loops(FILL_LOOPS, "d"),
 )
+_COPY = (
+    Field("s_base", _ADDRESS, doc="Activation byte address of the first run to read."),
+    Field("d_base", _ADDRESS, doc="Activation byte address of the first run to write."),
+    Field("length", 16, doc="Bytes in a run, at least 1."),
+    *_loops(COPY_LOOPS, "s", "d"),
+)
+_TRANSFER = (
+    Field("e_base", 32, doc="External byte address of the first run, from register `memory`."),
+    Field("m_base", _ADDRESS, doc="Where the first run lies on chip, in the target's units."),
+    Field("length", _ADDRESS, doc="Bytes of external memory in a run, at least 1."),
+    *_loops(TRANSFER_LOOPS, "e", bits=32),
+    *_loops(TRANSFER_LOOPS, "m")[len(TRANSFER_LOOPS) :],
+)
+_LOAD = (
+    Field("target", 3, doc="`Target`."),
+    Field(
+        "wide",
+        1,
+        doc="PARAMETERS: 1: 32 bytes a channel, as in `PARAMETER_FIELDS`; "
+        "0: 16 bytes: bias, multiplier, shift, unused; offset is 0.",
+    ),
+    *_TRANSFER,
+)
+_JUMP = (Field("address", 16, doc="Word of the command memory to go on at."),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,14 +283,18 @@ COMMANDS: Mapping[Opcode, CommandLayout] = {
     Opcode.END: _layout(Opcode.END, None, ()),
     Opcode.MATMUL: _layout(Opcode.MATMUL, Unit.COMPUTE, _MATMUL),
     Opcode.STORE: _layout(Opcode.STORE, Unit.STORE, _STORE),
-    Opcode.FILL: _layout(Opcode.FILL, Unit.LOAD, _FILL),
+    Opcode.FILL: _layout(Opcode.FILL, Unit.MOVE, _FILL),
+    Opcode.COPY: _layout(Opcode.COPY, Unit.MOVE, _COPY),
+    Opcode.LOAD: _layout(Opcode.LOAD, Unit.LOAD, _LOAD),
+    Opcode.SAVE: _layout(Opcode.SAVE, Unit.SAVE, _TRANSFER),
+    Opcode.JUMP: _layout(Opcode.JUMP, Unit.FETCH, _JUMP),
 }
 
 
 def encode(opcode: Opcode, **values: int) -> list[int]:
     """Encode one command into its 32-bit words.
 
-    Fields not given are 0, except ``*_count`` and ``words``, which are 1 and the length.
+    Fields not given are 0, except ``*_count`` and ``*_step``, which are 1, and ``words``.
 
     Raises
     ------
@@ -227,7 +308,7 @@ def encode(opcode: Opcode, **values: int) -> list[int]:
         raise KeyError(f"{opcode.name} has no field {sorted(unknown)[0]!r}")
     bits = 0
     for item in layout.fields:
-        value = int(values.get(item.name, 1 if item.name.endswith("_count") else 0))
+        value = int(values.get(item.name, 1 if item.name.endswith(("_count", "_step")) else 0))
         if not item.low <= value <= item.high:
             raise ValueError(
                 f"{item.name} must be between {item.low} and {item.high}, not {value!r}"
@@ -236,33 +317,43 @@ def encode(opcode: Opcode, **values: int) -> list[int]:
     return [(bits >> (32 * i)) & 0xFFFFFFFF for i in range(layout.words)]
 
 
-def decode(words: Sequence[int]) -> Iterator[Command]:
-    """Decode a command stream up to and including END.
+def decode_one(words: Sequence[int], position: int) -> Command:
+    """Decode the command at word ``position``.
 
     Raises
     ------
-    ValueError: an unknown opcode, a wrong length, or a stream that ends before END.
+    ValueError: an unknown opcode, or words that end too early.
+    """
+    if position >= len(words):
+        raise ValueError("command stream must end with END")
+    header = int(words[position])
+    try:
+        opcode = Opcode(header & 0xF)
+    except ValueError:
+        raise ValueError(f"opcode at word {position} must be known, not {header & 0xF}") from None
+    layout = COMMANDS[opcode]
+    chunk = [int(w) for w in words[position : position + layout.words]]
+    if len(chunk) < layout.words:
+        raise ValueError(
+            f"command at word {position} must have {layout.words} words, not {len(chunk)}"
+        )
+    return Command(opcode, _unpack(layout, chunk))
+
+
+def decode(words: Sequence[int]) -> Iterator[Command]:
+    """Decode commands that lie one after the other, up to and including END.
+
+    Raises
+    ------
+    ValueError: as of `decode_one`, or a stream that ends before END.
     """
     position = 0
-    while position < len(words):
-        header = int(words[position])
-        try:
-            opcode = Opcode(header & 0xF)
-        except ValueError:
-            raise ValueError(
-                f"opcode at word {position} must be known, not {header & 0xF}"
-            ) from None
-        layout = COMMANDS[opcode]
-        chunk = [int(w) for w in words[position : position + layout.words]]
-        if len(chunk) < layout.words:
-            raise ValueError(
-                f"command at word {position} must have {layout.words} words, not {len(chunk)}"
-            )
-        yield Command(opcode, _unpack(layout, chunk))
-        if opcode is Opcode.END:
+    while True:
+        command = decode_one(words, position)
+        yield command
+        if command.opcode is Opcode.END:
             return
-        position += layout.words
-    raise ValueError("command stream must end with END")
+        position += COMMANDS[command.opcode].words
 
 
 def _unpack(layout: CommandLayout, chunk: Sequence[int]) -> dict[str, int]:

@@ -6,7 +6,13 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 from systolith.spec.requant import RequantMode
 
 __all__ = [
@@ -19,7 +25,7 @@ __all__ = [
     "spec_to_toml",
 ]
 
-_SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec}
+_SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
 KIB = 1024
 
 

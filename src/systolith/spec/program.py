@@ -4,7 +4,7 @@ import json
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from systolith.spec.configuration import spec_from_mapping, spec_to_mapping
 __all__ = ["Buffer", "Layer", "Program", "ProgramError"]
 
 _MAGIC = b"SYSTOLTH"
-_VERSION = 1
+_VERSION = 2
 
 
 class ProgramError(ValueError):
@@ -24,7 +24,7 @@ class ProgramError(ValueError):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Buffer:
-    """Where a tensor lies in the activation memory.
+    """Where a tensor lies in the activation memory or in external memory.
 
     Parameters
     ----------
@@ -32,12 +32,14 @@ class Buffer:
     shape: (height, width, channels).
     strides: bytes between neighbours along each axis of ``shape``.
     dtype: ``int8`` or ``uint8``.
+    external: whether it lies in external memory; ``base`` then counts from its byte 0.
     """
 
     base: int
     shape: tuple[int, int, int]
     strides: tuple[int, int, int]
     dtype: str
+    external: bool = False
 
     def addresses(self) -> np.ndarray:
         """Byte address of every element, int64, of shape ``shape``."""
@@ -80,7 +82,9 @@ class Program:
     weights: uint8 [words, columns], the weight memory from address 0.
     parameters: uint32 [lane words, lanes, 8], see `spec.requant.PARAMETER_FIELDS`.
     tables: uint8 [tables, 256].
-    buffers: every tensor that lies in the activation memory at some time.
+    external: uint8, what external memory holds from its byte 0 before the run; empty if unused.
+    external_bytes: external memory the program uses, at least the length of ``external``.
+    buffers: every tensor that lies in the activation memory or in external memory at some time.
     inputs, outputs: names of the tensors that the host writes before and reads after the run.
     layers: in order of their stamps.
     """
@@ -94,6 +98,8 @@ class Program:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     layers: tuple[Layer, ...]
+    external: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    external_bytes: int = 0
 
     def to_bytes(self) -> bytes:
         """Serialize: magic, version, JSON header, sections, CRC-32; deterministic."""
@@ -102,6 +108,7 @@ class Program:
             "weights": np.ascontiguousarray(self.weights, "u1"),
             "parameters": np.ascontiguousarray(self.parameters, "<u4"),
             "tables": np.ascontiguousarray(self.tables, "u1"),
+            "external": np.ascontiguousarray(self.external, "u1"),
         }
         header = json.dumps(
             {
@@ -111,6 +118,7 @@ class Program:
                 "inputs": self.inputs,
                 "outputs": self.outputs,
                 "layers": [asdict(layer) for layer in self.layers],
+                "external_bytes": self.external_bytes,
             },
             separators=(",", ":"),
         ).encode()
@@ -146,6 +154,7 @@ class Program:
             inputs=tuple(header["inputs"]),
             outputs=tuple(header["outputs"]),
             layers=tuple(Layer(**{**v, "fused": tuple(v["fused"])}) for v in header["layers"]),
+            external_bytes=header["external_bytes"],
             **arrays,
         )
 
@@ -156,4 +165,5 @@ def _buffer(values: dict[str, Any]) -> Buffer:
         shape=tuple(values["shape"]),
         strides=tuple(values["strides"]),
         dtype=values["dtype"],
+        external=values["external"],
     )

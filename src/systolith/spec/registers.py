@@ -44,11 +44,17 @@ class ErrorCode(IntEnum):
 
     NONE = 0
     OPCODE = 1
+    READ = 2
+    WRITE = 3
+    TIMEOUT = 4
 
 
 ERRORS = {
     ErrorCode.NONE: "No error.",
     ErrorCode.OPCODE: "The command memory held an opcode that does not exist, or ran off its end.",
+    ErrorCode.READ: "External memory answered a read with an error.",
+    ErrorCode.WRITE: "External memory answered a write with an error.",
+    ErrorCode.TIMEOUT: "The run took more than `watchdog` cycles.",
 }
 """What each error means."""
 
@@ -93,6 +99,9 @@ REGISTERS = (
     Register("error", 0x14, "ro", "`ErrorCode` of the last run."),
     Register("stamps", 0x18, "ro", "Time stamps written since start."),
     Register("interrupt", 0x1C, "rw", "Bit 0: raise `irq` while done or error is set."),
+    Register("memory_low", 0x20, "rw", "Bus address of external byte 0, bits 31:0."),
+    Register("memory_high", 0x24, "rw", "Bus address of external byte 0, bits 63:32."),
+    Register("watchdog", 0x28, "rw", "Cycles after which a run stops with an error; 0 for never."),
     *(Register(c.name, 0x80 + 4 * i, "ro", c.doc) for i, c in enumerate(COUNTERS)),
 )
 

@@ -1,0 +1,86 @@
+"""Post-processing of result vectors: requantizer, residual add, table."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.golden.memory import Chip
+from systolith.golden.requant import requantize
+from systolith.golden.residual import residual_add
+from systolith.golden.rounding import Int64Array
+from systolith.spec.commands import Command
+from systolith.spec.program import ProgramError
+from systolith.spec.requant import RequantMode, ResidualRounding
+
+__all__ = ["post_process"]
+
+
+def post_process(
+    chip: Chip, command: Command, acc: Int64Array, base: int, others: Int64Array
+) -> NDArray[np.uint8]:
+    """Return the bytes of result vectors.
+
+    Parameters
+    ----------
+    command: a STORE.
+    acc: [tiles, vectors, channels].
+    base: lane word of the first channel's parameters.
+    others: byte addresses of the residual vectors, [tiles, vectors].
+
+    Raises
+    ------
+    ProgramError: what the command asks for is not built in or not given.
+    """
+    code = _requantized(chip, command, acc, base)
+    if command["residual"]:
+        code = _added(chip, command, code, others)
+    return _looked_up(chip, command, code)
+
+
+def _requantized(chip: Chip, command: Command, acc: Int64Array, base: int) -> Int64Array:
+    """Requantize vectors with the parameters from lane word ``base`` on."""
+    mode = RequantMode(command["mode"])
+    if mode not in chip.spec.post.modes:
+        raise ProgramError(f"mode must be one that the accelerator has, not {mode.name}")
+    return requantize(
+        acc,
+        mode=mode,
+        **chip.channels(base, acc.shape[-1]),
+        zero_point=command["zero"],
+        low=command["low"],
+        high=command["high"],
+    )
+
+
+def _added(chip: Chip, command: Command, code: Int64Array, others: Int64Array) -> Int64Array:
+    """Add the residual operand."""
+    if not chip.spec.post.residual:
+        raise ProgramError("residual must be 0 on an accelerator without residual add, not 1")
+    operand = chip.activations.read(
+        others,
+        code.shape[-1],
+        port=chip.spec.post.lanes,
+        signed=bool(command["r_signed"]),
+    )
+    return residual_add(
+        code,
+        operand,
+        multiplier_y=command["r_multiplier_y"],
+        multiplier_r=command["r_multiplier_r"],
+        offset=command["r_offset"],
+        shift=command["r_shift"],
+        rounding=ResidualRounding(command["r_rounding"]),
+        zero=command["r_zero"],
+        low=command["r_low"],
+        high=command["r_high"],
+    )
+
+
+def _looked_up(chip: Chip, command: Command, code: Int64Array) -> NDArray[np.uint8]:
+    """Return the byte of each code, through a table if the command says so."""
+    byte = (code & 255).astype(np.uint8)
+    if not command["table"]:
+        return byte
+    held = min(chip.spec.memory.tables, len(chip.tables))
+    if command["table_index"] >= held:
+        raise ProgramError(f"table_index must be below {held}, not {command['table_index']}")
+    return np.asarray(chip.tables, np.uint8)[command["table_index"]][byte]

@@ -1,0 +1,103 @@
+"""LOAD, SAVE and COPY: runs of bytes between external memory and the memories on chip."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.golden.memory import Chip
+from systolith.golden.nests import counts, offsets
+from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, Target
+from systolith.spec.program import ProgramError
+
+__all__ = ["External", "copy", "load", "save"]
+
+
+class External:
+    """External memory, uint8, from its byte 0 on.
+
+    Parameters
+    ----------
+    image: its contents before the run.
+    size: bytes that may be touched.
+    """
+
+    def __init__(self, image: NDArray[np.uint8], size: int) -> None:
+        self.bytes = np.zeros(max(size, len(image)), np.uint8)
+        self.bytes[: len(image)] = image
+
+    def runs(self, command: Command) -> NDArray[np.int64]:
+        """Byte addresses of a transfer, one row a run.
+
+        Raises
+        ------
+        ProgramError: an address outside of the memory.
+        """
+        counts(command, TRANSFER_LOOPS)
+        if not command["length"]:
+            raise ProgramError("length must be at least 1, not 0")
+        starts = command["e_base"] + offsets(command, "e", TRANSFER_LOOPS).reshape(-1)
+        if starts.min() < 0 or starts.max() + command["length"] > len(self.bytes):
+            raise ProgramError(
+                f"external address must be below {len(self.bytes)}, "
+                f"not {int(starts.max()) + command['length'] - 1}"
+            )
+        return starts[:, None] + np.arange(command["length"])
+
+
+def load(chip: Chip, external: External, command: Command) -> None:
+    """Read runs of external memory into the memory that ``target`` names."""
+    runs = external.runs(command)
+    places = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS).reshape(-1)
+    try:
+        target = Target(command["target"])
+    except ValueError:
+        raise ProgramError(f"target must be a `Target`, not {command['target']}") from None
+    for place, run in zip(places.tolist(), runs, strict=True):
+        codes = external.bytes[run]
+        if target is not Target.ACTIVATIONS:
+            chip.write(target, place, codes, wide=bool(command["wide"]))
+            continue
+        for done, count in _pieces(chip, place, run):
+            piece = codes[done : done + count]
+            chip.activations.write(np.array([place + done]), piece[None], port=count)
+
+
+def save(chip: Chip, external: External, command: Command) -> None:
+    """Write runs of the activation memory to external memory; all is read before any is written."""
+    runs = external.runs(command)
+    places = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS).reshape(-1)
+    codes = np.empty(runs.shape, np.uint8)
+    for row, (place, run) in enumerate(zip(places.tolist(), runs, strict=True)):
+        for done, count in _pieces(chip, place, run):
+            read = chip.activations.read(np.array([place + done]), count, port=count, signed=False)
+            codes[row, done : done + count] = read[0]
+    for run, row in zip(runs, codes, strict=True):
+        external.bytes[run] = row
+
+
+def _pieces(chip: Chip, place: int, run: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Cut a run into what one access moves: (bytes before it, its bytes).
+
+    An access wraps at its region's end, the next goes on behind it. A run inside of one region is
+    the same whether it is cut or not.
+    """
+    if chip.activations.contains(place, len(run)):
+        return [(0, len(run))]
+    bus = chip.spec.external.data_bytes
+    pieces, done = [], 0
+    while done < len(run):
+        count = min(bus - int(run[done]) % bus, len(run) - done)
+        pieces.append((done, count))
+        done += count
+    return pieces
+
+
+def copy(chip: Chip, command: Command) -> None:
+    """Copy runs inside the activation memory; every run is read before any is written."""
+    counts(command, COPY_LOOPS)
+    if not command["length"]:
+        raise ProgramError("length must be at least 1, not 0")
+    line = chip.spec.line_bytes
+    sources = command["s_base"] + offsets(command, "s", COPY_LOOPS).reshape(-1)
+    targets = command["d_base"] + offsets(command, "d", COPY_LOOPS).reshape(-1)
+    codes = chip.activations.read(sources, command["length"], port=line, signed=False)
+    chip.activations.write(targets, np.asarray(codes, np.uint8), port=line)
