@@ -27,7 +27,7 @@ class FillUnit(wiring.Component):
     push, push_ready, i: FILL commands, as fetched.
     start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
     finish, signal: the last byte is written; tokens to give.
-    f_valid, f_address, f_count, f_value, f_ready: writes.
+    f_valid, f_address, f_count, f_data, f_ready: writes.
     busy: a command is waiting or running.
     """
 
@@ -39,7 +39,8 @@ class FillUnit(wiring.Component):
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
                 "finish": Out(1), "signal": Out(len(Unit)),
                 "f_valid": Out(1), "f_address": Out(spec.activation_address_bits),
-                "f_count": Out(range(spec.line_bytes + 1)), "f_value": Out(8), "f_ready": In(1),
+                "f_count": Out(range(spec.line_bytes + 1)), "f_data": Out(8 * spec.line_bytes),
+                "f_ready": In(1),
                 "busy": Out(1),
             }
         )  # fmt: skip
@@ -67,7 +68,8 @@ class FillUnit(wiring.Component):
             nest.load.eq(self.start), self.busy.eq(queue.valid),
             rest.eq(fields["length"] - offset), run_ends.eq(rest <= line),
             self.f_valid.eq(running), self.f_address.eq(nest.address0 + offset),
-            self.f_count.eq(Mux(run_ends, rest, line)), self.f_value.eq(fields["value"]),
+            self.f_count.eq(Mux(run_ends, rest, line)),
+            self.f_data.eq(fields["value"].replicate(line)),
             nest.step.eq(taken & run_ends),
         ]  # fmt: skip
         with m.If(self.start):

@@ -157,11 +157,11 @@ class Accelerator(wiring.Component):
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
             memory.r_valid.eq(store.r_valid), memory.r_address.eq(store.r_address),
-            store.r_data.eq(memory.r_data),
+            store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
             memory.f_valid.eq(fill.f_valid), memory.f_address.eq(fill.f_address),
-            memory.f_count.eq(fill.f_count), memory.f_value.eq(fill.f_value),
+            memory.f_count.eq(fill.f_count), memory.f_data.eq(fill.f_data),
             fill.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
 

@@ -72,7 +72,8 @@ def test_runs(rows: int, queue_depth: int, busy: float) -> None:
                 cycles["started"].append(cycle)
             if ctx.get(unit.f_valid) and ctx.get(unit.f_ready):
                 assert len(cycles["started"]) == len(ends) + 1
-                count, value = ctx.get(unit.f_count), ctx.get(unit.f_value)
+                count, value = ctx.get(unit.f_count), ctx.get(unit.f_data) & 255
+                assert ctx.get(unit.f_data) == int.from_bytes(bytes([value] * line), "little")
                 assert 1 <= count <= line
                 written.extend((ctx.get(unit.f_address) + i, value) for i in range(count))
                 cycles["last"] = cycle
