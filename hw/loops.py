@@ -19,6 +19,7 @@ class LoopNest(wiring.Component):
     streams: number of addresses.
     address_bits: width of an address.
     count_bits: width of a count.
+    stride_bits: width of a stride.
 
     Members
     -------
@@ -31,7 +32,15 @@ class LoopNest(wiring.Component):
     done: every loop is at its last iteration: the next step would end the nest.
     """
 
-    def __init__(self, depth: int, streams: int, *, address_bits: int, count_bits: int = 16):
+    def __init__(
+        self,
+        depth: int,
+        streams: int,
+        *,
+        address_bits: int,
+        count_bits: int = 16,
+        stride_bits: int = 24,
+    ):
         self.depth, self.streams = depth, streams
         self.address_bits, self.count_bits = address_bits, count_bits
         members = {"load": In(1), "step": In(1), "done": Out(1)}
@@ -39,7 +48,7 @@ class LoopNest(wiring.Component):
             members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
-            members |= {f"stride{s}_{d}": In(signed(24)) for d in range(depth)}
+            members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
