@@ -197,7 +197,9 @@ class LoadUnit(wiring.Component):
             with m.Case(Target.PARAMETERS):
                 m.d.comb += [
                     step.eq(Mux(wide, min(_WIDE, size), min(_SHORT, size))),
-                    last_part.eq(Mux(wide, _WIDE // min(_WIDE, size), _SHORT // min(_SHORT, size)) - 1),
+                    last_part.eq(
+                        Mux(wide, _WIDE // min(_WIDE, size), _SHORT // min(_SHORT, size)) - 1
+                    ),
                     self.p_valid.eq(stepped), word_ends.eq(whole & last_lane),
                 ]  # fmt: skip
             with m.Case(Target.TABLES):

@@ -168,8 +168,8 @@ class StoreUnit(wiring.Component):
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lane.eq(self.hp_lane),
-            self.parameters.h_address.eq(self.hp_address), self.parameters.h_enable.eq(self.hp_enable),
-            self.parameters.h_data.eq(self.hp_data),
+            self.parameters.h_address.eq(self.hp_address), self.parameters.h_data.eq(self.hp_data),
+            self.parameters.h_enable.eq(self.hp_enable),
         ]  # fmt: skip
         p.advance()
         p["acc"] = self.result_data.word_select(p["beat"], 32 * spec.post.lanes)

@@ -69,7 +69,7 @@ class WeightLoader(wiring.Component):
         """Queue, loop counters, one address register, and the decoding of the words read."""
         m = Module()
         spec = self.spec
-        rows, columns = spec.array.rows, spec.array.columns
+        rows = spec.array.rows
         m.submodules.queue = queue = CommandQueue(len(self.i), spec.queue_depth)
         m.submodules.nest = nest = LoopNest(len(_LOOPS), 0, address_bits=1)
         m.submodules.memory = memory = self.memory
@@ -123,8 +123,8 @@ class WeightLoader(wiring.Component):
         part = weight_part_bytes(spec)
         parts = window_stride(spec, Window.WEIGHTS) // part
         return {
-            "d_valid": In(1), "d_address": In(self.address_bits), "d_part": In(range(max(2, parts))),
-            "d_data": In(8 * part),
+            "d_valid": In(1), "d_address": In(self.address_bits),
+            "d_part": In(range(max(2, parts))), "d_data": In(8 * part),
         }  # fmt: skip
 
     def _writes(self, m: Module, write: WritePort) -> None:
