@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["OKAY", "AxiMemory", "MemoryTiming"]
+__all__ = ["DEFAULT_TIMING", "OKAY", "AxiMemory", "MemoryTiming"]
 
 OKAY, _SLVERR, _DECERR = 0, 2, 3
 _BURSTS = 64
@@ -48,6 +48,9 @@ class MemoryTiming:
             raise ValueError(f"base must be a multiple of 4096, not {self.base!r}")
 
 
+DEFAULT_TIMING = MemoryTiming()
+
+
 @dataclass
 class _Burst:
     """The rest of a burst: offset of its next beat, beats left, first cycle of its data."""
@@ -72,7 +75,7 @@ class AxiMemory:
     """
 
     def __init__(
-        self, bytes: NDArray[np.uint8], data_bytes: int, timing: MemoryTiming = MemoryTiming()
+        self, bytes: NDArray[np.uint8], data_bytes: int, timing: MemoryTiming = DEFAULT_TIMING
     ) -> None:
         self.bytes, self.timing = bytes, timing
         self.silent = False
@@ -105,9 +108,9 @@ class AxiMemory:
 
     def _response(self, address: int) -> int:
         first = address // self._size * self._size
-        if self.timing.error_address is not None:
-            if 0 <= self.timing.error_address - first < self._size:
-                return _SLVERR
+        faulty = self.timing.error_address
+        if faulty is not None and first <= faulty < first + self._size:
+            return _SLVERR
         return OKAY if 0 <= first < len(self.bytes) else _DECERR
 
     def _read(self, ctx: Any, bus: Any) -> None:

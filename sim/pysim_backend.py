@@ -19,7 +19,7 @@ from systolith.sim.backend import (
     read_buffer,
     write_inputs,
 )
-from systolith.sim.external import AxiMemory, MemoryTiming
+from systolith.sim.external import DEFAULT_TIMING, AxiMemory, MemoryTiming
 from systolith.sim.images import (
     activation_names,
     join_activations,
@@ -58,7 +58,7 @@ class PysimBackend:
 
     name = "pysim"
 
-    def __init__(self, *, memory: MemoryTiming = MemoryTiming()):
+    def __init__(self, *, memory: MemoryTiming = DEFAULT_TIMING):
         self._memory = memory
 
     def run(
