@@ -25,6 +25,7 @@ from systolith.spec.program import Program
 from systolith.spec.registers import ErrorCode, Window, window_stride
 
 SIZE = 1 << 13
+WORDS = ("target", "wide")
 Fields = dict[str, int]
 
 
@@ -155,8 +156,8 @@ class Machine:
 
 
 def placed(rng: np.random.Generator, stream: str, size: int, unit: int, words: int) -> Fields:
-    """Base and strides of a stream of 3 * 2 * 3 runs inside of ``size`` bytes or words."""
-    counts = {"d2": 3, "d1": 2, "d0": 3}
+    """Base and strides of a stream of 2 * 2 * 3 runs inside of ``size`` bytes or words."""
+    counts = {"d2": 2, "d1": 2, "d0": 3}
     room = max(1, (size // unit - words) // 8)
     strides = {n: int(rng.integers(-room, room + 1)) for n in counts}
     ends = [(counts[n] - 1) * s for n, s in strides.items()]
@@ -177,7 +178,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec, target: Target, half: 
         Target.COMMANDS: (4, spec.memory.command_words),
     }[target]
     part = min(size, {Target.PARAMETERS: 32 if wide else 16}.get(target, unit))
-    words = int(rng.integers(1, 70 if unit == 1 else 5))
+    words = int(rng.integers(1, 30 if unit == 1 else 4))
     e = placed(rng, "e", SIZE // 2, part, -(-words * unit // part))
     m = placed(rng, "m", depth, 1, words)
     fields = e | m | {"length": words * unit, "target": int(target), "wide": wide}
@@ -188,7 +189,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec, target: Target, half: 
 
 @pytest.mark.parametrize(
     ("data_bytes", "beats", "outstanding", "columns"),
-    [(4, 1, 1, 6), (4, 16, 4, 9), (8, 4, 2, 6), (16, 2, 3, 12), (16, 16, 4, 33), (32, 8, 4, 5)],
+    [(4, 2, 1, 6), (4, 16, 4, 9), (8, 4, 2, 6), (16, 2, 3, 12), (16, 16, 4, 33), (32, 8, 4, 6)],
 )
 @pytest.mark.parametrize("stalls", [None, 11])
 def test_every_target(
@@ -199,7 +200,7 @@ def test_every_target(
     timing = MemoryTiming(latency=6, stalls=stalls, base=0x10000)
     machine = Machine(spec, timing, 1.0 if stalls is None else 0.6)
     commands: list[tuple[Opcode, Fields]] = []
-    for target in [*Target] * 2:
+    for target in Target:
         commands.append((Opcode.LOAD, draw(machine.rng, spec, target)))
         fields = draw(machine.rng, spec, Target.ACTIVATIONS, half=1)
         commands.append((Opcode.SAVE, {k: v for k, v in fields.items() if k not in WORDS}))
@@ -212,9 +213,6 @@ def test_every_target(
 
     simulate(machine.dut, bench)
     machine.compare()
-
-
-WORDS = ("target", "wide")
 
 
 @pytest.mark.parametrize("data_bytes", [4, 16, 32])
@@ -232,15 +230,15 @@ def test_long_runs_move_a_beat_a_cycle(data_bytes: int, opcode: Opcode) -> None:
     simulate(machine.dut, bench)
     machine.compare()
     moved = machine.monitor.read_beats or machine.monitor.write_beats
-    assert len(moved) == 61 + (5 + 60 * data_bytes) // (61 * data_bytes)
-    assert moved[-1] - moved[0] == len(moved) - 1
+    assert len(moved) == 61
+    assert moved[-1] - moved[0] == 60
 
 
 @pytest.mark.parametrize("opcode", [Opcode.LOAD, Opcode.SAVE])
 def test_short_runs_overlap(opcode: Opcode) -> None:
     """A gather of runs of two beats: as many under way as the bus allows, not one by one."""
     spec = spec_of(8, 16, 16)
-    machine = Machine(spec, MemoryTiming(latency=25))
+    machine = Machine(spec, MemoryTiming(latency=18))
     fields = {"e_base": 4, "m_base": 1, "length": 12, "d0_count": 40, "e_d0_stride": 64}
     fields |= {"d1_count": 3, "e_d1_stride": 8, "m_d1_stride": 600, "m_d0_stride": 13}
     machine.expect(opcode, fields)
@@ -253,7 +251,7 @@ def test_short_runs_overlap(opcode: Opcode) -> None:
     moved = machine.monitor.read_beats or machine.monitor.write_beats
     assert len(moved) == 240
     assert moved[-1] - moved[0] == 239
-    assert machine.finished[0][1] < 240 + 25 + 15
+    assert machine.finished[0][1] < 240 + 18 + 15
 
 
 @pytest.mark.parametrize("target", [Target.WEIGHTS, Target.PARAMETERS, Target.COMMANDS])
@@ -292,6 +290,7 @@ def test_errors_and_the_run_after(opcode: Opcode, stalls: int | None) -> None:
         await machine.run(ctx, [], lambda: bool(ctx.get(dut.quiet)))
         ctx.set(dut.stopping, 0)
         ctx.set(dut.running, 0)
+        machine.memory.step(ctx, dut.bus)
         await ctx.tick()
         machine.golden.activations.bytes[:] = machine.chip.activations.bytes
         machine.outside.bytes[:] = machine.image
