@@ -1,8 +1,9 @@
 """Whole accelerators with external memory: random programs, errors, the watchdog."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
-from amaranth.hdl import Elaboratable
 
 from systolith.errors import ToolError
 from systolith.hw.top import Accelerator
@@ -23,7 +24,7 @@ from systolith.spec.accelerator import (
     MemorySpec,
     PostSpec,
 )
-from systolith.spec.commands import Opcode, Unit, decode, encode
+from systolith.spec.commands import Opcode, Unit, encode
 from systolith.spec.registers import REGISTERS, ErrorCode
 
 OFFSET = {register.name: register.offset for register in REGISTERS}
@@ -73,7 +74,7 @@ def test_lint(data_bytes: int) -> None:
 
 
 def test_nothing_of_it_without_external_memory() -> None:
-    accelerator: Elaboratable = Accelerator(AcceleratorSpec())
+    accelerator = Accelerator(replace(SPEC, external=ExternalSpec()))
     assert not hasattr(accelerator, "memory")
     text = readable_verilog(accelerator, "accelerator")
     assert "memory__" not in text and "external" not in text
@@ -118,7 +119,6 @@ class Machine:
         """Run commands from word 0."""
         words = np.array(commands + encode(Opcode.END), "<u4")
         self.dut.memory("fetch.memory").bytes[: len(words)] = words.view(np.uint8).reshape(-1, 4)
-        assert len(list(decode(words.tolist()))) > 1
         axi_write(self.dut, OFFSET["watchdog"], watchdog)
         axi_write(self.dut, OFFSET["control"], 1)
         self.dut.run(limit, until="busy", value=0)
