@@ -45,6 +45,9 @@ SPEC = AcceleratorSpec(
 )  # fmt: skip
 
 
+SMALL = random_external_spec(np.random.default_rng(14), 4)
+
+
 def need(*tools) -> None:
     for tool in tools:
         try:
@@ -100,10 +103,22 @@ def test_random_programs(data_bytes: int, seed: int) -> None:
     """One accelerator, many programs, in Verilator, with an ideal memory and a bad one."""
     need(find_verilator, find_compiler)
     spec = random_external_spec(np.random.default_rng(10 * seed + data_bytes), data_bytes)
+    assert data_bytes > 4 or seed > 1 or spec == SMALL  # which is built for other tests too
     for timing in TIMINGS:
         backend = VerilatorBackend(memory=timing)
         for k in range(25):
             check(backend, spec, 1000 * seed + k)
+
+
+@pytest.mark.parametrize("timing", [MemoryTiming(latency=9), MemoryTiming(bandwidth=0.3)])
+def test_both_simulators_agree(timing: MemoryTiming) -> None:
+    """Every counter: the memory of Verilator and that of Amaranth's simulator are the same."""
+    need(find_verilator, find_compiler)
+    program = random_external_program(np.random.default_rng(3), SMALL, layers=2)
+    inputs = random_inputs(np.random.default_rng(3), program)
+    results = [b(memory=timing).run(program, inputs) for b in (VerilatorBackend, PysimBackend)]
+    assert results[0].counters == results[1].counters
+    assert results[0].counters["load_beats"] > 0
 
 
 class Machine:
