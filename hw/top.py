@@ -12,6 +12,7 @@ from systolith.hw.delay import delay
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
 from systolith.hw.fill import FillUnit
+from systolith.hw.line_buffer import LineBuffer
 from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens
 from systolith.hw.weights import WeightLoader
@@ -49,7 +50,10 @@ class Accelerator(wiring.Component):
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         self.array = array or WeightStationaryArray(
-            spec.array.rows, spec.array.columns, pipelined=spec.array.pipelined
+            spec.array.rows,
+            spec.array.columns,
+            pipelined=spec.array.pipelined,
+            lines=spec.array.depthwise_lines,
         )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
 
@@ -73,6 +77,8 @@ class Accelerator(wiring.Component):
         self._commands(m)
         self._tokens(m)
         self._datapath(m)
+        if self.spec.array.depthwise_lines:
+            self._depthwise(m)
         self._memories(m)
         self._host(m)
         self._counters(m)
@@ -143,12 +149,27 @@ class Accelerator(wiring.Component):
         with m.If(idle):
             m.d.sync += space.eq(space.init)
         m.d.comb += [
-            feeder.i_space.eq(space != 0),
+            feeder.i_space.eq(space),
             self.store.i_credit.eq(accumulators.o_credit),
             accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),
         ]
+
+    def _depthwise(self, m: Module) -> None:
+        """Line buffers from the activation memory to the array; they are not reset: no need."""
+        feeder, array = self.feeder, self.array
+        m.submodules.lines = lines = LineBuffer(self.spec)
+        latency = ActivationMemory.read_latency
+        pixel = delay(m, feeder.o_depthwise, latency - 1, "pixel", reset=True)
+        m.d.comb += [
+            lines.i_valid.eq(pixel), array.i_lane.eq(delay(m, pixel, 1, "lane", reset=True)),
+            lines.i_column.eq(delay(m, feeder.o_column, latency - 1, "column")),
+            lines.i_expand.eq(delay(m, feeder.o_expand, latency - 1, "expand")),
+            lines.i_signed.eq(delay(m, feeder.x_signed, latency - 1, "pixel_signed")),
+            lines.i_x.eq(self.activations.x_data), array.i_d.eq(lines.o),
+            self.activations.x_urgent.eq(feeder.x_urgent),
+        ]  # fmt: skip
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""
@@ -204,7 +225,7 @@ class Accelerator(wiring.Component):
         """Events to counters; time stamps."""
         control, feeder, store = self.control, self.feeder, self.store
         events = {
-            "array_busy": feeder.o_valid,
+            "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
