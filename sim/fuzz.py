@@ -111,6 +111,8 @@ def _base(
 def draw_matmul(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
     """Draw a MATMUL whose vectors start in region 0 (and may wrap around in it)."""
     values = {f"{name}_count": int(rng.integers(1, 4)) for name in MATMUL_LOOPS}
+    room = spec.memory.accumulator_depth // values["my_count"]
+    values["mx_count"] = min(values["mx_count"], room)
     values |= {f"x_{name}_stride": int(rng.integers(-20, 40)) for name in MATMUL_LOOPS}
     if rng.random() < 0.5:
         values["x_n_stride"] = 0
