@@ -6,7 +6,7 @@ writes region 1, and tokens make every FILL, which writes region 0, wait for the
 
 import numpy as np
 
-from systolith.sim.depthwise import DepthwiseDraw, draw_depthwise
+from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
