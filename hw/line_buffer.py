@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.activation import ActivationMemory
 from systolith.hw.delay import delay
 from systolith.hw.pe import OPERAND_BITS
 from systolith.spec.accelerator import AcceleratorSpec
@@ -23,11 +24,12 @@ class LineBuffer(wiring.Component):
     oldest row. So a stream of an image starts anywhere, without clearing: its first row meets what
     the stream before it left, and its D-th row meets the first.
 
-    While no pixel comes, `o` holds the last one, if `i_x` does. Two pixels of a column must be at
+    While no pixel comes, `o` holds the last one, as `i_x` does. Two pixels of a column must be at
     least 2 cycles apart. Columns without a byte (c >> expand beyond the vector) are 0.
 
-    Latency: ``taps - 1`` cycles from `i_x` to `o`, so that the array, which takes the pixels of
-    ``taps`` cycles, may begin with the first of a window when the last one is on `i_x`.
+    Latency: the activation memory's ``read_latency`` from the issue of a pixel to `o_lane`, and
+    ``taps - 1`` more to `o`: the array, which takes the pixels of ``taps`` cycles, begins with the
+    first of a window when the last one would stand at its normal inputs.
 
     Parameters
     ----------
@@ -35,9 +37,10 @@ class LineBuffer(wiring.Component):
 
     Members
     -------
-    i_valid, i_column: a pixel of this column of the image comes; one cycle before `i_x`.
-    i_expand, i_signed: how the columns read its bytes; one cycle before `i_x`, stable in a stream.
+    i_valid, i_column: a pixel of this column of the image is issued.
+    i_expand, i_signed: how the array's columns read its bytes; stable in a stream.
     i_x: `rows` bytes of the activation memory.
+    o_lane: the array begins a vector here, if the pixel completes an output.
     o: `depthwise_lines` times `columns` 9-bit signed operands, line 0 (the oldest row) first.
     """
 
@@ -49,7 +52,7 @@ class LineBuffer(wiring.Component):
             {
                 "i_valid": In(1), "i_column": In(range(array.depthwise_width)),
                 "i_expand": In(range(_EXPANSIONS)), "i_signed": In(1),
-                "i_x": In(8 * array.rows),
+                "i_x": In(8 * array.rows), "o_lane": Out(1),
                 "o": Out(OPERAND_BITS * array.depthwise_lines * array.columns),
             }
         )  # fmt: skip
@@ -60,6 +63,9 @@ class LineBuffer(wiring.Component):
         array = self.spec.array
         bits, registered = 8 * array.columns, min(self.delay, 1)
         early = self.delay - registered
+        latency = ActivationMemory.read_latency
+        issued = delay(m, self.i_valid, latency - 1, "issued", reset=True)
+        m.d.comb += self.o_lane.eq(delay(m, issued, 1, "lane", reset=True))
         pixel = delay(m, self._bytes(m), early, "pixel")
         lines: Value = pixel
         if array.depthwise_lines > 1:
@@ -68,8 +74,8 @@ class LineBuffer(wiring.Component):
             )
             m.submodules.kept = kept
             read, write = kept.read_port(), kept.write_port()
-            valid = delay(m, self.i_valid, early, "valid", reset=True)
-            column = delay(m, self.i_column, early, "column")
+            valid = delay(m, issued, early, "valid", reset=True)
+            column = delay(m, self.i_column, latency - 1 + early, "column")
             lines = Cat(read.data, pixel)
             m.d.comb += [
                 read.en.eq(valid), read.addr.eq(column),
@@ -78,7 +84,7 @@ class LineBuffer(wiring.Component):
                 write.data.eq(lines[bits:]),
             ]  # fmt: skip
         lines = delay(m, lines, registered, "lines")
-        is_signed = delay(m, self.i_signed, self.delay + 1, "signed")
+        is_signed = delay(m, self.i_signed, latency + self.delay, "signed")
         operands = []
         for k in range(array.depthwise_lines * array.columns):
             byte = lines[8 * k : 8 * k + 8]
@@ -88,7 +94,7 @@ class LineBuffer(wiring.Component):
 
     def _bytes(self, m: Module) -> Value:
         """Byte of every column."""
-        expand = delay(m, self.i_expand, 1, "expand")
+        expand = delay(m, self.i_expand, ActivationMemory.read_latency, "expand")
         rows, chosen = self.spec.array.rows, []
         for c in range(self.spec.array.columns):
             places = [c >> e for e in range(_EXPANSIONS)]

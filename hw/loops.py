@@ -20,6 +20,7 @@ class LoopNest(wiring.Component):
     address_bits: width of an address.
     count_bits: width of a count.
     cuttable: number of innermost loops that `cut` ends; with 0 there is no such port.
+    stride_bits: width of a stride.
 
     Members
     -------
@@ -41,6 +42,7 @@ class LoopNest(wiring.Component):
         address_bits: int,
         count_bits: int = 16,
         cuttable: int = 0,
+        stride_bits: int = 24,
     ):
         self.depth, self.streams = depth, streams
         self.address_bits, self.count_bits = address_bits, count_bits
@@ -52,7 +54,7 @@ class LoopNest(wiring.Component):
             members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
-            members |= {f"stride{s}_{d}": In(signed(24)) for d in range(depth)}
+            members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:

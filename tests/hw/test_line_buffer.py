@@ -4,14 +4,16 @@ import numpy as np
 import pytest
 from amaranth.sim import SimulatorContext
 
+from systolith.hw.activation import ActivationMemory
 from systolith.hw.line_buffer import LineBuffer
 from systolith.sim.pysim import simulate
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, PostSpec
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 
 
 def spec_of(rows: int, columns: int, lines: int, width: int) -> AcceleratorSpec:
     array = ArraySpec(rows=rows, columns=columns, depthwise_lines=lines, depthwise_width=width)
-    return AcceleratorSpec(array=array, post=PostSpec(lanes=1))
+    memory = MemorySpec(weight_bytes=columns * 16)
+    return AcceleratorSpec(array=array, memory=memory, post=PostSpec(lanes=1))
 
 
 def operands(image: np.ndarray, y: int, x: int, lines: int, columns: int, expand: int) -> list:
@@ -32,7 +34,7 @@ def check(spec: AcceleratorSpec, bubbles: float, streams: int = 5) -> int:
     array, lines = spec.array, spec.array.depthwise_lines
     rng = np.random.default_rng([array.rows, array.columns, lines])
     buffer = LineBuffer(spec)
-    sent: list[tuple] = []  # per cycle: control of the next cycle's pixel
+    sent: list[tuple] = []  # per cycle: what is issued, and what it leads to
     for _ in range(streams):
         height, width = int(rng.integers(1, 7)), int(rng.integers(2, array.depthwise_width + 1))
         signed, expand = int(rng.integers(2)), int(rng.integers(4))
@@ -48,19 +50,23 @@ def check(spec: AcceleratorSpec, bubbles: float, streams: int = 5) -> int:
 
     async def bench(ctx: SimulatorContext) -> None:
         nonlocal compared
-        data = 0
-        for t in range(len(sent) + array.depthwise_taps):
-            ctx.set(buffer.i_x, data)
-            x, expand, signed, codes, _ = sent[t] if t < len(sent) else (None, 0, 0, sent[-1][3], 0)
-            ctx.set(buffer.i_valid, x is not None)
-            ctx.set(buffer.i_column, int(rng.integers(array.depthwise_width)) if x is None else x)
+        latency = ActivationMemory.read_latency
+        for t in range(len(sent) + latency + buffer.delay):
+            x, expand, signed, *_ = sent[min(t, len(sent) - 1)]
+            valid = x is not None and t < len(sent)
+            ctx.set(buffer.i_valid, valid)
+            ctx.set(buffer.i_column, x if valid else int(rng.integers(array.depthwise_width)))
             ctx.set(buffer.i_expand, expand)
             ctx.set(buffer.i_signed, signed)
-            data = int.from_bytes(codes.tobytes(), "little")  # a cycle later
-            if t >= array.depthwise_taps:
+            if t >= latency:
+                codes = sent[min(t - latency, len(sent) - 1)][3]
+                ctx.set(buffer.i_x, int.from_bytes(codes.tobytes(), "little"))
+                lane = t - latency < len(sent) and sent[t - latency][0] is not None
+                assert ctx.get(buffer.o_lane) == lane
+            if t >= latency + buffer.delay:
                 got = ctx.get(buffer.o)
-                flat = [v for line in sent[t - array.depthwise_taps][4] for v in line]
-                for k, value in enumerate(flat):
+                wanted = sent[t - latency - buffer.delay][4]
+                for k, value in enumerate(v for line in wanted for v in line):
                     code = got >> 9 * k & 511
                     assert value is None or code - (code >> 8 << 9) == value, (t, k)
                     compared += value is not None
