@@ -146,12 +146,12 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec) -> Command:
 
 
 @pytest.mark.parametrize("depth", [4, 9])
-@pytest.mark.parametrize(("release", "ready"), [(1.0, 1.0), (0.3, 1.0), (0.15, 0.3)])
+@pytest.mark.parametrize(("release", "ready"), [(1.0, 1.0), (0.1, 1.0), (0.1, 0.5)])
 def test_order_and_gates(depth: int, release: float, ready: float) -> None:
     """A stream waits at its gates only, there long enough, and issues what the definition says."""
     rng = np.random.default_rng([depth, int(10 * release)])
     spec = spec_of(depth)
-    commands = [draw(rng, spec) for _ in range(6)]
+    commands = [draw(rng, spec) for _ in range(9)]
     cycles = run(spec, commands, release, ready)
     waits = sum(int(sum(np.diff(times) - 1)) for times in cycles)
     assert (waits > 0) == (release < 1)
