@@ -13,7 +13,15 @@ from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
-__all__ = ["random_inputs", "random_program", "random_spec"]
+__all__ = [
+    "Issued",
+    "Mask",
+    "ProgramGenerator",
+    "pick",
+    "random_inputs",
+    "random_program",
+    "random_spec",
+]
 
 Rng = np.random.Generator
 Mask = NDArray[np.bool_]
@@ -21,7 +29,8 @@ _LANE_WORDS = 24
 _WEIGHT_TILES = 24
 
 
-def _pick(rng: Rng, *choices: Any) -> Any:
+def pick(rng: Rng, *choices: Any) -> Any:
+    """One of the choices."""
     return choices[int(rng.integers(len(choices)))]
 
 
@@ -34,7 +43,7 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
     depthwise: with a depthwise mode.
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
-    lanes = int(_pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
+    lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
     lines = {
@@ -47,19 +56,19 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
             activation_regions=int(rng.integers(1, 5)),
             activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
             weight_bytes=columns * max(rows * _WEIGHT_TILES, -(-16 // columns)),
-            accumulator_depth=int(_pick(rng, 4, 5, 7, 8, 16, 21)),
+            accumulator_depth=int(pick(rng, 4, 5, 7, 8, 16, 21)),
             parameter_channels=lanes * max(_LANE_WORDS, 4),
             command_words=int(rng.integers(300, 700)),
             tables=int(rng.integers(3)),
             stamps=int(rng.integers(2, 9)),
         ),
         post=PostSpec(lanes=lanes, modes=frozenset(modes), residual=bool(rng.integers(2))),
-        queue_depth=int(_pick(rng, 1, 2, 3, 16)),
+        queue_depth=int(pick(rng, 1, 2, 3, 16)),
     )
 
 
 @dataclass
-class _Issued:
+class Issued:
     """A command in the making: where it reads and writes, and its words' fields."""
 
     opcode: Opcode
@@ -69,18 +78,19 @@ class _Issued:
 
     @property
     def unit(self) -> Unit:
+        """The unit that runs it."""
         unit = COMMANDS[self.opcode].unit
         assert unit is not None
         return unit
 
 
-class _Generator:
+class ProgramGenerator:
     """Commands one by one; tokens last, where commands of different units touch the same bytes."""
 
     def __init__(self, rng: Rng, spec: AcceleratorSpec) -> None:
         self.rng, self.spec = rng, spec
         self.span = spec.region_stride * spec.memory.activation_regions
-        self.issued: list[_Issued] = []
+        self.issued: list[Issued] = []
         self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
         self.stamps = 0
         self.depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
@@ -108,8 +118,9 @@ class _Generator:
         return base, base + offsets
 
     def fill(self) -> None:
+        """Emit a FILL, if there is a place for it."""
         counts = [self.small(3) for _ in range(3)]
-        length = int(_pick(self.rng, 1, 3, self.spec.line_bytes, int(self.rng.integers(1, 40))))
+        length = int(pick(self.rng, 1, 3, self.spec.line_bytes, int(self.rng.integers(1, 40))))
         strides = [int(v) for v in self.rng.integers(-60, 61, 3)]
         placed = self._stream(counts, strides, length)
         if placed is None:
@@ -118,12 +129,13 @@ class _Generator:
         for name, count, stride in zip(("d2", "d1", "d0"), counts, strides, strict=True):
             fields |= {f"{name}_count": count, f"d_{name}_stride": stride}
         nothing = np.zeros(self.span, bool)
-        self.issued.append(_Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
+        self.issued.append(Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
 
     def copy(self) -> None:
+        """Emit a COPY, if there is a place for it."""
         drawn = random_copy(self.rng, self.spec)
         if drawn is not None:
-            self.issued.append(_Issued(Opcode.COPY, *drawn))
+            self.issued.append(Issued(Opcode.COPY, *drawn))
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -151,7 +163,7 @@ class _Generator:
             fields |= {f"{name}_count": count, f"x_{name}_stride": stride}
         nothing = np.zeros(self.span, bool)
         reads = self._mask(placed[1], self.spec.array.rows)
-        self.issued.append(_Issued(Opcode.MATMUL, fields, reads, nothing))
+        self.issued.append(Issued(Opcode.MATMUL, fields, reads, nothing))
         return t, n, my, mx
 
     def depthwise_matmul(self) -> tuple[int, int, int, int] | None:
@@ -176,10 +188,10 @@ class _Generator:
                 for d, shape in (("d1", (-1, 1)), ("d0", (1, -1)))
             )
             mask = self._mask(np.asarray(runs, np.int64), fill["length"])
-            self.issued.append(_Issued(Opcode.FILL, fill, nothing, mask))
+            self.issued.append(Issued(Opcode.FILL, fill, nothing, mask))
         fields = draw.fields | {"x_base": placed[0], "w_base": used * rows}
         self.depthwise[used * rows] = draw
-        self.issued.append(_Issued(Opcode.MATMUL, fields, self._mask(placed[1], rows), nothing))
+        self.issued.append(Issued(Opcode.MATMUL, fields, self._mask(placed[1], rows), nothing))
         return fields["t_count"], fields["n_count"], fields["oy_count"], fields["ox_count"]
 
     def _parameters(self, mode: RequantMode, words: int) -> int:
@@ -214,13 +226,13 @@ class _Generator:
         t, n, my, mx = nest
         width = int(rng.integers(1, columns + 1))
         channels = (n - 1) * width + int(rng.integers(1, width + 1))
-        mode = _pick(rng, *sorted(self.spec.post.modes))
+        mode = pick(rng, *sorted(self.spec.post.modes))
         words = -(-width // lanes)
         p_stride = int(rng.integers(words + 1))
         base = self._parameters(mode, words + (n - 1) * p_stride)
         pixel = channels + int(rng.integers(3))
         strides = [my * mx * pixel, width, mx * pixel, pixel]
-        signs = _pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
+        signs = pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
         strides = [strides[0] * signs[0], width, strides[2] * signs[1], strides[3] * signs[2]]
         placed = self._stream([t, n, my, mx], strides, width)
         if placed is None or base < 0:
@@ -245,7 +257,7 @@ class _Generator:
         self.stamps += fields["stamp"]
         for name, count, stride in zip(("t", "n", "my", "mx"), nest, strides, strict=True):
             fields |= {f"{name}_count": count, f"y_{name}_stride": stride}
-        self.issued.append(_Issued(Opcode.STORE, fields, reads, writes))
+        self.issued.append(Issued(Opcode.STORE, fields, reads, writes))
         return True
 
     def _residual(
@@ -301,7 +313,7 @@ class _Generator:
                 # Any later command of the unit gives the token as well, but not the MATMUL whose
                 # results `later` takes: the array may need their room first.
                 late = [i for i in others if i < j - 1] or clash
-                giver = max(clash[-1], int(_pick(self.rng, late[-1], clash[-1])))
+                giver = max(clash[-1], int(pick(self.rng, late[-1], clash[-1])))
                 fields = self.issued[giver].fields
                 fields["signal"] = fields.get("signal", 0) | 1 << later.unit
                 later.fields["wait"] = later.fields.get("wait", 0) | 1 << unit
@@ -318,7 +330,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     ----------
     layers: most MATMUL and STORE pairs; fewer if the command memory is full.
     """
-    generator = _Generator(rng, spec)
+    generator = ProgramGenerator(rng, spec)
     kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
     longest = sum(COMMANDS[o].words for o in kinds)
     budget = spec.memory.command_words - 1
@@ -339,7 +351,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     return _assemble(generator)
 
 
-def _assemble(generator: _Generator) -> Program:
+def _assemble(generator: ProgramGenerator) -> Program:
     """The program of the commands issued, with random weights and tables."""
     rng, spec = generator.rng, generator.spec
     commands = [w for c in generator.issued for w in encode(c.opcode, **c.fields)]
