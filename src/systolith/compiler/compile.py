@@ -99,6 +99,11 @@ class _Compiler:
         if "r_base" in pair.store.bases:
             x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
             out.enemies.append((x[0], r[0]))
+        for copy in pair.before:
+            # COPY reads and writes beside the array, which reads what it has written.
+            buffer = copy.bases["d_base"][0]
+            out.enemies.append((copy.bases["s_base"][0], buffer))
+            out.enemies.append((pair.store.bases["y_base"][0], buffer))
 
     def _fill(self, name: str, out: _Emission) -> None:
         """Fill halo and border of the storage that ``name`` lies in, once."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from systolith.compiler.emit import Job, Stream, emit_pairs, job_cycles, store_stream
 from systolith.compiler.ir import Pair
 from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise, plan_depthwise
+from systolith.compiler.lower_im2col import lower_gathered, plan_gather
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import MacLayer, mac_layer, part_of
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
@@ -133,10 +134,8 @@ def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
     )
 
 
-def _emit(
-    low: Lowering, layer: MacLayer, part: _Part, job: Job, regions: list[Region]
-) -> list[Pair]:
-    """Store the constants of one part and emit its commands."""
+def _add_constants(low: Lowering, layer: MacLayer, part: _Part, job: Job) -> None:
+    """Store the weights and parameters of one part and complete its job."""
     channels = part_of(layer.requantizer.channels, part.first_out, part.channels)
     parameters = low.constants.parameters(channels, part.tile)
     tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec)
@@ -146,7 +145,20 @@ def _emit(
         w_base=low.constants.weights(tiles),
     )
     job.store.update(low.store_fields(layer.step, layer.requantizer, parameters))
-    return emit_pairs(job, regions)
+
+
+def _gathered(low: Lowering, layer: MacLayer, direct: int) -> list[Pair] | None:
+    """The commands that gather windows first, if that takes fewer cycles."""
+    array, size = low.spec.array, layer.codes[0].size
+    kernel = Kernel(height=1, width=1, row=0, pixel=0, channels=size)
+    w = layer.codes.reshape(-1, 1, 1, size)
+    part = _dense(w, layer.zero, kernel, (0, 0), array.rows, array.columns)
+    job = _job(low, layer, part)
+    plan = plan_gather(low, layer, job, direct)
+    if plan is None:
+        return None
+    _add_constants(low, layer, part, job)
+    return lower_gathered(plan, job)
 
 
 def lower_mac(low: Lowering, step: Step) -> list[Pair]:
@@ -168,8 +180,13 @@ def lower_mac(low: Lowering, step: Step) -> list[Pair]:
     plan = plan_depthwise(low, filters) if filters else None
     if filters and plan and plan[1] <= sum(job_cycles(job, region) for job in jobs):
         return lower_depthwise(low, filters, plan[0])
+    if window.groups == 1 and window.kernel != (1, 1):
+        gathered = _gathered(low, layer, job_cycles(jobs[0], region))
+        if gathered is not None:
+            return gathered
     pairs = []
     for part, job in zip(parts, jobs, strict=True):
         regions = low.regions(step, job) if len(parts) == 1 else [region]
-        pairs += _emit(low, layer, part, job, regions)
+        _add_constants(low, layer, part, job)
+        pairs += emit_pairs(job, regions)
     return pairs
