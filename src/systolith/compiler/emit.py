@@ -29,6 +29,10 @@ class Stream:
         """The vector of output pixel (y, x)."""
         return self.storage, self.offset + y * self.row + x * self.pixel
 
+    def packed(self, count: int) -> "Stream":
+        """Vectors of ``count`` neighbouring pixels."""
+        return replace(self, pixel=count * self.pixel)
+
 
 def store_stream(view: View, channel: int = 0) -> Stream:
     """The stream over a view's own pixels."""

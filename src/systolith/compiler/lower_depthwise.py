@@ -62,7 +62,6 @@ def depthwise_layer(low: Lowering, layer: MacLayer) -> Depthwise | None:
     """Return the filters of a depthwise convolution that the array can hold, or None."""
     window, array = layer.window, low.spec.array
     expand = _EXPANSIONS.get(layer.outputs)
-    shape = low.graph.tensor(layer.step.target).shape
     alone = window.groups > 1 and layer.codes.shape[3] == 1
     if not array.depthwise_lines or not alone or expand is None or array.columns >> expand == 0:
         return None
@@ -72,10 +71,10 @@ def depthwise_layer(low: Lowering, layer: MacLayer) -> Depthwise | None:
         strides=window.strides,
         dilations=window.dilations,
         start=(-window.pads[0], -window.pads[2]),
-        region=Region(y=0, x=0, height=shape[0], width=shape[1]),
+        region=low.region(layer.step),
         weights=layer.codes[..., 0],
         zero=layer.zero,
-        channels=shape[2],
+        channels=len(layer.codes),
         expand=expand,
         fields=layer.fields,
         requantizer=layer.requantizer,

@@ -101,9 +101,9 @@ def plan_gather(low: Lowering, layer: MacLayer, job: Job, direct: int) -> Gather
     job: it, reading gathered windows.
     direct: cycles of reading the input itself.
     """
-    height, width, _ = low.graph.tensor(layer.step.target).shape
+    whole = low.region(layer.step, layer.packed)
     plans = []
-    for blocks in _blocks(height, width, low.spec.memory.accumulator_depth):
+    for blocks in _blocks(whole.height, whole.width, low.spec.memory.accumulator_depth):
         if len(blocks) <= _BLOCKS:
             plan = Gather(layer=layer, view=low.view(layer.step.source), blocks=blocks, cycles=0)
             plans.append(replace(plan, cycles=_cycles(low, plan, job)))

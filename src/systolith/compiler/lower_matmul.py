@@ -1,6 +1,6 @@
 """Convolutions and fully connected layers, dense, grouped and depthwise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,10 +11,9 @@ from systolith.compiler.ir import Pair
 from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise, plan_depthwise
 from systolith.compiler.lower_im2col import lower_gathered, plan_gather
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.mac import MacLayer, mac_layer, part_of
+from systolith.compiler.mac import MacLayer, mac_layer, packings, part_of
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
 from systolith.compiler.steps import Step
-from systolith.compiler.tiling import Region
 
 __all__ = ["lower_mac"]
 
@@ -115,6 +114,7 @@ def _parts(
 def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
     """The job of one part, but for its weights."""
     step, window, view = layer.step, layer.window, low.view(layer.step.source)
+    residual = low.residual_stream(step, part.first_out)
     return Job(
         layer=step.node.name,
         x=Stream(
@@ -123,8 +123,8 @@ def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
             row=window.strides[0] * view.row,
             pixel=window.strides[1] * view.pixel,
         ),
-        y=store_stream(low.view(step.target), part.first_out),
-        r=low.residual_stream(step, part.first_out),
+        y=store_stream(low.view(step.target), part.first_out).packed(layer.packed),
+        r=residual.packed(layer.packed) if residual else None,
         channels=part.channels,
         tile_channels=part.tile,
         x_tile=part.x_tile,
@@ -147,8 +147,48 @@ def _add_constants(low: Lowering, layer: MacLayer, part: _Part, job: Job) -> Non
     job.store.update(low.store_fields(layer.step, layer.requantizer, parameters))
 
 
-def _gathered(low: Lowering, layer: MacLayer, direct: int) -> list[Pair] | None:
-    """The commands that gather windows first, if that takes fewer cycles."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Option:
+    """A way to compute a layer.
+
+    Parameters
+    ----------
+    cycles: estimate.
+    lower: makes its commands.
+    """
+
+    cycles: int
+    lower: Callable[[], list[Pair]]
+
+
+def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
+    """Every channel tile reads the window where it lies."""
+    window, view, array = layer.window, low.view(layer.step.source), low.spec.array
+    kernel = Kernel(
+        height=window.kernel[0],
+        width=window.kernel[1],
+        row=view.row * window.dilations[0],
+        pixel=view.pixel * window.dilations[1],
+        channels=layer.codes.shape[3],
+    )
+    parts = list(_parts(layer.codes, layer.zero, window.groups, kernel, array.rows, array.columns))
+    jobs = [_job(low, layer, part) for part in parts]
+    region = low.region(layer.step, layer.packed)
+
+    def lower() -> list[Pair]:
+        pairs = []
+        for part, job in zip(parts, jobs, strict=True):
+            alone = len(parts) == 1
+            regions = low.regions(layer.step, job, layer.packed) if alone else [region]
+            _add_constants(low, layer, part, job)
+            pairs += emit_pairs(job, regions)
+        return pairs
+
+    return _Option(cycles=sum(job_cycles(job, region) for job in jobs), lower=lower)
+
+
+def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
+    """COPY gathers the windows first, if that takes fewer cycles than ``direct``."""
     array, size = low.spec.array, layer.codes[0].size
     kernel = Kernel(height=1, width=1, row=0, pixel=0, channels=size)
     w = layer.codes.reshape(-1, 1, 1, size)
@@ -157,36 +197,30 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> list[Pair] | None:
     plan = plan_gather(low, layer, job, direct)
     if plan is None:
         return None
-    _add_constants(low, layer, part, job)
-    return lower_gathered(plan, job)
+
+    def lower() -> list[Pair]:
+        _add_constants(low, layer, part, job)
+        return lower_gathered(plan, job)
+
+    return _Option(cycles=plan.cycles, lower=lower)
+
+
+def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
+    """The array's depthwise mode, where it can hold the layer."""
+    filters = depthwise_layer(low, layer)
+    plan = plan_depthwise(low, filters) if filters else None
+    if filters is None or plan is None:
+        return None
+    return _Option(cycles=plan[1], lower=lambda: lower_depthwise(low, filters, plan[0]))
 
 
 def lower_mac(low: Lowering, step: Step) -> list[Pair]:
-    """Return the command pairs of a convolution or fully connected layer."""
-    layer, array = mac_layer(low, step), low.spec.array
-    window, view = layer.window, low.view(step.source)
-    kernel = Kernel(
-        height=window.kernel[0],
-        width=window.kernel[1],
-        row=view.row * window.dilations[0],
-        pixel=view.pixel * window.dilations[1],
-        channels=layer.codes.shape[3],
-    )
-    height, width, _ = low.graph.tensor(step.target).shape
-    region = Region(y=0, x=0, height=height, width=width)
-    parts = list(_parts(layer.codes, layer.zero, window.groups, kernel, array.rows, array.columns))
-    jobs = [_job(low, layer, part) for part in parts]
-    filters = depthwise_layer(low, layer)
-    plan = plan_depthwise(low, filters) if filters else None
-    if filters and plan and plan[1] <= sum(job_cycles(job, region) for job in jobs):
-        return lower_depthwise(low, filters, plan[0])
-    if window.groups == 1 and window.kernel != (1, 1):
-        gathered = _gathered(low, layer, job_cycles(jobs[0], region))
-        if gathered is not None:
-            return gathered
-    pairs = []
-    for part, job in zip(parts, jobs, strict=True):
-        regions = low.regions(step, job) if len(parts) == 1 else [region]
-        _add_constants(low, layer, part, job)
-        pairs += emit_pairs(job, regions)
-    return pairs
+    """Return the command pairs of a convolution or fully connected layer, the cheapest found."""
+    layer = mac_layer(low, step)
+    options = [_depthwise(low, layer)]
+    for variant in packings(low, layer):
+        direct = _ordinary(low, variant)
+        options.append(direct)
+        if layer.window.groups == 1 and layer.window.kernel != (1, 1):
+            options.append(_gathered(low, variant, direct.cycles))
+    return min((o for o in options if o is not None), key=lambda o: o.cycles).lower()

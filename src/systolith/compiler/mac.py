@@ -1,6 +1,7 @@
 """What all lowerings of convolutions and fully connected layers start from."""
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from systolith.compiler.requantize import Problem, Requantizer, choose_requantiz
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
 
-__all__ = ["MacLayer", "Window", "mac_layer", "part_of"]
+__all__ = ["MacLayer", "Window", "mac_layer", "packings", "part_of"]
 
 Int64Array = NDArray[np.int64]
 
@@ -41,6 +42,7 @@ class MacLayer:
     codes: weight codes [Cout, kh, kw, Cin / groups].
     zero: the code that multiplies by zero.
     fields: the MATMUL's weight fields.
+    packed: neighbouring output pixels that are computed as channels of one.
     """
 
     step: Step
@@ -49,6 +51,7 @@ class MacLayer:
     codes: Int64Array
     zero: int
     fields: dict[str, int]
+    packed: int = 1
 
     @property
     def outputs(self) -> int:
@@ -102,6 +105,52 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
         codes=codes,
         zero=zero,
         fields=fields,
+    )
+
+
+def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
+    """Yield the layer, and the same with several neighbouring outputs in the array's columns.
+
+    Outputs beside each other share a wider window: each has zeros where only the other has taps.
+    """
+    yield layer
+    target, step = low.view(layer.step.target), layer.step
+    views = [target] + ([low.view(step.addition.other)] if step.addition else [])
+    dense = all(v.pixel == target.shape[2] and v.shape == target.shape for v in views)
+    if layer.window.groups == 1 and dense:
+        for count in range(2, low.spec.array.columns // len(layer.codes) + 1):
+            if target.shape[1] % count == 0:
+                yield _packed(layer, count)
+
+
+def _packed(layer: MacLayer, count: int) -> MacLayer:
+    """Compute ``count`` neighbouring outputs as one."""
+    window, channels = layer.window, layer.requantizer.channels
+    stride, dilation = window.strides[1], window.dilations[1]
+    outputs, height, taps, inputs = layer.codes.shape
+    span = (taps - 1) * dilation + 1
+    wide = span + (count - 1) * stride
+    codes = np.full((count, outputs, height, wide, inputs), layer.zero)
+    for index in range(count):
+        first = index * stride
+        codes[index, :, :, first : first + span : dilation] = layer.codes
+    repeated = ChannelParameters(
+        bias=np.tile(channels.bias, count),
+        multiplier=np.tile(channels.multiplier, count),
+        offset=np.tile(channels.offset, count),
+        shift=np.tile(channels.shift, count),
+    )
+    return replace(
+        layer,
+        window=replace(
+            window,
+            kernel=(height, wide),
+            strides=(window.strides[0], stride * count),
+            dilations=(window.dilations[0], 1),
+        ),
+        requantizer=replace(layer.requantizer, channels=repeated),
+        codes=codes.reshape(-1, height, wide, inputs),
+        packed=count,
     )
 
 
