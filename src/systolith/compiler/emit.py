@@ -154,3 +154,53 @@ def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
         for region in regions
         for tiles in cut_region(region, job.load, linear=is_linear(job, region))
     ]
+
+
+def _channel_tiles(command: SymbolicCommand, first: int, values: dict[str, int]) -> SymbolicCommand:
+    """A command for channel tiles from ``first`` on, with some other values."""
+    bases = {
+        name: (storage, offset + first * command.values[f"{name[0]}_n_stride"])
+        for name, (storage, offset) in command.bases.items()
+    }
+    return SymbolicCommand(
+        opcode=command.opcode, layer=command.layer, values=command.values | values, bases=bases
+    )
+
+
+def _split(pair: Pair, tiles: int, rows: int) -> tuple[Pair, Pair]:
+    m, s = pair.matmul.values, pair.store.values
+    channels, rest = tiles * s["tile_channels"], m["n_count"] - tiles
+    weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"] * rows
+    return (
+        Pair(
+            matmul=_channel_tiles(pair.matmul, 0, {"n_count": tiles}),
+            store=_channel_tiles(pair.store, 0, {"n_count": tiles, "channels": channels}),
+        ),
+        Pair(
+            matmul=_channel_tiles(
+                pair.matmul, tiles, {"n_count": rest, "w_base": m["w_base"] + weights}
+            ),
+            store=_channel_tiles(
+                pair.store,
+                tiles,
+                {
+                    "n_count": rest,
+                    "channels": s["channels"] - channels,
+                    "p_base": s["p_base"] + tiles * s["p_stride"],
+                },
+            ),
+        ),
+    )
+
+
+def split_channels(pairs: Sequence[Pair], tiles: int, rows: int) -> list[Pair]:
+    """Return commands that compute the first channel tiles of all pairs, then the others.
+
+    Parameters
+    ----------
+    pairs: of one layer, each with more than ``tiles`` channel tiles and weights for each.
+    tiles: how many come first.
+    rows: weight words of a pass.
+    """
+    parts = [_split(pair, tiles, rows) for pair in pairs]
+    return [first for first, _ in parts] + [rest for _, rest in parts]

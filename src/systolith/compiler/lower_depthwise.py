@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.depthwise import Scan, Side, scans
-from systolith.compiler.emit import Job, Stream, emit_tiles, store_stream
+from systolith.compiler.emit import Job, Stream, emit_tiles, split_channels, store_stream
 from systolith.compiler.ir import Pair
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import MacLayer
@@ -35,7 +35,6 @@ class Depthwise:
     channels: output channels.
     expand: binary logarithm of the output channels of an input channel.
     fields: the MATMUL's weight fields.
-    requantizer: for all output channels.
     """
 
     step: Step
@@ -49,7 +48,6 @@ class Depthwise:
     channels: int
     expand: int
     fields: dict[str, int]
-    requantizer: Requantizer
 
 
 def tile_channels(low: Lowering, channels: int, expand: int) -> int:
@@ -77,7 +75,6 @@ def depthwise_layer(low: Lowering, layer: MacLayer) -> Depthwise | None:
         channels=len(layer.codes),
         expand=expand,
         fields=layer.fields,
-        requantizer=layer.requantizer,
     )
 
 
@@ -141,11 +138,11 @@ def _outputs(stream: Stream, filters: Depthwise, scan: Scan) -> Stream:
     return Stream(storage=storage, offset=offset, row=row, pixel=pixel)
 
 
-def _job(low: Lowering, filters: Depthwise, scan: Scan) -> Job:
+def _job(low: Lowering, filters: Depthwise, scan: Scan, requantizer: Requantizer) -> Job:
     view = low.view(filters.step.source)
     residual = low.residual_stream(filters.step)
     tile = tile_channels(low, filters.channels, filters.expand)
-    parameters = low.constants.parameters(filters.requantizer.channels, tile)
+    parameters = low.constants.parameters(requantizer.channels, tile)
     outer, inner = scan.outer, scan.inner
     start = (inner.start, outer.start) if scan.turned else (outer.start, inner.start)
     return Job(
@@ -175,15 +172,17 @@ def _job(low: Lowering, filters: Depthwise, scan: Scan) -> Job:
             "x_step": inner.step,
             "w_base": low.constants.weights(_tiles(low, filters, scan)),
         },
-        store=low.store_fields(filters.step, filters.requantizer, parameters),
+        store=low.store_fields(filters.step, requantizer, parameters),
     )
 
 
-def lower_depthwise(low: Lowering, filters: Depthwise, plan: list[Scan]) -> list[Pair]:
+def lower_depthwise(
+    low: Lowering, filters: Depthwise, plan: list[Scan], requantizer: Requantizer
+) -> list[Pair]:
     """Return the command pairs of planned streams."""
     pairs = []
     for scan in plan:
-        job = _job(low, filters, scan)
+        job = _job(low, filters, scan, requantizer)
         for tiles in scan.tiles():
             pair = emit_tiles(job, tiles)
             pair.matmul.values.update(
@@ -195,4 +194,10 @@ def lower_depthwise(low: Lowering, filters: Depthwise, plan: list[Scan]) -> list
                 ox_count=tiles.width,
             )
             pairs.append(pair)
-    return pairs
+    tile = tile_channels(low, filters.channels, filters.expand)
+    # The last tile may have to wait for channels that the layer before stores last.
+    first = min(
+        low.early.get(filters.step.source, 0) // (tile >> filters.expand),
+        -(-filters.channels // tile) - 1,
+    )
+    return split_channels(pairs, first, low.spec.array.rows) if first else pairs

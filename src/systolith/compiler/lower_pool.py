@@ -150,9 +150,7 @@ def _add_constants(low: Lowering, step: Step, requantizer: Requantizer, job: Job
     job.store.update(low.store_fields(step, requantizer, parameters))
 
 
-def _sums(
-    low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer
-) -> Depthwise | None:
+def _sums(low: Lowering, step: Step, y: _Span, x: _Span) -> Depthwise | None:
     """An average as a depthwise filter of ones, if the array has that mode."""
     a, channels = step.node.attributes, low.view(step.source).shape[2]
     if not low.spec.array.depthwise_lines or isinstance(step.node.arithmetic, MaxPoolArithmetic):
@@ -170,7 +168,6 @@ def _sums(
         channels=channels,
         expand=0,
         fields={"w_signed": 1},
-        requantizer=requantizer,
     )
 
 
@@ -178,10 +175,10 @@ def _lower(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantiz
     """Compute the outputs whose windows are clipped alike, in the cheaper of two ways."""
     region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
     job, outputs = _turned(_job(low, step, y, x), region)
-    filters = _sums(low, step, y, x, requantizer)
+    filters = _sums(low, step, y, x)
     plan = plan_depthwise(low, filters) if filters else None
     if filters and plan and plan[1] < job_cycles(job, outputs):
-        return lower_depthwise(low, filters, plan[0])
+        return lower_depthwise(low, filters, plan[0], requantizer)
     _add_constants(low, step, requantizer, job)
     return emit_pairs(job, [outputs])
 

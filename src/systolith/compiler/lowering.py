@@ -40,6 +40,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    early: tensors whose first channels are stored well before the rest, and how many.
     """
 
     graph: Graph
@@ -48,6 +49,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter
     notes: dict[str, str] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""

@@ -53,6 +53,10 @@ class RowSplitter:
         self._next = {id(a): b for a, b in zip(steps, steps[1:], strict=False)}
         self._before: _Before | None = None
 
+    def after(self, step: Step) -> Step | None:
+        """The next step."""
+        return self._next.get(id(step))
+
     def finished(self, step: Step) -> None:
         """Forget the step before, unless it was this one."""
         if self._before is not None and self._before.target != step.target:
