@@ -41,9 +41,10 @@ def test_first_layer_of_a_keyword_network(nets):
     a = net.conv(x, 64, kernel=(10, 4), strides=(2, 2), pads=(4, 5, 1, 1))
     model = nets.compare(net.graph(a), spec_of(*ARRAYS[0]))
     copies, matmuls = commands(model, Opcode.COPY), commands(model, Opcode.MATMUL)
-    assert len(copies) == len(matmuls) > 2
+    assert len(copies) == len(matmuls) >= 2
     assert {c["kc_count"] for c in matmuls} == {3} and {c["length"] for c in copies} == {4}
-    assert sum(c["d3_count"] * c["d2_count"] * c["d1_count"] for c in copies) == 125 * 10
+    runs = sum(c["d2_count"] * c["d1_count"] * c["d0_count"] for c in copies)
+    assert runs == 5 * (2 * 24 + 10 + (len(copies) - 1) * (10 - 2))
     assert sum(m["my_count"] * m["mx_count"] for m in matmuls) == 125
 
 

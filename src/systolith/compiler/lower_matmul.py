@@ -243,7 +243,8 @@ def _cheapest(low: Lowering, step: Step) -> _Option:
     for variant in packings(low, layer):
         direct = _ordinary(low, variant)
         options.append(direct)
-        if layer.window.groups == 1 and layer.window.kernel != (1, 1):
+        whole = layer.window.dilations[0] == 1 or layer.window.kernel[0] == 1
+        if layer.window.groups == 1 and layer.window.kernel != (1, 1) and whole:
             options.append(_gathered(low, variant, direct.cycles))
     return min((o for o in options if o is not None), key=lambda o: o.cycles)
 
