@@ -45,7 +45,7 @@ def test_first_layer_of_a_keyword_network(nets):
     assert {c["kc_count"] for c in matmuls} == {3} and {c["length"] for c in copies} == {4}
     runs = sum(c["d2_count"] * c["d1_count"] * c["d0_count"] for c in copies)
     assert runs == 5 * (2 * 24 + 10 + (len(copies) - 1) * (10 - 2))
-    assert sum(m["my_count"] * m["mx_count"] for m in matmuls) == 125
+    assert sum(m["t_count"] * m["my_count"] * m["mx_count"] for m in matmuls) == 125
 
 
 def test_copies_run_ahead_of_the_array(nets):

@@ -84,11 +84,13 @@ class _Compiler:
             if step.node.op is Op.PAD:
                 # Its border is part of the tensor, complete when the last STORE is.
                 self._fill(step.target, out)
-            for pair in pairs[:1]:
+            # Readers are a layer away: the fills need not hold up this layer's first command, nor
+            # its copies.
+            first = len(pairs) if any(pair.before for pair in pairs) else 1
+            for pair in pairs[:first]:
                 self._append(pair, out)
-            # Readers are a layer away: the fills need not hold up this layer's first command.
             self._fill(step.target, out)
-            for pair in pairs[1:]:
+            for pair in pairs[first:]:
                 self._append(pair, out)
             self._finish(step, pairs, out)
         out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))

@@ -50,6 +50,11 @@ class Gather:
         """Bytes of a window's row."""
         return self.layer.codes[0, 0].size
 
+    @property
+    def resident(self) -> bool:
+        """Whether all blocks stay in the buffer."""
+        return len(self.blocks) <= _SLOTS
+
     def run(self) -> tuple[int, int]:
         """Runs that make a row of a window, and their bytes."""
         _, _, taps, channels = self.layer.codes.shape
