@@ -211,7 +211,7 @@ def _staged(low: Lowering, filters: Depthwise, pairs: list[Pair], *, turned: boo
     tile = tile_channels(low, filters.channels, filters.expand)
     tiles = -(-filters.channels // tile)
     early = min(low.early.get(filters.step.source, 0) // (tile >> filters.expand), tiles - 1)
-    cut = _lower_rows(pairs, tiles, early)
+    cut = _lower_rows(pairs, tiles, early, rows)
     if turned or cut is None or not low.splitter.reads_rows(filters.step):
         return split_channels(pairs, early, rows) if early else pairs
     first, upper = cut
@@ -220,17 +220,24 @@ def _staged(low: Lowering, filters: Depthwise, pairs: list[Pair], *, turned: boo
     return [*before, *_split_rows(last, upper)]
 
 
-def _lower_rows(pairs: list[Pair], tiles: int, early: int) -> tuple[int, int] | None:
-    """Choose (channel tiles not cut, upper rows of the others), if cutting is worth its rows."""
+def _lower_rows(pairs: list[Pair], tiles: int, early: int, vectors: int) -> tuple[int, int] | None:
+    """Choose (channel tiles not cut, upper rows of the others), if cutting is worth its rows.
+
+    The lower rows must take the array as long as storing the upper ones; the next layer needs at
+    least ``vectors`` outputs to be busy with.
+    """
     m = pairs[0].matmul.values
     if not len(pairs) == m["t_count"] == m["ky_count"] * m["kx_count"] == 1:
         return None
+    last = m["x_first"] + (m["ox_count"] - 1) * m["x_step"] + 1
     for cut in range(tiles - early if early else 1, tiles + 1):
         again = cut * (m["y_first"] + 1 - m["y_step"]) * m["mx_count"]
         for lower in range(1, m["oy_count"]):
-            stream = (m["y_first"] + (lower - 1) * m["y_step"]) * m["mx_count"]
-            if cut * stream >= _TAIL and again <= _AGAIN:
-                return tiles - cut, m["oy_count"] - lower
+            stream = (m["y_first"] + (lower - 1) * m["y_step"]) * m["mx_count"] + last
+            upper = m["oy_count"] - lower
+            useful = cut * stream >= _TAIL and upper * m["ox_count"] >= vectors
+            if useful and again <= _AGAIN:
+                return tiles - cut, upper
     return None
 
 
