@@ -10,7 +10,7 @@ from systolith.compiler.check import ProgramFault, check_program
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.footprint import Access, Spans, accesses, strided
 from systolith.compiler.schedule import assign_tokens
-from systolith.spec.commands import Opcode, Unit, decode, encode
+from systolith.spec.commands import COMMANDS, Opcode, Unit, decode, encode
 from systolith.spec.configuration import load_spec
 
 
@@ -44,12 +44,11 @@ def test_every_token_is_needed(nets):
     commands = list(decode(program.commands.tolist()))
     signals: dict[tuple[int, int], list[int]] = {}
     pairs = []
-    units = {Opcode.FILL: 0, Opcode.MATMUL: 1, Opcode.STORE: 2}
     for number, command in enumerate(commands):
         if command.opcode is Opcode.END:
             continue
-        own = units[command.opcode]
-        for other in range(3):
+        own = COMMANDS[command.opcode].unit
+        for other in Unit:
             if command["wait"] >> other & 1:
                 pairs.append((signals[other, own].pop(0), number, other, own))
             if command["signal"] >> other & 1:
