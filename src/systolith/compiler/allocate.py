@@ -1,13 +1,13 @@
 """Addresses of storages: by live range, several first-fit orders, the best one wins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode
+from systolith.spec.commands import Opcode, Target
 
 __all__ = ["Live", "MemoryReport", "allocate", "live_ranges"]
 
@@ -27,7 +27,7 @@ class Live:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryReport:
-    """How much activation memory the program uses.
+    """How much memory the program uses.
 
     Parameters
     ----------
@@ -35,12 +35,18 @@ class MemoryReport:
     bound: most bytes live at one time: no allocation needs less.
     available: bytes of all regions.
     shared_reads: pairs of MATMUL input and residual operand that share a region's read port.
+    constants: addresses used of the memories that are loaded during the run, by `Target`, in the
+        units of `MemorySpec`; empty without external memory.
+    loaded, saved: bytes moved from and to external memory.
     """
 
     peak: int
     bound: int
     available: int
     shared_reads: int
+    constants: Mapping[Target, int] = field(default_factory=dict)
+    loaded: int = 0
+    saved: int = 0
 
 
 def live_ranges(
@@ -65,7 +71,8 @@ def live_ranges(
         # A STORE runs while its MATMUL still reads: both are one moment.
         time += command.opcode is not Opcode.STORE
         for storage, _ in command.bases.values():
-            use(storage, time)
+            if not storage.external:
+                use(storage, time)
     for storage in to_end:
         use(storage, time)
     return [Live(storage=s, first=first[k], last=last[k]) for k, s in known.items()]

@@ -3,14 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from systolith.arithmetic import PadArithmetic
 from systolith.compiler.allocate import allocate, live_ranges
+from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
 from systolith.compiler.fills import fill_border, fill_halo
-from systolith.compiler.footprint import Access, accesses, joined, strided
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins, plan_layout
@@ -20,12 +18,13 @@ from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
-from systolith.compiler.schedule import assign_tokens
+from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step, build_steps
+from systolith.compiler.transfers import external_storage, transfer
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COMMANDS, Opcode, encode
+from systolith.spec.commands import Opcode
 from systolith.spec.program import Buffer, Layer, Program
 
 __all__ = ["CompiledModel", "LayerNote", "compile_graph"]
@@ -70,17 +69,28 @@ class _Compiler:
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
         self.filled: set[int] = set()
+        self.external: dict[str, Storage] = {}
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
+    def lower(self) -> list[list[Pair]]:
+        """Return the command pairs of every step."""
+        lowered = []
+        for index, step in enumerate(self.steps):
+            self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
+            lowered.append(_LOWERINGS[step.node.op](self.low, step))
+            self.low.splitter.finished(step)
+        if not self.spec.external.data_bytes:
+            return lowered
+        splitter = Splitter(self.spec, self.low.constants)
+        return [splitter.split(pairs) for pairs in lowered]
+
     def emit(self) -> _Emission:
-        """Lower every step, with the fills of a storage before its first writer."""
+        """Emit every step, with the fills of a storage before its first writer."""
         out = _Emission()
         for name in self.cut.inputs:
             self._fill(name, out)
-        for index, step in enumerate(self.steps):
-            self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
-            pairs = _LOWERINGS[step.node.op](self.low, step)
-            self.low.splitter.finished(step)
+            self._transfer(Opcode.LOAD, name, out)
+        for step, pairs in zip(self.steps, self.lower(), strict=True):
             if step.node.op is Op.PAD:
                 # Its border is part of the tensor, complete when the last STORE is.
                 self._fill(step.target, out)
@@ -91,8 +101,18 @@ class _Compiler:
             for pair in pairs[1:]:
                 self._append(pair, out)
             self._finish(step, pairs, out)
+            if step.target in self.cut.outputs:
+                self._transfer(Opcode.SAVE, step.target, out)
         out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
         return out
+
+    def _transfer(self, opcode: Opcode, name: str, out: _Emission) -> None:
+        """Move an input or output from or to external memory, if there is one."""
+        if self.spec.external.data_bytes:
+            view = self.layout.views[name]
+            if name not in self.external:
+                self.external[name] = external_storage(name, view.shape)
+            out.commands.append(transfer(opcode, name, view, self.external[name]))
 
     def _append(self, pair: Pair, out: _Emission) -> None:
         out.commands += [pair.matmul, pair.store]
@@ -155,23 +175,30 @@ class _Compiler:
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""
         out = self.emit()
-        self.low.constants.check()
-        self._check_counts(out)
+        self._check_stamps(out)
         views = self.layout.views
+        outside = bool(self.spec.external.data_bytes)
         lives = live_ranges(
             out.commands,
-            [views[n].storage for n in self.cut.inputs],
-            [views[n].storage for n in self.cut.outputs],
+            [] if outside else [views[n].storage for n in self.cut.inputs],
+            [] if outside else [views[n].storage for n in self.cut.outputs],
         )
         memory = allocate(lives, out.enemies, self.spec)
         self.report("ordering commands")
-        weights, parameters, tables = self.low.constants.images()
+        assembly = assemble(
+            out.commands,
+            self.low.constants,
+            padded=self.padded,
+            tensors=list(self.external.values()),
+        )
         program = Program(
             spec=self.spec,
-            commands=self._encode(out.commands, weights),
-            weights=weights,
-            parameters=parameters,
-            tables=tables,
+            commands=assembly.commands,
+            weights=assembly.weights,
+            parameters=assembly.parameters,
+            tables=assembly.tables,
+            external=assembly.external,
+            external_bytes=assembly.external_bytes,
             buffers={n: self._buffer(n) for n in views if views[n].storage.address >= 0},
             inputs=self.cut.inputs,
             outputs=self.cut.outputs,
@@ -185,63 +212,33 @@ class _Compiler:
             epilogue=self.cut.epilogue,
             notes=self._notes(),
             hidden=tuple(name for step in self.steps for name in step.hidden),
-            memory=memory,
+            memory=replace(
+                memory,
+                constants=assembly.peaks,
+                loaded=assembly.loaded,
+                saved=assembly.saved,
+            ),
         )
 
-    def _check_counts(self, out: _Emission) -> None:
-        needs = (
-            ("command_words", sum(COMMANDS[c.opcode].words for c in out.commands)),
-            ("stamps", len(out.layers)),
-        )
-        for name, need in needs:
-            have = getattr(self.spec.memory, name)
-            if need > have:
-                raise CompileError(
-                    f"memory.{name} must be at least {need} for this network, not {have}: "
-                    f"raise memory.{name}"
-                )
-
-    def _encode(self, commands: Sequence[SymbolicCommand], weights: np.ndarray) -> np.ndarray:
-        words: list[int] = []
-        resolved = [
-            dict.fromkeys((f.name for f in COMMANDS[c.opcode].fields), 0)
-            | {f.name: 1 for f in COMMANDS[c.opcode].fields if f.name.endswith("_count")}
-            | c.resolved()
-            for c in commands
-        ]
-        footprints = accesses(
-            [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)], weights, self.spec
-        )
-        ordered = [
-            (unit, self._with_border(c, access))
-            for c, access in zip(commands, footprints, strict=True)
-            if (unit := COMMANDS[c.opcode].unit) is not None
-        ]
-        tokens = iter(assign_tokens(ordered))
-        for command in commands:
-            values = command.resolved()
-            if COMMANDS[command.opcode].unit is not None:
-                token = next(tokens)
-                values |= {"wait": token.wait, "signal": token.signal}
-            try:
-                words += encode(command.opcode, **values)
-            except ValueError as error:
-                raise CompileError(
-                    f"layer {command.layer!r}: {error}: the layer is too large for one command;"
-                    " make it smaller"
-                ) from error
-        return np.array(words, np.uint32)
-
-    def _with_border(self, command: SymbolicCommand, access: Access) -> Access:
-        """Let the STORE that stamps a padded tensor wait for the FILLs of its border."""
-        storage, _ = command.bases.get("y_base", (None, 0))
-        if storage is None or not command.values.get("stamp") or command.layer not in self.padded:
-            return access
-        border = strided(storage.address, (), storage.size)
-        return Access(reads=joined(access.reads, border), writes=access.writes)
+    def _check_stamps(self, out: _Emission) -> None:
+        need, have = len(out.layers), self.spec.memory.stamps
+        if need > have:
+            raise CompileError(
+                f"memory.stamps must be at least {need} for this network, not {have}: "
+                f"raise memory.stamps"
+            )
 
     def _buffer(self, name: str) -> Buffer:
         view, tensor = self.layout.views[name], self.graph.tensor(name)
+        if name in self.external:
+            height, width, channels = view.shape
+            return Buffer(
+                base=self.external[name].address,
+                shape=view.shape,
+                strides=(width * channels, channels, 1),
+                dtype=tensor.dtype,
+                external=True,
+            )
         return Buffer(
             base=view.storage.address + view.offset,
             shape=view.shape,
