@@ -9,7 +9,11 @@ from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Target
 
-__all__ = ["Live", "MemoryReport", "allocate", "live_ranges"]
+__all__ = ["AllocationError", "Live", "MemoryReport", "allocate", "live_ranges"]
+
+
+class AllocationError(CompileError):
+    """Storages do not fit the activation memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +74,7 @@ def live_ranges(
     for command in commands:
         # A STORE runs while its MATMUL still reads: both are one moment.
         time += command.opcode is not Opcode.STORE
-        for storage, _ in command.bases.values():
+        for storage in (*(s for s, _ in command.bases.values()), *command.holds):
             if not storage.external:
                 use(storage, time)
     for storage in to_end:
@@ -158,7 +162,7 @@ def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
     for live in lives:
         need = live.storage.size
         if need > have:
-            raise CompileError(
+            raise AllocationError(
                 f"layer {live.storage.layer!r}: activation memory needs {need} bytes in one region"
                 f" for tensor {live.storage.name!r}, the specification has {have}: raise "
                 f"memory.activation_bytes to at least {need}"
@@ -197,7 +201,7 @@ def allocate(
             found.append((cost, placed))
     bound = _bound(lives)
     if not found:
-        raise CompileError(_too_much(lives, bound, spec))
+        raise AllocationError(_too_much(lives, bound, spec))
     (shared, _, peak), best = min(found, key=lambda f: f[0])
     for live in lives:
         region, offset = best[id(live.storage)]

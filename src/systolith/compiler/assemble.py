@@ -1,6 +1,6 @@
 """From symbolic commands with allocated storages to command words and memory images."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -94,7 +94,7 @@ def assemble(
     constants: Constants,
     *,
     padded: Collection[str],
-    tensors: Sequence[Storage],
+    tensors: Mapping[Storage, NDArray[np.uint8] | None],
 ) -> Assembly:
     """Order the commands by tokens and encode them.
 
@@ -103,7 +103,8 @@ def assemble(
     commands: in program order, END last; storages on chip have addresses.
     constants: all weights, parameters and tables.
     padded: names of PAD layers.
-    tensors: storages in external memory, which get their addresses.
+    tensors: storages in external memory, which get their addresses, and what some of them hold
+        before the run.
 
     Raises
     ------
@@ -147,7 +148,7 @@ def _streamed(
     resolved: Sequence[dict[str, int]],
     footprints: Sequence[Access],
     constants: Constants,
-    tensors: Sequence[Storage],
+    tensors: Mapping[Storage, NDArray[np.uint8] | None],
 ) -> Assembly:
     """Everything comes from external memory."""
     spec, external = constants.spec, ExternalImage()
@@ -160,8 +161,11 @@ def _streamed(
     words = sum(COMMANDS[c.opcode].words for c in commands)
     words += len(stream.loads) * COMMANDS[Opcode.LOAD].words
     arena = external.reserve(chunk_arena(words, spec))
-    for storage in tensors:
+    # What has contents comes first: the image ends with the last of them.
+    for storage, codes in sorted(tensors.items(), key=lambda item: item[1] is None):
         external.place(storage)
+        if codes is not None:
+            external.put(storage.address, codes)
     items = [_item(c, v, a, spec) for c, v, a in zip(commands, resolved, footprints, strict=True)]
     others, loads = movable_loads(items)
     for constant in stream.loads:

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
 from systolith.compiler.footprint import Access, Spans, accesses
 from systolith.compiler.hazards import LastAccess
 from systolith.compiler.spaces import Space, by_space, span, whole_access
@@ -57,6 +58,7 @@ class _Item:
     access: Access
     number: int
     position: int
+    base: int
 
     def units(self, mask: str) -> list[Unit]:
         return [u for u in Unit if self.command[mask] >> u & 1]
@@ -84,6 +86,7 @@ def _items(program: Program, trace: Trace) -> list[_Item]:
                 access=whole,
                 number=number,
                 position=trace.positions[number],
+                base=trace.bases[number],
             )
             result.append(item)
     return result
@@ -124,8 +127,17 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
     if v["w_base"] + words > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
-    if v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
+    if v["depthwise"]:
+        fault = depthwise_fault(spec, v)
+        if fault:
+            raise ProgramFault(f"{name} {fault}")
+    elif v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
         raise ProgramFault(f"{name} needs more accumulators than there are")
+
+
+def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
+    if not v["length"]:
+        raise ProgramFault(f"{name} copies no bytes")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -152,10 +164,12 @@ def _check_pairing(commands: Sequence[Command]) -> None:
     matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
     stores = [c for c in commands if c.opcode is Opcode.STORE]
     names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
+    streamed = [f"{n}_count" for n in ("t", "n", "oy", "ox")]
     if len(matmuls) != len(stores):
         raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
     for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
-        if [m[n] for n in names] != [s[n] for n in names]:
+        made = [m[n] for n in (streamed if m["depthwise"] else names)]
+        if made != [s[n] for n in names]:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 
@@ -274,7 +288,7 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store}
+_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store, Opcode.COPY: _check_copy}
 
 
 def check_program(program: Program) -> CheckReport:
@@ -292,6 +306,13 @@ def check_program(program: Program) -> CheckReport:
             _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
     items = _items(program, trace)
     _check_addresses(program, items)
+    uneven = uneven_padding(
+        [(i.command.opcode, dict(i.command.values) | {"w_base": i.base}, i.access) for i in items],
+        trace.weights,
+        program.spec,
+    )
+    if uneven is not None:
+        raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
     machine = _Machine(program.spec.queue_depth)

@@ -1,31 +1,28 @@
 """The driver: graph and specification in, program and report out."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-from systolith.arithmetic import PadArithmetic
-from systolith.compiler.allocate import allocate, live_ranges
+from systolith.compiler.allocate import AllocationError, MemoryReport, allocate, live_ranges
 from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
-from systolith.compiler.fills import fill_border, fill_halo
+from systolith.compiler.emission import Emission, Emitter
 from systolith.compiler.host import Partition, partition
-from systolith.compiler.ir import Pair, Storage, SymbolicCommand
-from systolith.compiler.layout import gather_origins, plan_layout
+from systolith.compiler.ir import Pair
+from systolith.compiler.layout import plan_layout
 from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
 from systolith.compiler.lower_matmul import lower_mac
 from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
-from systolith.compiler.split import Splitter
+from systolith.compiler.spill import SpillPlan, plan_spills
 from systolith.compiler.steps import Step, build_steps
-from systolith.compiler.transfers import external_storage, transfer
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode
-from systolith.spec.program import Buffer, Layer, Program
+from systolith.spec.program import Buffer, Program
 
 __all__ = ["CompiledModel", "LayerNote", "compile_graph"]
 
@@ -46,13 +43,8 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 }
 
 
-@dataclass(kw_only=True, eq=False)
-class _Emission:
-    """Commands in program order and the layers they complete."""
-
-    commands: list[SymbolicCommand] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
-    enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
+_PLANS = ((1.0, 2), (0.9, 2), (0.8, 2), (0.65, 2), (0.5, 2), (0.9, 1), (0.7, 1), (0.5, 1))
+"""Shares of the activation memory to plan for (it fragments), and copies of a tile's operands."""
 
 
 class _Compiler:
@@ -68,114 +60,54 @@ class _Compiler:
             constants=Constants(spec),
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
-        self.filled: set[int] = set()
-        self.external: dict[str, Storage] = {}
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
-    def lower(self) -> list[list[Pair]]:
-        """Return the command pairs of every step."""
-        lowered = []
-        for index, step in enumerate(self.steps):
-            self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
-            lowered.append(_LOWERINGS[step.node.op](self.low, step))
-            self.low.splitter.finished(step)
-        if not self.spec.external.data_bytes:
-            return lowered
-        splitter = Splitter(self.spec, self.low.constants)
-        return [splitter.split(pairs) for pairs in lowered]
+    def place(self) -> tuple[Emission, MemoryReport]:
+        """Emit with all tensors on chip; if they do not fit, with some in external memory.
 
-    def emit(self) -> _Emission:
-        """Emit every step, with the fills of a storage before its first writer."""
-        out = _Emission()
-        for name in self.cut.inputs:
-            self._fill(name, out)
-            self._transfer(Opcode.LOAD, name, out)
-        for step, pairs in zip(self.steps, self.lower(), strict=True):
-            if step.node.op is Op.PAD:
-                # Its border is part of the tensor, complete when the last STORE is.
-                self._fill(step.target, out)
-            for pair in pairs[:1]:
-                self._append(pair, out)
-            # Readers are a layer away: the fills need not hold up this layer's first command.
-            self._fill(step.target, out)
-            for pair in pairs[1:]:
-                self._append(pair, out)
-            self._finish(step, pairs, out)
-            if step.target in self.cut.outputs:
-                self._transfer(Opcode.SAVE, step.target, out)
-        out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
-        return out
-
-    def _transfer(self, opcode: Opcode, name: str, out: _Emission) -> None:
-        """Move an input or output from or to external memory, if there is one."""
-        if self.spec.external.data_bytes:
-            view = self.layout.views[name]
-            if name not in self.external:
-                self.external[name] = external_storage(name, view.shape)
-            out.commands.append(transfer(opcode, name, view, self.external[name]))
-
-    def _append(self, pair: Pair, out: _Emission) -> None:
-        out.commands += [pair.matmul, pair.store]
-        if "r_base" in pair.store.bases:
-            x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
-            out.enemies.append((x[0], r[0]))
-
-    def _fill(self, name: str, out: _Emission) -> None:
-        """Fill halo and border of the storage that ``name`` lies in, once."""
-        while name in self.layout.parents:
-            name = self.layout.parents[name]
-        view = self.layout.views[name]
-        if id(view.storage) in self.filled:
-            return
-        self.filled.add(id(view.storage))
-        layer = view.storage.layer
-        if self.layout.halos[name].any:
-            out.commands += fill_halo(layer, view, self.layout.halos[name])
-        for step in self.steps:
-            root = step.target
-            while root in self.layout.parents and step.node.op is Op.PAD:
-                root = self.layout.parents[root]
-            if step.node.op is Op.PAD and root == name:
-                assert isinstance(step.node.arithmetic, PadArithmetic)
-                out.commands += fill_border(
-                    layer,
-                    self.layout.views[step.target],
-                    gather_origins(self.graph, step.node)[0],
-                    self.graph.tensor(step.source).shape,
-                    step.node.arithmetic.value,
-                )
-
-    def _finish(self, step: Step, pairs: Sequence[Pair], out: _Emission) -> None:
-        """Stamp the step's last STORE, or add an alias to the layer that wrote its bytes."""
-        node = step.node
-        if pairs:
-            pairs[-1].store.values["stamp"] = 1
-            out.layers.append(
-                Layer(
-                    name=node.name,
-                    op=str(node.op),
-                    tensor=step.target,
-                    stamp=len(out.layers),
-                    macs=self.graph.macs(node),
-                    fused=tuple(n.name for n in step.nodes if n is not node),
-                )
+        Raises
+        ------
+        CompileError: nothing fits.
+        """
+        emitter = Emitter(self.low, self.steps, self.cut, _LOWERINGS, self.report)
+        try:
+            return self._allocated(emitter, SpillPlan(), 1)
+        except AllocationError:
+            if not self.spec.external.data_bytes:
+                raise
+        total = self.spec.activation_total
+        for share, buffers in _PLANS:
+            plan = plan_spills(
+                self.layout,
+                self.steps,
+                self.cut.inputs,
+                self.spec,
+                budget=int(share * total),
+                buffers=buffers,
             )
-        else:
-            self._alias(step, out)
+            try:
+                return self._allocated(emitter, plan, buffers)
+            except AllocationError:
+                continue
+        raise self._too_small(plan)
 
-    def _alias(self, step: Step, out: _Emission) -> None:
-        """Name a move without commands in the last layer that wrote its bytes."""
-        storage = self.layout.views[step.target].storage
-        for index in range(len(out.layers) - 1, -1, -1):
-            layer = out.layers[index]
-            if self.layout.views[layer.tensor].storage is storage:
-                out.layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
-                return
+    def _too_small(self, plan: SpillPlan) -> CompileError:
+        need, step = plan.need
+        memory = self.spec.memory
+        least = -(-max(need, 1) // memory.activation_regions)
+        least = max(least, memory.activation_bytes + 1)
+        unit = 2 * self.spec.line_bytes
+        name = step.node.name if step is not None else ""
+        return CompileError(
+            f"layer {name!r}: activation memory needs {need} bytes for one row of tiles, the "
+            f"specification has {memory.activation_regions} regions of {memory.activation_bytes}: "
+            f"raise memory.activation_bytes to at least {-(-least // unit) * unit}"
+        )
 
-    def compile(self) -> CompiledModel:
-        """Emit, allocate, order and encode."""
-        out = self.emit()
-        self._check_stamps(out)
+    def _allocated(
+        self, emitter: Emitter, plan: SpillPlan, buffers: int
+    ) -> tuple[Emission, MemoryReport]:
+        out = emitter.emit(plan, buffers)
         views = self.layout.views
         outside = bool(self.spec.external.data_bytes)
         lives = live_ranges(
@@ -183,13 +115,18 @@ class _Compiler:
             [] if outside else [views[n].storage for n in self.cut.inputs],
             [] if outside else [views[n].storage for n in self.cut.outputs],
         )
-        memory = allocate(lives, out.enemies, self.spec)
+        return out, allocate(lives, out.enemies, self.spec)
+
+    def compile(self) -> CompiledModel:
+        """Emit, allocate, order and encode."""
+        out, memory = self.place()
+        self._check_stamps(out)
         self.report("ordering commands")
         assembly = assemble(
             out.commands,
             self.low.constants,
             padded=self.padded,
-            tensors=list(self.external.values()),
+            tensors=out.contents,
         )
         program = Program(
             spec=self.spec,
@@ -199,7 +136,7 @@ class _Compiler:
             tables=assembly.tables,
             external=assembly.external,
             external_bytes=assembly.external_bytes,
-            buffers={n: self._buffer(n) for n in views if views[n].storage.address >= 0},
+            buffers=self._buffers(out),
             inputs=self.cut.inputs,
             outputs=self.cut.outputs,
             layers=tuple(out.layers),
@@ -220,7 +157,7 @@ class _Compiler:
             ),
         )
 
-    def _check_stamps(self, out: _Emission) -> None:
+    def _check_stamps(self, out: Emission) -> None:
         need, have = len(out.layers), self.spec.memory.stamps
         if need > have:
             raise CompileError(
@@ -228,23 +165,20 @@ class _Compiler:
                 f"raise memory.stamps"
             )
 
-    def _buffer(self, name: str) -> Buffer:
-        view, tensor = self.layout.views[name], self.graph.tensor(name)
-        if name in self.external:
-            height, width, channels = view.shape
-            return Buffer(
-                base=self.external[name].address,
+    def _buffers(self, out: Emission) -> dict[str, Buffer]:
+        """Where tensors lie; inputs and outputs in external memory if there is one."""
+        views = self.layout.views | out.views
+        return {
+            name: Buffer(
+                base=view.storage.address + view.offset,
                 shape=view.shape,
-                strides=(width * channels, channels, 1),
-                dtype=tensor.dtype,
-                external=True,
+                strides=(view.row, view.pixel, 1),
+                dtype=self.graph.tensor(name).dtype,
+                external=view.storage.external,
             )
-        return Buffer(
-            base=view.storage.address + view.offset,
-            shape=view.shape,
-            strides=(view.row, view.pixel, 1),
-            dtype=tensor.dtype,
-        )
+            for name, view in views.items()
+            if view.storage.address >= 0
+        }
 
     def _notes(self) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}

@@ -1,6 +1,6 @@
 """What lowering produces before addresses are known: storages, views and symbolic commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from systolith.spec.commands import Opcode
@@ -96,12 +96,14 @@ class SymbolicCommand:
     layer: the layer it belongs to.
     values: fields that are known.
     bases: base field -> (storage, byte offset).
+    holds: storages that must keep their bytes meanwhile, for a command that runs beside it.
     """
 
     opcode: Opcode
     layer: str
     values: dict[str, int] = field(default_factory=dict)
     bases: Mapping[str, tuple[Storage, int]] = field(default_factory=dict)
+    holds: tuple[Storage, ...] = ()
 
     def resolved(self) -> dict[str, int]:
         """All fields, once the storages have addresses."""
@@ -110,7 +112,14 @@ class SymbolicCommand:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Pair:
-    """A MATMUL and the STORE that consumes its tiles."""
+    """A MATMUL and the STORE that consumes its tiles.
+
+    Parameters
+    ----------
+    matmul, store: the two commands.
+    before: COPY commands that go in front of them, for this pair or for a later one.
+    """
 
     matmul: SymbolicCommand
     store: SymbolicCommand
+    before: Sequence[SymbolicCommand] = ()

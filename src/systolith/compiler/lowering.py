@@ -10,7 +10,7 @@ from systolith.compiler.errors import layer_error
 from systolith.compiler.fit_residual import ResidualParameters, fit_residual
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
-from systolith.compiler.overlap import RowSplitter
+from systolith.compiler.overlap import RowSplitter, WholeRows
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
@@ -46,7 +46,7 @@ class Lowering:
     spec: AcceleratorSpec
     layout: Layout
     constants: Constants
-    splitter: RowSplitter
+    splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
 
     def signed(self, tensor: str) -> bool:
@@ -57,11 +57,15 @@ class Lowering:
         """Where the tensor lies."""
         return self.layout.views[tensor]
 
-    def regions(self, step: Step, job: Job) -> list[Region]:
-        """The output of a step that has one job, cut in two where the next step can start early."""
+    def region(self, step: Step, packed: int = 1) -> Region:
+        """The whole output of a step, in vectors of ``packed`` pixels."""
         height, width, _ = self.graph.tensor(step.target).shape
-        whole = Region(y=0, x=0, height=height, width=width)
-        return self.splitter.regions(step, job.load, linear=is_linear(job, whole))
+        return Region(y=0, x=0, height=height, width=width // packed)
+
+    def regions(self, step: Step, job: Job, packed: int = 1) -> list[Region]:
+        """The output of a step that has one job, cut in two where the next step can start early."""
+        whole = self.region(step, packed)
+        return self.splitter.regions(step, whole, job.load, linear=is_linear(job, whole))
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""

@@ -71,6 +71,7 @@ def _part(pair: Pair, first: int, count: int, rows: int) -> Pair:
         store=SymbolicCommand(
             opcode=Opcode.STORE, layer=pair.store.layer, values=s, bases=bases[1]
         ),
+        before=() if first else pair.before,
     )
 
 
@@ -123,7 +124,7 @@ class Splitter:
             most = min(most, _fitting(words, n, spec.weight_words))
         if s["p_stride"] and not self._parameters_fit:
             most = min(most, _fitting(beats, n, spec.lane_words))
-        ordered_by_tile = most < n
+        ordered_by_tile = most < n and not any(pair.before for pair in pairs)
         if late and not m["w_hold"]:
             stride = window_stride(spec, Window.WEIGHTS)
             most = min(most, max(1, _PIECE // (words * stride)))

@@ -1,44 +1,55 @@
-"""LOAD and SAVE of tensors: rows between external memory, dense, and a view on chip."""
+"""LOAD and SAVE of tensors and rows of tensors."""
 
 from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.spec.commands import Opcode, Target
 
-__all__ = ["external_storage", "transfer"]
+__all__ = ["dense_view", "rows_of", "transfer"]
 
 
-def external_storage(name: str, shape: tuple[int, int, int]) -> Storage:
-    """A dense tensor in external memory."""
+def dense_view(name: str, shape: tuple[int, int, int], *, external: bool) -> View:
+    """A tensor in a storage of its own, without gaps."""
     height, width, channels = shape
-    return Storage(name=name, size=height * width * channels, layer=name, external=True)
+    storage = Storage(name=name, size=height * width * channels, layer=name, external=external)
+    return View(storage=storage, offset=0, shape=shape, row=width * channels, pixel=channels)
 
 
-def transfer(
-    opcode: Opcode, layer: str, view: View, storage: Storage, offset: int = 0
-) -> SymbolicCommand:
-    """Return the command that moves all of a view.
+def rows_of(view: View, first: int, count: int) -> View:
+    """Rows of a tensor, of the same storage."""
+    return View(
+        storage=view.storage,
+        offset=view.at(first, 0),
+        shape=(count, *view.shape[1:]),
+        row=view.row,
+        pixel=view.pixel,
+    )
+
+
+def transfer(opcode: Opcode, layer: str, near: View, far: View) -> SymbolicCommand:
+    """Return the command that moves all elements of a tensor.
 
     Parameters
     ----------
     opcode: LOAD or SAVE.
     layer: for error messages.
-    view: on chip.
-    storage, offset: the same elements, dense, in external memory.
+    near: on chip.
+    far: in external memory, of the same shape.
     """
-    height, width, channels = view.shape
-    if view.dense:
+    height, width, channels = near.shape
+    rows = all(v.pixel == channels or width == 1 for v in (near, far))
+    if near.dense and far.dense:
         length, loops = height * width * channels, []
-    elif view.pixel == channels or width == 1:
-        length, loops = width * channels, [(height, view.row, width * channels)]
+    elif rows:
+        length, loops = width * channels, [(height, near.row, far.row)]
     else:
         length = channels
-        loops = [(width, view.pixel, channels), (height, view.row, width * channels)]
+        loops = [(width, near.pixel, far.pixel), (height, near.row, far.row)]
     values = {"length": length}
     if opcode is Opcode.LOAD:
         values["target"] = int(Target.ACTIVATIONS)
-    for index, (count, near, far) in enumerate(loops):
+    for index, (count, m_stride, e_stride) in enumerate(loops):
         if count > 1:
             values[f"d{index}_count"] = count
-            values[f"m_d{index}_stride"] = near
-            values[f"e_d{index}_stride"] = far
-    bases = {"m_base": (view.storage, view.offset), "e_base": (storage, offset)}
+            values[f"m_d{index}_stride"] = m_stride
+            values[f"e_d{index}_stride"] = e_stride
+    bases = {"m_base": (near.storage, near.offset), "e_base": (far.storage, far.offset)}
     return SymbolicCommand(opcode=opcode, layer=layer, values=values, bases=bases)
