@@ -3,11 +3,10 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from systolith.compiler.allocate import AllocationError, MemoryReport, allocate, live_ranges
 from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
-from systolith.compiler.emission import Emission, Emitter
+from systolith.compiler.emission import Emission
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair
 from systolith.compiler.layout import plan_layout
@@ -17,7 +16,7 @@ from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
-from systolith.compiler.spill import SpillPlan, plan_spills
+from systolith.compiler.placement import Placer
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
@@ -43,10 +42,6 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 }
 
 
-_PLANS = ((1.0, 2), (0.9, 2), (0.8, 2), (0.65, 2), (0.5, 2), (0.9, 1), (0.7, 1), (0.5, 1))
-"""Shares of the activation memory to plan for (it fragments), and copies of a tile's operands."""
-
-
 class _Compiler:
     def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
         self.graph, self.spec, self.report = graph, spec, report
@@ -62,64 +57,10 @@ class _Compiler:
         )
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
-    def place(self) -> tuple[Emission, MemoryReport]:
-        """Emit with all tensors on chip; if they do not fit, with some in external memory.
-
-        Raises
-        ------
-        CompileError: nothing fits.
-        """
-        emitter = Emitter(self.low, self.steps, self.cut, _LOWERINGS, self.report)
-        try:
-            return self._allocated(emitter, SpillPlan(), 1)
-        except AllocationError:
-            if not self.spec.external.data_bytes:
-                raise
-        total = self.spec.activation_total
-        for share, buffers in _PLANS:
-            plan = plan_spills(
-                self.layout,
-                self.steps,
-                self.cut.inputs,
-                self.spec,
-                budget=int(share * total),
-                buffers=buffers,
-            )
-            try:
-                return self._allocated(emitter, plan, buffers)
-            except AllocationError:
-                continue
-        raise self._too_small(plan)
-
-    def _too_small(self, plan: SpillPlan) -> CompileError:
-        need, step = plan.need
-        memory = self.spec.memory
-        least = -(-max(need, 1) // memory.activation_regions)
-        least = max(least, memory.activation_bytes + 1)
-        unit = 2 * self.spec.line_bytes
-        name = step.node.name if step is not None else ""
-        return CompileError(
-            f"layer {name!r}: activation memory needs {need} bytes for one row of tiles, the "
-            f"specification has {memory.activation_regions} regions of {memory.activation_bytes}: "
-            f"raise memory.activation_bytes to at least {-(-least // unit) * unit}"
-        )
-
-    def _allocated(
-        self, emitter: Emitter, plan: SpillPlan, buffers: int
-    ) -> tuple[Emission, MemoryReport]:
-        out = emitter.emit(plan, buffers)
-        views = self.layout.views
-        outside = bool(self.spec.external.data_bytes)
-        lives = live_ranges(
-            out.commands,
-            [] if outside else [views[n].storage for n in self.cut.inputs],
-            [] if outside else [views[n].storage for n in self.cut.outputs],
-        )
-        return out, allocate(lives, out.enemies, self.spec)
-
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""
-        out, memory = self.place()
+        placer = Placer(self.low, self.steps, self.cut, _LOWERINGS, self.report)
+        out, memory = placer.place()
         self._check_stamps(out)
         self.report("ordering commands")
         assembly = assemble(

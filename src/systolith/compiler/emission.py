@@ -94,7 +94,8 @@ class Emitter:
             self._edge(Opcode.LOAD, name, self._out.commands)
         entries = self._entries(plan)
         if self.low.spec.external.data_bytes:
-            splitter = Splitter(self.low.spec, self.low.constants)
+            pairs = [pair for entry in entries for pair in entry.work.pairs]
+            splitter = Splitter(self.low.spec, pairs)
             for entry in entries:
                 entry.work.pairs = splitter.split(entry.work.pairs)
         self._order(entries, buffers)

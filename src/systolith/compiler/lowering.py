@@ -40,6 +40,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    scratch: whether a layer may have buffers besides its operands.
     """
 
     graph: Graph
@@ -48,6 +49,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
+    scratch: bool = True
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""

@@ -134,8 +134,10 @@ class _Planner:
         for index, step in enumerate(self.steps):
             if any(self.external(n) for n in operands(step)):
                 plan.rows[id(step)] = self._rows(index, budget, buffers)
-        if worst is not None:
-            plan.need = self._need(worst, buffers, least=True), self.steps[worst]
+        for index, step in enumerate(self.steps):
+            need = self._need(index, buffers, least=True)
+            if need > plan.need[0]:
+                plan.need = need, step
         return plan
 
     def _need(self, index: int, buffers: int, *, least: bool = False) -> int:

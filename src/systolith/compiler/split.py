@@ -1,8 +1,7 @@
 """Cutting a layer's commands over channel tiles, so that compute can follow its weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from systolith.compiler.constants import Constants
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.predict import cycles
 from systolith.errors import CompileError
@@ -81,13 +80,22 @@ class Splitter:
     Parameters
     ----------
     spec: sizes of the memories and the bus.
-    constants: all of the network's, which may or may not fit.
+    pairs: all of the network's, whose constants may or may not fit.
     """
 
-    def __init__(self, spec: AcceleratorSpec, constants: Constants) -> None:
+    def __init__(self, spec: AcceleratorSpec, pairs: Iterable[Pair]) -> None:
         self.spec = spec
-        self._weights_fit = constants.weight_words <= spec.weight_words
-        self._parameters_fit = constants.lane_words <= spec.lane_words
+        weights, parameters = dict[int, int](), dict[int, int]()
+        for pair in pairs:
+            m = full_values(Opcode.MATMUL, pair.matmul.values)
+            s = full_values(Opcode.STORE, pair.store.values)
+            words = weight_words(m, spec.array.rows) * (1 if m["w_hold"] else m["n_count"])
+            weights[m["w_base"]] = max(weights.get(m["w_base"], 0), words)
+            beats = -(-min(s["tile_channels"], s["channels"]) // spec.post.lanes)
+            beats += (s["n_count"] - 1) * s["p_stride"]
+            parameters[s["p_base"]] = max(parameters.get(s["p_base"], 0), beats)
+        self._weights_fit = sum(weights.values()) <= spec.weight_words
+        self._parameters_fit = sum(parameters.values()) <= spec.lane_words
         self._loaded = self._computed = 0
         self._known: set[int] = set()
 
