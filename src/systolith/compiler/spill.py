@@ -107,30 +107,32 @@ class _Planner:
         width = max(1, self.layout.views[step.target].shape[1])
         return min(self.height(step), -(-_PIXELS // width))
 
-    def resident(self, index: int) -> int:
-        """Bytes of tensors on chip during a step."""
-        return sum(
-            live.storage.size
+    def _residents(self, index: int) -> list[tuple[int, _Live]]:
+        """Tensors on chip during a step, by identity."""
+        return [
+            (key, live)
             for key, live in self.lives.items()
             if key not in self.plan.external and live.first <= index <= live.last
-        )
+        ]
+
+    def resident(self, index: int) -> int:
+        """Bytes of tensors on chip during a step."""
+        return sum(live.storage.size for _, live in self._residents(index))
 
     def run(self, budget: int, buffers: int) -> SpillPlan:
         """Move tensors out until every step fits, then make tiles as large as fits."""
         plan, region = self.plan, self.spec.memory.activation_bytes
         plan.external = {k for k, v in self.lives.items() if v.storage.size > region}
         while True:
-            worst = max(range(len(self.steps)), key=lambda i: self._need(i, buffers), default=None)
-            if worst is None or self._need(worst, buffers) <= budget:
-                break
-            here = [
-                (v.storage.size * (v.last - v.first + 1), k)
-                for k, v in self.lives.items()
-                if k not in plan.external and v.first <= worst <= v.last
+            crowded = [
+                (need, index)
+                for index in range(len(self.steps))
+                if (need := self._need(index, buffers)) > budget and self._residents(index)
             ]
-            if not here:
+            if not crowded:
                 break
-            plan.external.add(max(here)[1])
+            here = self._residents(max(crowded)[1])
+            plan.external.add(max((v.storage.size * (v.last - v.first + 1), k) for k, v in here)[1])
         for index, step in enumerate(self.steps):
             if any(self.external(n) for n in operands(step)):
                 plan.rows[id(step)] = self._rows(index, budget, buffers)
