@@ -1,15 +1,19 @@
 """Addresses of storages: by live range, several first-fit orders, the best one wins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode
+from systolith.spec.commands import Opcode, Target
 
-__all__ = ["Live", "MemoryReport", "allocate", "live_ranges"]
+__all__ = ["AllocationError", "Live", "MemoryReport", "allocate", "live_ranges"]
+
+
+class AllocationError(CompileError):
+    """Storages do not fit the activation memory."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +31,7 @@ class Live:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryReport:
-    """How much activation memory the program uses.
+    """How much memory the program uses.
 
     Parameters
     ----------
@@ -35,12 +39,18 @@ class MemoryReport:
     bound: most bytes live at one time: no allocation needs less.
     available: bytes of all regions.
     shared_reads: pairs of MATMUL input and residual operand that share a region's read port.
+    constants: addresses used of the memories that are loaded during the run, by `Target`, in the
+        units of `MemorySpec`; empty without external memory.
+    loaded, saved: bytes moved from and to external memory.
     """
 
     peak: int
     bound: int
     available: int
     shared_reads: int
+    constants: Mapping[Target, int] = field(default_factory=dict)
+    loaded: int = 0
+    saved: int = 0
 
 
 def live_ranges(
@@ -64,8 +74,9 @@ def live_ranges(
     for command in commands:
         # A STORE runs while its MATMUL still reads: both are one moment.
         time += command.opcode is not Opcode.STORE
-        for storage, _ in command.bases.values():
-            use(storage, time)
+        for storage in (*(s for s, _ in command.bases.values()), *command.holds):
+            if not storage.external:
+                use(storage, time)
     for storage in to_end:
         use(storage, time)
     return [Live(storage=s, first=first[k], last=last[k]) for k, s in known.items()]
@@ -151,7 +162,7 @@ def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
     for live in lives:
         need = live.storage.size
         if need > have:
-            raise CompileError(
+            raise AllocationError(
                 f"layer {live.storage.layer!r}: activation memory needs {need} bytes in one region"
                 f" for tensor {live.storage.name!r}, the specification has {have}: raise "
                 f"memory.activation_bytes to at least {need}"
@@ -190,7 +201,7 @@ def allocate(
             found.append((cost, placed))
     bound = _bound(lives)
     if not found:
-        raise CompileError(_too_much(lives, bound, spec))
+        raise AllocationError(_too_much(lives, bound, spec))
     (shared, _, peak), best = min(found, key=lambda f: f[0])
     for live in lives:
         region, offset = best[id(live.storage)]
