@@ -211,6 +211,29 @@ def test_depthwise_footprint(nets, seed):
             assert wanted and bytes_of(found[number].reads) == wanted
 
 
+def copying_program(nets):
+    net = nets.Net(6)
+    x = net.input(20, 10, 1)
+    a = net.conv(x, 64, kernel=(8, 3), pads=(3, 4, 1, 1))
+    return compile_graph(net.graph(a), load_spec("base")).program
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [("length", 0, "copies no bytes"), ("d_base", "s_base", "writes bytes that it reads"),
+     ("d_base", (1 << 18) - 8, "leaves the activation memory")],
+)  # fmt: skip
+def test_copies(nets, field, value, text):
+    def change(number, values):
+        if values["opcode"] == Opcode.COPY:
+            values[field] = values.get(value, value)
+
+    program = copying_program(nets)
+    assert Opcode.COPY in {c.opcode for c in decode(program.commands.tolist())}
+    with pytest.raises(ProgramFault, match=text):
+        check_program(edited(program, change))
+
+
 def test_copy_footprint():
     values = {"s_base": 100, "d_base": 500, "length": 3, "d3_count": 1, "d2_count": 2,
               "d1_count": 1, "d0_count": 2, "s_d3_stride": 0, "s_d2_stride": 20,
