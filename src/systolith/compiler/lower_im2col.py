@@ -23,6 +23,8 @@ _BLOCK_CYCLES = 12
 """Rough cost of one more block: its commands pass tokens."""
 _BLOCKS = 64
 """Most blocks of a layer: commands take memory."""
+_ROWS = 8
+"""Rows of a block that are tried although they need several tiles."""
 _GAIN = 0.95
 """Share of the cycles of an ordinary convolution that gathering must stay below: what copies cost
 beside the array is only an estimate."""
@@ -68,17 +70,8 @@ class Gather:
 
 
 def _blocks(height: int, width: int, depth: int) -> Iterator[list[Region]]:
-    """Ways to cut an image: whole rows of tiles that an accumulator bank holds, few at first."""
-    if width > depth:
-        parts = -(-width // depth)
-        cuts = [width * i // parts for i in range(parts + 1)]
-        yield [
-            Region(y=y, x=a, height=1, width=b - a)
-            for y in range(height)
-            for a, b in zip(cuts, cuts[1:], strict=False)
-        ]
-        return
-    for rows in range(1, min(height, depth // width) + 1):
+    """Ways to cut an image into blocks of rows, the first one smaller: the array waits for it."""
+    for rows in range(1, min(height, max(depth // width, _ROWS)) + 1):
         for first in {rows, -(-rows // 2), -(-rows // 4)}:
             cuts = [0, *range(first, height, rows), height]
             yield [
