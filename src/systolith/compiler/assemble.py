@@ -199,7 +199,13 @@ def _item(
         if storage.external:
             values[name] = storage.address + offset
     whole = whole_access(command.opcode, values, access, spec)
-    return Item(opcode=command.opcode, values=values, layer=command.layer, access=whole)
+    return Item(
+        opcode=command.opcode,
+        values=values,
+        layer=command.layer,
+        access=whole,
+        storages=frozenset(id(s) for s, _ in command.bases.values() if not s.external),
+    )
 
 
 def _moved_bytes(items: Sequence[Item]) -> dict[Opcode, int]:

@@ -37,6 +37,7 @@ class Emission:
     enemies: storages that are accessed at the same time.
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
+    owners: number of the step of every command, or of the one that it prepares.
     """
 
     commands: list[SymbolicCommand] = field(default_factory=list)
@@ -44,6 +45,17 @@ class Emission:
     enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
+    owners: list[int] = field(default_factory=list)
+
+    def steps_in(self, ranges: Sequence[tuple[int, int]]) -> set[int]:
+        """Steps with a command in one of some ranges of moments of `live_ranges`."""
+        opcodes = [c.opcode for c in self.commands[: len(self.owners)]]
+        moments = np.cumsum([opcode is not Opcode.STORE for opcode in opcodes])
+        owners = np.array(self.owners)
+        found: set[int] = set()
+        for first, last in ranges:
+            found |= set(owners[(moments >= first) & (moments <= last)].tolist())
+        return found
 
 
 @dataclass(kw_only=True, eq=False)
@@ -92,6 +104,7 @@ class Emitter:
         for name in self.cut.inputs:
             self._out.commands += self._fills(name)
             self._edge(Opcode.LOAD, name, self._out.commands)
+        self._out.owners += [0] * len(self._out.commands)
         entries = self._entries(plan)
         if self.low.spec.external.data_bytes:
             pairs = [pair for entry in entries for pair in entry.work.pairs]
@@ -181,6 +194,8 @@ class Emitter:
         """Load for the next entry and save of the last one beside each entry's commands."""
         out = self._out.commands
         writers = _last_writers(entries)
+        numbers = {id(step): number for number, step in enumerate(self.steps)}
+        owners = self._out.owners
         loaded = -1
         for index, entry in enumerate(entries):
             out += entry.fills
@@ -208,6 +223,7 @@ class Emitter:
                 out += entry.work.saves
             if entry.last:
                 self._finish(entries, index)
+            owners += [numbers[id(entry.step)]] * (len(out) - len(owners))
 
     def _append(self, pair: Pair) -> None:
         out = self._out

@@ -35,12 +35,14 @@ class Item:
     ----------
     opcode, values, layer: the command.
     access: what it touches in all memories.
+    storages: identities of the storages it names.
     """
 
     opcode: Opcode
     values: dict[str, int]
     layer: str
     access: Access
+    storages: frozenset[int] = frozenset()
 
     @property
     def words(self) -> int:
@@ -65,19 +67,28 @@ class Movable:
 
 
 def movable_loads(items: Sequence[Item]) -> tuple[list[Item], list[Movable]]:
-    """Take the LOADs out of a program; return the other commands, and the LOADs."""
+    """Take the LOADs out of a program; return the other commands, and the LOADs.
+
+    A LOAD may wait for its first user: until then nothing else uses its storage.
+    """
     others: list[Item] = []
     loads: list[Movable] = []
+    unused: dict[int, list[Movable]] = {}
     last = LastAccess()
     for item in items:
         if item.opcode is not Opcode.LOAD:
+            for storage in item.storages & unused.keys():
+                for movable in unused.pop(storage):
+                    movable.before = len(others)
             # Here all units count together: a number is a position among the others.
             last.record(Unit.MOVE, len(others), item.access)
             others.append(item)
             continue
         found = last.conflicts(item.access, (Unit.MOVE,))
-        after = found.get(Unit.MOVE, -1)
-        loads.append(Movable(item=item, after=after, before=len(others)))
+        movable = Movable(item=item, after=found.get(Unit.MOVE, -1), before=len(others))
+        loads.append(movable)
+        for storage in item.storages:
+            unused.setdefault(storage, []).append(movable)
     return others, loads
 
 

@@ -1,7 +1,7 @@
 """Where tensors live: all on chip if they fit, else some in external memory, in row tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from systolith.compiler.allocate import AllocationError, MemoryReport, allocate, live_ranges
 from systolith.compiler.emission import Emission, Emitter
@@ -20,29 +20,11 @@ _LARGEST = 1 << 21
 """Bytes of a region at most, as of `MemorySpec`."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Attempt:
-    """How to plan.
-
-    Parameters
-    ----------
-    share: of the activation memory to plan for; some is lost between storages.
-    buffers: copies of a tile's operands: 2 to load and save beside the array.
-    scratch: whether layers may have buffers besides their operands.
-    """
-
-    share: float
-    buffers: int = 2
-    scratch: bool = True
-
-
-_ATTEMPTS = (
-    *(_Attempt(share=s) for s in (1.0, 0.9, 0.8, 0.65, 0.5)),
-    *(_Attempt(share=s, scratch=False) for s in (0.9, 0.7, 0.5)),
-    *(_Attempt(share=s, buffers=1, scratch=False) for s in (0.9, 0.7, 0.5)),
-)
-_LAST = _Attempt(share=0.0, buffers=1, scratch=False)
-"""Everything in external memory, one row at a time: the least that there is."""
+_LADDER = ((True, 2, 12), (False, 2, 8), (False, 1, 8))
+"""Whether layers may have buffers besides their operands, copies of a tile's operands on chip (2 to
+load and save beside the array), and how many plans are tried."""
+_LESS = 0.88
+"""What is left of a step's share of the memory when its storages find no place."""
 
 
 class Placer:
@@ -80,26 +62,46 @@ class Placer:
         except AllocationError:
             if not spec.external.data_bytes:
                 raise
-        for attempt in (*_ATTEMPTS, _LAST):
-            try:
-                return self._try(attempt, spec)
-            except AllocationError:
-                continue
-        raise self._too_small()
+        budgets = [float(spec.activation_total)] * len(self.steps)
+        for scratch, buffers, tries in _LADDER:
+            for number in range(tries):
+                import os
 
-    def _plan(self, attempt: _Attempt, spec: AcceleratorSpec) -> SpillPlan:
+                os.environ.get("DBG") and print(
+                    "try",
+                    scratch,
+                    buffers,
+                    number,
+                    round(min(budgets) / spec.activation_total, 2),
+                    sum(b == spec.activation_total for b in budgets),
+                )
+                plan = self._plan(budgets, buffers, spec)
+                out = self._emitters[scratch].emit(plan, buffers)
+                try:
+                    return self._allocated(out, spec)
+                except AllocationError as error:
+                    for step in out.steps_in(error.ranges):
+                        budgets[step] *= _LESS
+        try:
+            return self._frugal(spec)
+        except AllocationError:
+            raise self._too_small() from None
+
+    def _plan(self, budgets: Sequence[float], buffers: int, spec: AcceleratorSpec) -> SpillPlan:
         return plan_spills(
+            self.low.graph,
             self.low.layout,
             self.steps,
             self.cut.inputs,
             spec,
-            budget=int(attempt.share * spec.activation_total),
-            buffers=attempt.buffers,
+            budgets=budgets,
+            buffers=buffers,
         )
 
-    def _try(self, attempt: _Attempt, spec: AcceleratorSpec) -> tuple[Emission, MemoryReport]:
-        emitter = self._emitters[attempt.scratch]
-        return self._allocated(emitter.emit(self._plan(attempt, spec), attempt.buffers), spec)
+    def _frugal(self, spec: AcceleratorSpec) -> tuple[Emission, MemoryReport]:
+        """Everything in external memory, one row at a time: the least that there is."""
+        plan = self._plan([0.0] * len(self.steps), 1, spec)
+        return self._allocated(self._emitters[False].emit(plan, 1), spec)
 
     def _allocated(self, out: Emission, spec: AcceleratorSpec) -> tuple[Emission, MemoryReport]:
         views = self.low.layout.views
@@ -114,7 +116,7 @@ class Placer:
     def _too_small(self) -> CompileError:
         """Name the worst layer, and the smallest memory that would do."""
         memory = self.low.spec.memory
-        need, step = self._plan(_LAST, self.low.spec).need
+        need, step = self._plan([0.0] * len(self.steps), 1, self.low.spec).need
         name = step.node.name if step is not None else ""
         return CompileError(
             f"layer {name!r}: activation memory needs {need} bytes for tiles of one row, the "
@@ -138,7 +140,7 @@ class Placer:
         spec = self.low.spec
         memory = replace(spec.memory, activation_bytes=min(region, _LARGEST))
         try:
-            self._try(_LAST, replace(spec, memory=memory))
+            self._frugal(replace(spec, memory=memory))
         except AllocationError:
             return False
         return True

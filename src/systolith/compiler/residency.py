@@ -2,6 +2,7 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 __all__ = ["Arrival", "Residency", "Use", "place_blocks"]
 
@@ -62,12 +63,19 @@ class _Resident:
 _NEVER = 1 << 60
 
 
-def _following(uses: Sequence[Use]) -> list[int]:
-    """For every use the command of the same block's next use."""
+def _following(uses: Sequence[Use], capacity: int) -> list[int]:
+    """For every use the command of the same block's next use, if it is worth staying for.
+
+    It is not if a memory full of other blocks is used before: keeping it would leave the others
+    less room to be loaded ahead.
+    """
     result, later = [_NEVER] * len(uses), dict[Hashable, int]()
+    used = [0, *accumulate(use.size for use in uses)]
     for index in range(len(uses) - 1, -1, -1):
-        result[index] = later.get(uses[index].key, _NEVER)
-        later[uses[index].key] = uses[index].at
+        following = later.get(uses[index].key)
+        if following is not None and used[following] - used[index + 1] <= capacity // 2:
+            result[index] = uses[following].at
+        later[uses[index].key] = index
     return result
 
 
@@ -84,7 +92,7 @@ def place_blocks(uses: Sequence[Use], capacity: int) -> Residency:
     """
     result = Residency()
     residents: list[_Resident] = []
-    following = _following(uses)
+    following = _following(uses, capacity)
     for use, after in zip(uses, following, strict=True):
         known = next((r for r in residents if r.key == use.key), None)
         if known is None:

@@ -2,20 +2,28 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import ceil
 
+from systolith.arithmetic import MacArithmetic
 from systolith.compiler.ir import Storage
 from systolith.compiler.layout import Layout
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import slab_of, source_rows
-from systolith.graph import Op
+from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["SpillPlan", "operands", "plan_spills"]
 
-_PIXELS = 256
-"""Output pixels of a tile that keep the array busy between commands."""
-_TILES = 4
+_PIXELS = 32
+"""Output pixels of a tile at least: passes shorter than the array has rows are wasted."""
+_CYCLES = 1000
+"""Cycles of a tile at least: its commands have to be fetched meanwhile."""
+_TILES = 8
 """Tiles of a step, so that loads and saves of most rows run beside the array."""
+_WINDOW_TILES = 4
+"""Tiles of a step whose windows overlap: each reads rows again that its neighbours read."""
+_RELOADING = 0.7
+"""Share of a step's cycles in which weights that do not stay on chip may be loaded."""
 
 
 @dataclass(kw_only=True)
@@ -53,9 +61,14 @@ def operands(step: Step) -> list[str]:
 
 class _Planner:
     def __init__(
-        self, layout: Layout, steps: Sequence[Step], inputs: Iterable[str], spec: AcceleratorSpec
+        self,
+        graph: Graph,
+        layout: Layout,
+        steps: Sequence[Step],
+        inputs: Iterable[str],
+        spec: AcceleratorSpec,
     ) -> None:
-        self.layout, self.steps, self.spec = layout, steps, spec
+        self.graph, self.layout, self.steps, self.spec = graph, layout, steps, spec
         self.lives: dict[int, _Live] = {}
         for name in inputs:
             self._use(name, 0)
@@ -102,10 +115,38 @@ class _Planner:
             return max(self.layout.views[n].shape[0] for n in step.node.inputs)
         return self.layout.views[step.target].shape[0]
 
+    def _overlap(self, step: Step) -> int:
+        """Rows of the source that a tile shares with the one before."""
+        if "kernel" not in step.node.attributes:
+            return 0
+        a = step.node.attributes
+        return int((a["kernel"][0] - 1) * a.get("dilations", (1, 1))[0] + 1 - a["strides"][0])
+
+    def _cycles(self, step: Step) -> float:
+        """Cycles of a step on a full array."""
+        return max(1.0, self.graph.macs(step.node) / self.spec.macs_per_cycle)
+
     def least_rows(self, step: Step) -> int:
         """Rows of a tile that is worth its commands."""
-        width = max(1, self.layout.views[step.target].shape[1])
-        return min(self.height(step), -(-_PIXELS // width))
+        height, width = self.height(step), max(1, self.layout.views[step.target].shape[1])
+        stride = step.node.attributes.get("strides", (1, 1))[0]
+        rows = max(
+            -(-_PIXELS // width),
+            -(-self._overlap(step) // stride),
+            ceil(_CYCLES * height / self._cycles(step)),
+        )
+        return min(height, rows)
+
+    def wanted_rows(self, step: Step) -> int:
+        """Rows of a tile if there is room."""
+        tiles = _WINDOW_TILES if self._overlap(step) > 0 else _TILES
+        arithmetic, external = step.node.arithmetic, self.spec.external
+        if isinstance(arithmetic, MacArithmetic):
+            size = arithmetic.weights.size
+            if 2 * size > self.spec.memory.weight_bytes:
+                free = _RELOADING * self._cycles(step) * external.data_bytes
+                tiles = min(tiles, max(1, int(free / size)))
+        return max(self.least_rows(step), -(-self.height(step) // tiles))
 
     def _residents(self, index: int) -> list[tuple[int, _Live]]:
         """Tensors on chip during a step, by identity."""
@@ -119,7 +160,7 @@ class _Planner:
         """Bytes of tensors on chip during a step."""
         return sum(live.storage.size for _, live in self._residents(index))
 
-    def run(self, budget: int, buffers: int) -> SpillPlan:
+    def run(self, budgets: Sequence[float], buffers: int) -> SpillPlan:
         """Move tensors out until every step fits, then make tiles as large as fits."""
         plan, region = self.plan, self.spec.memory.activation_bytes
         plan.external = {k for k, v in self.lives.items() if v.storage.size > region}
@@ -127,7 +168,7 @@ class _Planner:
             crowded = [
                 (need, index)
                 for index in range(len(self.steps))
-                if (need := self._need(index, buffers)) > budget and self._residents(index)
+                if (need := self._need(index, buffers)) > budgets[index] and self._residents(index)
             ]
             if not crowded:
                 break
@@ -135,7 +176,7 @@ class _Planner:
             plan.external.add(max((v.storage.size * (v.last - v.first + 1), k) for k, v in here)[1])
         for index, step in enumerate(self.steps):
             if any(self.external(n) for n in operands(step)):
-                plan.rows[id(step)] = self._rows(index, budget, buffers)
+                plan.rows[id(step)] = self._rows(index, budgets[index], buffers)
         for index, step in enumerate(self.steps):
             need = self._need(index, buffers, least=True)
             if need > plan.need[0]:
@@ -147,7 +188,7 @@ class _Planner:
         rows = 1 if least else self.least_rows(step)
         return self.resident(index) + buffers * sum(self.slabs(step, rows))
 
-    def _rows(self, index: int, budget: int, buffers: int) -> int:
+    def _rows(self, index: int, budget: float, buffers: int) -> int:
         """Most rows that fit, evened out; not so many that nothing overlaps."""
         step = self.steps[index]
         height, room = self.height(step), budget - self.resident(index)
@@ -162,27 +203,27 @@ class _Planner:
             if fits(rows):
                 most = rows
                 break
-        wanted = max(self.least_rows(step), -(-height // _TILES))
-        most = min(most, wanted)
+        most = min(most, self.wanted_rows(step))
         return -(-height // -(-height // most))
 
 
 def plan_spills(
+    graph: Graph,
     layout: Layout,
     steps: Sequence[Step],
     inputs: Iterable[str],
     spec: AcceleratorSpec,
     *,
-    budget: int,
+    budgets: Sequence[float],
     buffers: int,
 ) -> SpillPlan:
-    """Choose what lives in external memory so that all else fits a budget of bytes on chip.
+    """Choose what lives in external memory so that every step fits its budget.
 
     Parameters
     ----------
-    layout, steps, inputs: the network.
+    graph, layout, steps, inputs: the network.
     spec: size of a region, which a tensor on chip must fit.
-    budget: bytes of all regions that may be used.
+    budgets: bytes of all regions that every step may use.
     buffers: copies of a tile's operands on chip: 2 to load and save beside the array, or 1.
     """
-    return _Planner(layout, steps, inputs, spec).run(budget, buffers)
+    return _Planner(graph, layout, steps, inputs, spec).run(budgets, buffers)
