@@ -105,7 +105,7 @@ class SymbolicCommand:
     bases: Mapping[str, tuple[Storage, int]] = field(default_factory=dict)
     holds: tuple[Storage, ...] = ()
 
-    def moved(self, bases: Mapping[str, int], values: Mapping[str, int]) -> "SymbolicCommand":
+    def moved(self, bases: Mapping[str, int], values: dict[str, int]) -> "SymbolicCommand":
         """The same command with other fields, and bytes added to its bases."""
         return SymbolicCommand(
             opcode=self.opcode,
