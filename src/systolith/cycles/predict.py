@@ -1,0 +1,181 @@
+"""From a program to the cycle of every event."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.cycles.compute import Compute
+from systolith.cycles.fetch import Fetch
+from systolith.cycles.machine import Issued, Machine, Process, Ring, Spans
+from systolith.cycles.move import Move
+from systolith.cycles.nests import counts
+from systolith.cycles.store import Store
+from systolith.cycles.timing import Timing
+from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, decode
+from systolith.spec.program import Program, ProgramError
+from systolith.spec.registers import COUNTERS
+
+__all__ = ["CommandTimes", "Prediction", "predict"]
+
+_PATIENCE = 100_000
+"""Rounds in which clocks may creep without an event, before the program is called stuck."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CommandTimes:
+    """When a command ran, in cycles from the start of the run.
+
+    Parameters
+    ----------
+    number: of the command in order of execution.
+    opcode, unit: what it is and who ran it; END has no unit.
+    pushed: the fetcher put it into its unit's queue.
+    start: it consumed its tokens; its first step comes a cycle later at the earliest.
+    finish: its last byte was written (MATMUL: its last vector issued) and it gave its tokens.
+    """
+
+    number: int
+    opcode: Opcode
+    unit: Unit | None
+    pushed: int
+    start: int
+    finish: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Prediction:
+    """A run of a program, as the hardware would count it.
+
+    Parameters
+    ----------
+    cycles: from start to done.
+    stamps: every time stamp, in cycles.
+    counters: the hardware counters by name (`systolith.spec.registers.COUNTERS`).
+    commands: every command in order of execution.
+    spans: stretches of cycles in which the compute unit stood still, by counter, and of `post_wait`.
+    """
+
+    cycles: int
+    stamps: tuple[int, ...]
+    counters: Mapping[str, int]
+    commands: tuple[CommandTimes, ...]
+    spans: Mapping[str, Spans]
+
+
+def predict(program: Program) -> Prediction:
+    """Predict a run of ``program``, equal to the generated hardware in every cycle.
+
+    Raises
+    ------
+    ProgramError: the program cannot run, or waits for ever.
+    """
+    issued = _issue(program)
+    machine = _machine(program, issued)
+    _run(machine)
+    end = issued[-1].finish
+    compute, move = machine.processes[Unit.COMPUTE], machine.processes[Unit.MOVE]
+    assert isinstance(move, Move)
+    machine.spans["stall_commands"].add(compute.free, end + 1 - compute.free)
+    matmuls = [i.command for i in machine.lines[Unit.COMPUTE]]
+    values = {name: machine.spans[name].total() for name in _SPANS}
+    values |= {
+        "cycles": end + 1,
+        "array_busy": sum(int(np.prod(counts(c, MATMUL_LOOPS))) for c in matmuls),
+        "post_busy": machine.processes[Unit.STORE].steps,
+        "fill_busy": move.steps,
+    }
+    stores = machine.lines[Unit.STORE]
+    return Prediction(
+        cycles=end + 1,
+        stamps=tuple(i.finish for i in stores if i.command["stamp"]),
+        counters={c.name: values[c.name] for c in COUNTERS},
+        commands=tuple(_times(i) for i in issued),
+        spans=dict(machine.spans),
+    )
+
+
+_SPANS = (
+    "stall_commands",
+    "stall_tokens",
+    "stall_weights",
+    "stall_accumulators",
+    "stall_activations",
+    "post_wait",
+)
+
+
+def _times(issued: Issued) -> CommandTimes:
+    return CommandTimes(
+        number=issued.number,
+        opcode=issued.command.opcode,
+        unit=issued.unit,
+        pushed=issued.pushed,
+        start=issued.start,
+        finish=issued.finish,
+    )
+
+
+def _issue(program: Program) -> list[Issued]:
+    """Decode the commands in order of execution."""
+    issued = []
+    seen = dict.fromkeys(Unit, 0)
+    try:
+        for number, command in enumerate(decode(program.commands.tolist())):
+            layout = COMMANDS[command.opcode]
+            index = 0 if layout.unit is None else seen[layout.unit]
+            issued.append(Issued(number, command, layout.unit, layout.words, index))
+            if layout.unit is not None:
+                seen[layout.unit] += 1
+    except ValueError as error:
+        raise ProgramError(str(error)) from None
+    return issued
+
+
+def _machine(program: Program, issued: Sequence[Issued]) -> Machine:
+    """The units with their commands."""
+    lines: dict[Unit, list[Issued]] = {unit: [] for unit in Unit}
+    for item in issued:
+        if item.unit is not None:
+            lines[item.unit].append(item)
+    results = 0
+    for item in lines[Unit.COMPUTE]:
+        t, n, _, _, _, my, mx = counts(item.command, MATMUL_LOOPS)
+        results += t * n * my * mx
+    taken = sum(int(np.prod(counts(i.command, STORE_LOOPS))) for i in lines[Unit.STORE])
+    if taken > results:
+        raise ProgramError(f"STOREs must take at most {results} result vectors, not {taken}")
+    ring = Ring(program.spec.memory.accumulator_depth, results)
+    machine = Machine(program.spec, Timing.of(program.spec), lines, ring)
+    machine.processes[Unit.FETCH] = Fetch(machine, issued)
+    machine.processes[Unit.STORE] = Store(machine)
+    machine.processes[Unit.COMPUTE] = Compute(machine)
+    machine.processes[Unit.MOVE] = Move(machine)
+    for unit in (Unit.LOAD, Unit.SAVE):
+        machine.processes[unit] = Process(machine, unit)
+    return machine
+
+
+def _run(machine: Machine) -> None:
+    """Run every process in turn until all have ended.
+
+    Raises
+    ------
+    ProgramError: they wait for each other.
+    """
+    running = {unit: process.run() for unit, process in machine.processes.items()}
+    idle = 0
+    while running:
+        before = machine.decided
+        for unit in list(running):
+            if next(running[unit], True):
+                del running[unit]
+        if machine.decided != before:
+            idle = 0
+        elif running:
+            idle += 1
+            watched = any(machine.processes[unit].watches for unit in running)
+            if not watched or idle > _PATIENCE:
+                names = ", ".join(sorted(unit.name for unit in running if unit != Unit.FETCH))
+                raise ProgramError(f"program must not wait for ever, but {names or 'END'} does")
+
