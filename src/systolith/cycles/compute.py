@@ -136,7 +136,7 @@ class Compute(Process):
                 yield
                 self.watches = False
                 continue
-            waits = self._commit(times, earliest, last)
+            waits = self._commit(times, earliest[: len(times)], last)
             lost += int(waits[0 if done else 1 :].sum())
             if not done:
                 begun = int(times[0])
@@ -157,12 +157,14 @@ class Compute(Process):
         reader = store.next_read(mask)
         if not mask or (reader is None and not store.reads.any_between(mask, first, NEVER)):
             return grant(first, earliest, np.zeros(len(earliest), np.int64), (), NEVER)
-        end = self._known(mask)
-        if last and reader is not None and reader >= self.machine.ring.appends:
-            ahead = reader - self.machine.ring.appends
-            end = max(first, int(earliest[0])) + ahead + self.machine.timing.credit
         where = nest.pass_regions(tile, number)[done : done + len(earliest)]
-        return grant(first, earliest, where, (store.reads,), end)
+        times = grant(first, earliest, where, (store.reads,), self._known(mask))
+        ahead = 0 if reader is None else reader - self.machine.ring.appends
+        if last and 0 <= ahead < len(times) and reader is not None:
+            # The store unit reads no sooner than the array has computed that result.
+            end = times[ahead] + self.machine.timing.credit
+            return times[: np.searchsorted(times, end)]
+        return times
 
     def _commit(self, times: Int64Array, earliest: Int64Array, last: bool) -> Int64Array:
         """Take over decided vectors; return how long each waited for the port."""
