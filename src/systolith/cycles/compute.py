@@ -77,7 +77,9 @@ class Compute(Process):
         spans["stall_accumulators"].add(ready, first - ready)
         ends = first + period * np.arange(passes - 1) + pixels
         spans["stall_weights"].add(ends, np.full(passes - 1, loaded - pixels))
-        spans["stall_accumulators"].add(ends + loaded - pixels, np.full(passes - 1, period - loaded))
+        spans["stall_accumulators"].add(
+            ends + loaded - pixels, np.full(passes - 1, period - loaded)
+        )
         begun = first + (passes - 1) * period
         if needs_tile:
             self._switched(first)

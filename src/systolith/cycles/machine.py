@@ -238,4 +238,3 @@ class Process:
         self.wait_until(cycle + 2)
         self.machine.tokens.give(self.unit, issued.command["signal"], cycle)
         self.machine.decided += 1
-

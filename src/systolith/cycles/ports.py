@@ -80,8 +80,10 @@ def grant(
         taken = _NONE
         for log in logs:
             uses = log.between(int(regions[low]), first, end)
-            taken = np.union1d(taken, uses) if len(taken) and len(uses) else (
-                uses if len(uses) else taken
+            taken = (
+                np.union1d(taken, uses)
+                if len(taken) and len(uses)
+                else (uses if len(uses) else taken)
             )
         part = _in_turn(first, earliest[low:high], taken)
         known = int(np.searchsorted(part, end))

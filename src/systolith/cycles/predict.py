@@ -53,7 +53,7 @@ class Prediction:
     stamps: every time stamp, in cycles.
     counters: the hardware counters by name (`systolith.spec.registers.COUNTERS`).
     commands: every command in order of execution.
-    spans: stretches of cycles in which the compute unit stood still, by counter, and of `post_wait`.
+    spans: stretches of cycles in which the compute unit or the store unit waited, by counter.
     """
 
     cycles: int
@@ -178,4 +178,3 @@ def _run(machine: Machine) -> None:
             if not watched or idle > _PATIENCE:
                 names = ", ".join(sorted(unit.name for unit in running if unit != Unit.FETCH))
                 raise ProgramError(f"program must not wait for ever, but {names or 'END'} does")
-
