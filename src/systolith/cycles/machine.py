@@ -1,12 +1,15 @@
 """What the units share: commands, tokens, the ring of result vectors, stalls."""
 
+import functools
+import operator
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from systolith.cycles.nests import Int64Array
+from systolith.cycles.ports import YIELDING, Port, PortLog
 from systolith.cycles.timing import NEVER, Timing
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Unit
@@ -146,6 +149,7 @@ class Machine:
     ring: result vectors.
     decided: events whose cycle has been found; a round that finds none is a deadlock.
     spans: stretches of stalls and waits, by counter.
+    uses: granted requests of each port of the activation memory (`Port`), where others yield to it.
     processes: by unit; the fetcher is that of Unit.FETCH.
     """
 
@@ -156,7 +160,24 @@ class Machine:
     tokens: Tokens = field(default_factory=Tokens)
     decided: int = 0
     spans: dict[str, Spans] = field(default_factory=lambda: defaultdict(Spans))
+    uses: dict[Port, PortLog] = field(default_factory=dict)
     processes: "dict[Unit, Process]" = field(default_factory=dict)
+
+    def wanted(self, port: Port) -> int:
+        """Regions in which a unit has commands left that yield to ``port``."""
+        return functools.reduce(
+            operator.or_,
+            (self.processes[user.unit].pending(user) for user in YIELDING[port]),
+            0,
+        )
+
+    def note(self, port: Port, times: Int64Array, regions: Int64Array) -> None:
+        """Note granted requests of ``port``, each later than those before."""
+        self.uses[port].note(times, regions)
+
+    def limit(self, ports: Iterable[Port], mask: int) -> int:
+        """First cycle in which one of ``ports`` may use one of the regions unbeknown to us."""
+        return min(self.processes[port.unit].next_use(port, mask) for port in ports)
 
 
 class Process:
@@ -172,10 +193,11 @@ class Process:
 
     Attributes
     ----------
-    clock: first cycle in which this unit may use a port in a way that is not known yet.
+    clock: first cycle in which this unit may take a step that is not known yet.
     left: steps of the running command that are not decided.
+    steps: steps decided so far: vectors, lane vectors or lines.
     drain: cycles from a command's last step to its finish.
-    steps: vectors or lines decided so far.
+    delays: cycles from a step to its use of a port, 0 if not given.
     watches: it waits for no event but for another's clock.
     """
 
@@ -183,10 +205,35 @@ class Process:
 
     def __init__(self, machine: Machine, unit: Unit) -> None:
         self.machine, self.unit = machine, unit
-        self.clock = self.left = 0
+        self.clock = self.left = self.steps = 0
         self.free = 0  # first cycle after the last command's finish
         self.watches = False
-        self.steps = 0
+        self.delays: dict[Port, int] = {}
+        self._current = 0
+        touched = [self.touches(issued.command) for issued in machine.lines[unit]]
+        self._touched = {port: [t.get(port, 0) for t in touched] for port in Port}
+        self._pending = {port: _masks_from(masks) for port, masks in self._touched.items()}
+
+    def touches(self, command: Command) -> dict[Port, int]:
+        """Regions (bit g: region g) in which a command may use each port."""
+        return {}
+
+    def ever(self, port: Port) -> int:
+        """Regions in which any command uses the port."""
+        return self._pending[port][0]
+
+    def pending(self, port: Port) -> int:
+        """Regions in which the commands that have not finished use the port."""
+        return self._pending[port][self._current]
+
+    def next_use(self, port: Port, mask: int) -> int:
+        """First cycle in which ``port`` may be used in the regions that is not known yet."""
+        if not self.pending(port) & mask:
+            return NEVER
+        delay = self.delays.get(port, 0)
+        if self._touched[port][self._current] & mask:
+            return self.clock + delay
+        return max(self.clock, self.finish_bound() + 2) + delay
 
     def finish_bound(self) -> int:
         """A cycle before which no finish happens that is not known yet."""
@@ -203,6 +250,12 @@ class Process:
         """Raise the clock."""
         self.clock = max(self.clock, clock)
 
+    def watch(self) -> Iterator[None]:
+        """Let the others raise their clocks."""
+        self.watches = True
+        yield
+        self.watches = False
+
     def run(self) -> Iterator[None]:
         """Decide what can be decided; yield where more has to be known."""
         for issued in self.machine.lines[self.unit]:
@@ -216,25 +269,39 @@ class Process:
 
     def begin(self, issued: Issued) -> Iterator[None]:
         """Wait for the command and its tokens, and start it."""
-        machine, mask = self.machine, issued.command["wait"]
-        fetch = machine.processes[Unit.FETCH]
+        fetch = self.machine.processes[Unit.FETCH]
         while issued.pushed < 0:
             self.wait_until(fetch.clock + 2)
             yield
         head = max(issued.pushed + 1, self.free)
         self.wait_until(head + 1)
+        mask = issued.command["wait"]
+        yield from self.await_tokens(mask)
+        issued.start = max(head, self.machine.tokens.take(self.unit, mask))
+        self.wait_until(issued.start + 1)
+        self.machine.decided += 1
+
+    def await_tokens(self, mask: int) -> Iterator[None]:
+        """Wait until it is known when the next token of every unit in ``mask`` is given."""
+        machine = self.machine
         while lacking := machine.tokens.lacking(self.unit, mask):
             self.wait_until(max(machine.processes[u].finish_bound() for u in lacking) + 2)
             yield
-        issued.start = max(head, machine.tokens.take(self.unit, mask))
-        self.wait_until(issued.start + 1)
-        machine.decided += 1
 
     def end(self, issued: Issued, cycle: int) -> None:
         """Finish a command."""
         issued.finish = cycle
         self.free = cycle + 1
         self.left = 0
+        self._current += 1
         self.wait_until(cycle + 2)
         self.machine.tokens.give(self.unit, issued.command["signal"], cycle)
         self.machine.decided += 1
+
+
+def _masks_from(masks: Sequence[int]) -> list[int]:
+    """For every index, all bits of the masks from there on; one more entry, 0."""
+    result = [0]
+    for mask in reversed(masks):
+        result.append(result[-1] | mask)
+    return result[::-1]

@@ -1,14 +1,44 @@
 """Ports of the activation memory's regions: who uses one when, and who has to wait for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
+from enum import Enum
 
 import numpy as np
 
 from systolith.cycles.nests import Int64Array
+from systolith.spec.commands import Unit
 
-__all__ = ["PortLog", "grant"]
+__all__ = ["YIELDING", "Port", "PortLog", "grant", "next_free"]
 
 _NONE = np.zeros(0, np.int64)
+
+
+class Port(Enum):
+    """Requests to a region's read or write port; the value says which unit's they are."""
+
+    RESIDUAL = "r", Unit.STORE
+    STREAM = "x", Unit.COMPUTE
+    URGENT = "x, depthwise", Unit.COMPUTE
+    """Requests of depthwise passes, which are among those of STREAM, too."""
+    COPY = "c", Unit.MOVE
+    POST = "p", Unit.STORE
+    LINE = "f", Unit.MOVE
+
+    @property
+    def unit(self) -> Unit:
+        """The unit that asks."""
+        return self.value[1]
+
+
+YIELDING: Mapping[Port, tuple[Port, ...]] = {
+    Port.RESIDUAL: (Port.STREAM, Port.COPY),
+    Port.STREAM: (Port.COPY,),
+    Port.URGENT: (Port.RESIDUAL,),
+    Port.COPY: (),
+    Port.POST: (Port.LINE,),
+    Port.LINE: (),
+}
+"""Which requests wait for those of a port, in the same region and cycle."""
 
 
 class PortLog:
@@ -60,7 +90,7 @@ class PortLog:
 
 
 def grant(
-    first: int, earliest: Int64Array, regions: Int64Array, logs: Sequence[PortLog], end: int
+    first: int, earliest: Int64Array, regions: Int64Array, logs: Iterable[PortLog], end: int
 ) -> Int64Array:
     """Cycles of requests, one after the other, each in the first cycle that its region is free.
 
@@ -73,25 +103,38 @@ def grant(
     regions: per request, its region.
     logs: uses that come first, known for every cycle before ``end``.
     """
-    times = []
+    logs = tuple(logs)
+    if not logs:
+        times = _in_turn(first, earliest, _NONE)
+        return times[: np.searchsorted(times, end)]
+    parts = []
     cuts = np.flatnonzero(regions[1:] != regions[:-1]) + 1
     bounds = [0, *cuts.tolist(), len(regions)]
     for low, high in zip(bounds[:-1], bounds[1:], strict=True):
-        taken = _NONE
-        for log in logs:
-            uses = log.between(int(regions[low]), first, end)
-            taken = (
-                np.union1d(taken, uses)
-                if len(taken) and len(uses)
-                else (uses if len(uses) else taken)
-            )
-        part = _in_turn(first, earliest[low:high], taken)
+        part = _in_turn(first, earliest[low:high], _taken(logs, int(regions[low]), first, end))
         known = int(np.searchsorted(part, end))
-        times.append(part[:known])
+        parts.append(part[:known])
         if known < len(part):
             break
         first = int(part[-1]) + 1
-    return times[0] if len(times) == 1 else np.concatenate(times)
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+
+def next_free(cycle: int, region: int, logs: Iterable[PortLog], end: int) -> int:
+    """First cycle from ``cycle`` to ``end`` - 1 in which the region is free, else ``end``."""
+    taken = _taken(logs, region, cycle, end)
+    if not len(taken) or taken[0] != cycle:
+        return min(cycle, end)
+    gaps = np.flatnonzero(taken != cycle + np.arange(len(taken)))
+    return min(cycle + int(gaps[0] if len(gaps) else len(taken)), end)
+
+
+def _taken(logs: Iterable[PortLog], region: int, first: int, end: int) -> Int64Array:
+    """Cycles in which any of the logs has a use, in order, each once."""
+    found = [uses for log in logs if len(uses := log.between(region, first, end))]
+    if not found:
+        return _NONE
+    return found[0] if len(found) == 1 else np.unique(np.concatenate(found))
 
 
 def _in_turn(first: int, earliest: Int64Array, taken: Int64Array) -> Int64Array:

@@ -10,9 +10,11 @@ from systolith.cycles.fetch import Fetch
 from systolith.cycles.machine import Issued, Machine, Process, Ring, Spans
 from systolith.cycles.move import Move
 from systolith.cycles.nests import counts
+from systolith.cycles.ports import Port, PortLog
 from systolith.cycles.store import Store
+from systolith.cycles.streams import results
 from systolith.cycles.timing import Timing
-from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, decode
+from systolith.spec.commands import COMMANDS, STORE_LOOPS, Opcode, Unit, decode
 from systolith.spec.program import Program, ProgramError
 from systolith.spec.registers import COUNTERS
 
@@ -74,16 +76,15 @@ def predict(program: Program) -> Prediction:
     machine = _machine(program, issued)
     _run(machine)
     end = issued[-1].finish
-    compute, move = machine.processes[Unit.COMPUTE], machine.processes[Unit.MOVE]
-    assert isinstance(move, Move)
-    machine.spans["stall_commands"].add(compute.free, end + 1 - compute.free)
-    matmuls = [i.command for i in machine.lines[Unit.COMPUTE]]
+    units = machine.processes
+    free = units[Unit.COMPUTE].free
+    machine.spans["stall_commands"].add(free, end + 1 - free)
     values = {name: machine.spans[name].total() for name in _SPANS}
     values |= {
         "cycles": end + 1,
-        "array_busy": sum(int(np.prod(counts(c, MATMUL_LOOPS))) for c in matmuls),
-        "post_busy": machine.processes[Unit.STORE].steps,
-        "fill_busy": move.steps,
+        "array_busy": units[Unit.COMPUTE].steps,
+        "post_busy": units[Unit.STORE].steps,
+        "move_busy": units[Unit.MOVE].steps,
     }
     stores = machine.lines[Unit.STORE]
     return Prediction(
@@ -138,15 +139,13 @@ def _machine(program: Program, issued: Sequence[Issued]) -> Machine:
     for item in issued:
         if item.unit is not None:
             lines[item.unit].append(item)
-    results = 0
-    for item in lines[Unit.COMPUTE]:
-        t, n, _, _, _, my, mx = counts(item.command, MATMUL_LOOPS)
-        results += t * n * my * mx
+    made = sum(results(item.command) for item in lines[Unit.COMPUTE])
     taken = sum(int(np.prod(counts(i.command, STORE_LOOPS))) for i in lines[Unit.STORE])
-    if taken > results:
-        raise ProgramError(f"STOREs must take at most {results} result vectors, not {taken}")
-    ring = Ring(program.spec.memory.accumulator_depth, results)
+    if taken > made:
+        raise ProgramError(f"STOREs must take at most {made} result vectors, not {taken}")
+    ring = Ring(program.spec.memory.accumulator_depth, made)
     machine = Machine(program.spec, Timing.of(program.spec), lines, ring)
+    machine.uses = {port: PortLog(program.spec.memory.activation_regions) for port in Port}
     machine.processes[Unit.FETCH] = Fetch(machine, issued)
     machine.processes[Unit.STORE] = Store(machine)
     machine.processes[Unit.COMPUTE] = Compute(machine)
