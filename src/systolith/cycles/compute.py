@@ -27,6 +27,8 @@ class Compute(Process):
     before_append: vectors to issue until the next one whose result goes to the ring, at least.
     """
 
+    elsewhere = 1 << Unit.LOAD
+
     def __init__(self, machine: Machine) -> None:
         super().__init__(machine, Unit.COMPUTE)
         self.before_append = 0
@@ -50,7 +52,7 @@ class Compute(Process):
         stream = Stream(self.machine.spec, issued.command)
         self.left = stream.tiles * stream.passes * stream.pixels
         self._next = issued.start + 1
-        self._go = max(issued.pushed + 2, self._loaded + 2, self._switch)
+        yield from self._await_load(issued)
         needs_tile = True
         for tile in range(stream.tiles):
             number = 0
@@ -68,6 +70,19 @@ class Compute(Process):
                 needs_tile = not stream.hold
         self.before_append = 0
         self.end(issued, self._next - 1)
+
+    def _await_load(self, issued: Issued) -> Iterator[None]:
+        """The loader begins with a command's tiles before the command itself may start.
+
+        It alone waits for the tokens of unit LOAD, which brings weights.
+        """
+        tokens, mask = self.machine.tokens, issued.command["wait"] & self.elsewhere
+        while tokens.lacking(self.unit, mask):
+            load = self.machine.processes[Unit.LOAD]
+            self.wait_until(load.finish_bound() + 2 + self.machine.timing.tile)
+            yield
+        active = max(issued.pushed + 1, self._loaded + 1, tokens.take(self.unit, mask)) + 1
+        self._go = max(active, self._switch)
 
     def _steady(self, stream: Stream, tile: int, number: int, ready: int, needs_tile: bool) -> bool:
         """Decide the passes before a tile's last, if only their weights can hold them up."""
@@ -145,7 +160,6 @@ class Compute(Process):
                 earliest[0] = max(earliest[0], self._spaced)
             times = self._granted(stream, tile, number, done, earliest)
             if not len(times):
-                self.wait_until(max(self._next, int(earliest[0])))
                 yield from self.watch()
                 continue
             waits = self._commit(stream, times, earliest[: len(times)])
@@ -173,7 +187,10 @@ class Compute(Process):
             return grant(self._next, earliest, earliest, (), NEVER)
         where = stream.regions(tile, number)[done : done + len(earliest)]
         log = self.machine.uses[Port.RESIDUAL]
-        times = grant(self._next, earliest, where, (log,), self._known(mask))
+        known = self._known(mask)
+        times = grant(self._next, earliest, where, (log,), known)
+        if not len(times):
+            self.wait_until(known)
         reader = _store(self.machine).next_read(mask)
         if number < stream.passes - 1 or reader is None:
             return times

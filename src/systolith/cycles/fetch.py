@@ -33,6 +33,10 @@ class Fetch(Process):
             if issued.unit is None:
                 yield from self._stop(issued, ready)
                 break
+            if issued.unit is Unit.FETCH:
+                yield from self._jump(issued, ready)
+                begin = issued.finish + 1
+                continue
             earlier = self._leaver(issued)
             while earlier is not None and earlier.finish < 0:
                 leaves = self.machine.processes[issued.unit].finish_bound()
@@ -42,6 +46,14 @@ class Fetch(Process):
             begin = issued.pushed + 1
             self.machine.decided += 1
         self.clock = NEVER
+
+    def _jump(self, issued: Issued, ready: int) -> Iterator[None]:
+        """A JUMP takes its tokens itself."""
+        mask = issued.command["wait"]
+        yield from self.await_tokens(mask)
+        issued.pushed = ready
+        issued.start = issued.finish = max(ready, self.machine.tokens.take(self.unit, mask))
+        self.machine.decided += 1
 
     def _leaver(self, issued: Issued) -> Issued | None:
         """The command that has to leave the queue first."""

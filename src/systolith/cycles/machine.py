@@ -197,11 +197,13 @@ class Process:
     left: steps of the running command that are not decided.
     steps: steps decided so far: vectors, lane vectors or lines.
     drain: cycles from a command's last step to its finish.
+    elsewhere: mask of the units whose tokens are not taken at the start of a command.
     delays: cycles from a step to its use of a port, 0 if not given.
     watches: it waits for no event but for another's clock.
     """
 
     drain = 0
+    elsewhere = 0
 
     def __init__(self, machine: Machine, unit: Unit) -> None:
         self.machine, self.unit = machine, unit
@@ -275,7 +277,7 @@ class Process:
             yield
         head = max(issued.pushed + 1, self.free)
         self.wait_until(head + 1)
-        mask = issued.command["wait"]
+        mask = issued.command["wait"] & ~self.elsewhere
         yield from self.await_tokens(mask)
         issued.start = max(head, self.machine.tokens.take(self.unit, mask))
         self.wait_until(issued.start + 1)

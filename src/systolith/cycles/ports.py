@@ -1,5 +1,6 @@
 """Ports of the activation memory's regions: who uses one when, and who has to wait for it."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
@@ -8,7 +9,7 @@ import numpy as np
 from systolith.cycles.nests import Int64Array
 from systolith.spec.commands import Unit
 
-__all__ = ["YIELDING", "Port", "PortLog", "grant", "next_free"]
+__all__ = ["YIELDING", "Port", "PortLog", "before", "grant", "next_free"]
 
 _NONE = np.zeros(0, np.int64)
 
@@ -23,6 +24,8 @@ class Port(Enum):
     COPY = "c", Unit.MOVE
     POST = "p", Unit.STORE
     LINE = "f", Unit.MOVE
+    LOAD = "l", Unit.LOAD
+    SAVE = "s", Unit.SAVE
 
     @property
     def unit(self) -> Unit:
@@ -31,14 +34,22 @@ class Port(Enum):
 
 
 YIELDING: Mapping[Port, tuple[Port, ...]] = {
-    Port.RESIDUAL: (Port.STREAM, Port.COPY),
-    Port.STREAM: (Port.COPY,),
+    Port.RESIDUAL: (Port.STREAM, Port.COPY, Port.SAVE),
+    Port.STREAM: (Port.COPY, Port.SAVE),
     Port.URGENT: (Port.RESIDUAL,),
-    Port.COPY: (),
-    Port.POST: (Port.LINE,),
-    Port.LINE: (),
+    Port.COPY: (Port.SAVE,),
+    Port.SAVE: (),
+    Port.POST: (Port.LINE, Port.LOAD),
+    Port.LINE: (Port.LOAD,),
+    Port.LOAD: (),
 }
 """Which requests wait for those of a port, in the same region and cycle."""
+
+
+@functools.cache
+def before(port: Port) -> tuple[Port, ...]:
+    """The ports for whose requests those of ``port`` wait."""
+    return tuple(first for first, users in YIELDING.items() if port in users)
 
 
 class PortLog:

@@ -6,21 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 
 from systolith.cycles.compute import Compute
+from systolith.cycles.external import MemoryModel
 from systolith.cycles.fetch import Fetch
-from systolith.cycles.machine import Issued, Machine, Process, Ring, Spans
+from systolith.cycles.machine import Issued, Machine, Ring, Spans
 from systolith.cycles.move import Move
 from systolith.cycles.nests import counts
 from systolith.cycles.ports import Port, PortLog
 from systolith.cycles.store import Store
 from systolith.cycles.streams import results
 from systolith.cycles.timing import Timing
-from systolith.spec.commands import COMMANDS, STORE_LOOPS, Opcode, Unit, decode
+from systolith.cycles.trace import trace
+from systolith.cycles.transfer import Load, Save
+from systolith.spec.commands import STORE_LOOPS, Opcode, Unit
 from systolith.spec.program import Program, ProgramError
 from systolith.spec.registers import COUNTERS
 
 __all__ = ["CommandTimes", "Prediction", "predict"]
 
-_PATIENCE = 100_000
+_PATIENCE = 10_000
 """Rounds in which clocks may creep without an event, before the program is called stuck."""
 
 
@@ -65,18 +68,27 @@ class Prediction:
     spans: Mapping[str, Spans]
 
 
-def predict(program: Program) -> Prediction:
+def predict(program: Program, *, memory: MemoryModel | None = None) -> Prediction:
     """Predict a run of ``program``, equal to the generated hardware in every cycle.
+
+    Parameters
+    ----------
+    memory: external memory; by default a `MemoryModel` as it is.
 
     Raises
     ------
     ProgramError: the program cannot run, or waits for ever.
     """
-    issued = _issue(program)
-    machine = _machine(program, issued)
+    issued = trace(program)
+    machine = _machine(program, issued, memory or MemoryModel())
     _run(machine)
     end = issued[-1].finish
-    units = machine.processes
+    units, load, save = (
+        machine.processes,
+        machine.processes[Unit.LOAD],
+        machine.processes[Unit.SAVE],
+    )
+    assert isinstance(load, Load) and isinstance(save, Save)
     free = units[Unit.COMPUTE].free
     machine.spans["stall_commands"].add(free, end + 1 - free)
     values = {name: machine.spans[name].total() for name in _SPANS}
@@ -85,6 +97,10 @@ def predict(program: Program) -> Prediction:
         "array_busy": units[Unit.COMPUTE].steps,
         "post_busy": units[Unit.STORE].steps,
         "move_busy": units[Unit.MOVE].steps,
+        "load_beats": load.steps,
+        "save_beats": save.steps,
+        "load_busy": load.busy,
+        "save_busy": save.busy,
     }
     stores = machine.lines[Unit.STORE]
     return Prediction(
@@ -117,23 +133,7 @@ def _times(issued: Issued) -> CommandTimes:
     )
 
 
-def _issue(program: Program) -> list[Issued]:
-    """Decode the commands in order of execution."""
-    issued = []
-    seen = dict.fromkeys(Unit, 0)
-    try:
-        for number, command in enumerate(decode(program.commands.tolist())):
-            layout = COMMANDS[command.opcode]
-            index = 0 if layout.unit is None else seen[layout.unit]
-            issued.append(Issued(number, command, layout.unit, layout.words, index))
-            if layout.unit is not None:
-                seen[layout.unit] += 1
-    except ValueError as error:
-        raise ProgramError(str(error)) from None
-    return issued
-
-
-def _machine(program: Program, issued: Sequence[Issued]) -> Machine:
+def _machine(program: Program, issued: Sequence[Issued], memory: MemoryModel) -> Machine:
     """The units with their commands."""
     lines: dict[Unit, list[Issued]] = {unit: [] for unit in Unit}
     for item in issued:
@@ -150,8 +150,8 @@ def _machine(program: Program, issued: Sequence[Issued]) -> Machine:
     machine.processes[Unit.STORE] = Store(machine)
     machine.processes[Unit.COMPUTE] = Compute(machine)
     machine.processes[Unit.MOVE] = Move(machine)
-    for unit in (Unit.LOAD, Unit.SAVE):
-        machine.processes[unit] = Process(machine, unit)
+    machine.processes[Unit.LOAD] = Load(machine, memory)
+    machine.processes[Unit.SAVE] = Save(machine, memory)
     return machine
 
 

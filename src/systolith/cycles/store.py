@@ -70,7 +70,6 @@ class Store(Process):
             earliest = self._ready(job, part)
             times = self._granted(job, part, after, earliest)
             if not len(times):
-                self.wait_until(int(max(after, earliest[0])))
                 yield from self.watch()
                 continue
             after = self._commit(job, done, times, earliest, after)
@@ -91,7 +90,11 @@ class Store(Process):
         if not mask:
             return grant(after, earliest, earliest, (), NEVER)
         end = machine.limit((Port.URGENT,), mask)
-        return grant(after, earliest, job.regions("r", part), (machine.uses[Port.URGENT],), end)
+        log = machine.uses[Port.URGENT]
+        times = grant(after, earliest, job.regions("r", part), (log,), end)
+        if not len(times):
+            self.wait_until(end)
+        return times
 
     def _commit(
         self, job: "_Job", done: int, times: Int64Array, earliest: Int64Array, after: int
