@@ -1,0 +1,182 @@
+"""The cycle model against the generated hardware: all counters, all stamps, every program.
+
+A longer sweep, over more accelerators:
+
+    pytest -m slow tests/cycles/test_predict.py
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from systolith.compiler.compile import compile_graph
+from systolith.cycles import predict
+from systolith.importers import load_model
+from systolith.sim import fuzz, stress
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.commands import Opcode, Unit, decode, encode
+from systolith.spec.configuration import preset_for_array
+from systolith.spec.program import Program, ProgramError
+from systolith.spec.requant import RequantMode
+from systolith.verify.samples import default_model
+
+DEPTHWISE = {
+    "6x4": AcceleratorSpec(
+        array=ArraySpec(rows=6, columns=4, depthwise_lines=3, depthwise_width=16),
+        memory=MemorySpec(
+            activation_bytes=2048, weight_bytes=4800, accumulator_depth=13, parameter_channels=128
+        ),
+        post=PostSpec(lanes=2),
+    ),
+    "5x6": AcceleratorSpec(
+        array=ArraySpec(rows=5, columns=6, pipelined=True, depthwise_lines=2, depthwise_width=32),
+        memory=MemorySpec(
+            activation_bytes=2048, weight_bytes=6000, accumulator_depth=24, parameter_channels=128
+        ),
+        post=PostSpec(lanes=2, modes=frozenset({RequantMode.FIXED})),
+        queue_depth=1,
+    ),
+    "4x3": AcceleratorSpec(
+        array=ArraySpec(rows=4, columns=3, depthwise_lines=1, depthwise_width=8),
+        memory=MemorySpec(
+            activation_bytes=2048, weight_bytes=2400, accumulator_depth=9, parameter_channels=64
+        ),
+        post=PostSpec(lanes=1),
+        queue_depth=3,
+    ),
+}
+
+
+def stress_programs(agree: Callable, spec_seed: int, seeds: range) -> dict[str, int]:
+    """Random accelerator, random programs of any commands; sums of the counters."""
+    spec = stress.random_spec(np.random.default_rng(spec_seed))
+    totals: dict[str, int] = {}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        program = stress.random_program(rng, spec, layers=int(rng.integers(1, 9)))
+        label = f"spec seed {spec_seed}, program seed {seed}"
+        result = agree(program, stress.random_inputs(rng, program), label)
+        totals = {name: totals.get(name, 0) + v for name, v in result.counters.items()}
+    return totals
+
+
+def fuzz_programs(agree: Callable, spec: AcceleratorSpec, seeds: range) -> dict[str, int]:
+    """Random programs with depthwise passes; sums of the counters."""
+    totals: dict[str, int] = {}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        program = fuzz.random_program(rng, spec, groups=int(rng.integers(1, 7)))
+        result = agree(program, fuzz.random_memory(rng, program), f"program seed {seed}")
+        totals = {name: totals.get(name, 0) + v for name, v in result.counters.items()}
+    return totals
+
+
+def test_random_programs(agree: Callable) -> None:
+    totals = stress_programs(agree, 2, range(40))
+    never = {name for name, value in totals.items() if not value}
+    assert never <= {"load_beats", "save_beats", "load_busy", "save_busy"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("spec_seed", range(12))
+def test_random_programs_on_random_accelerators(agree: Callable, spec_seed: int) -> None:
+    stress_programs(agree, spec_seed, range(1000, 1300))
+
+
+def test_depthwise_programs(agree: Callable) -> None:
+    totals = fuzz_programs(agree, DEPTHWISE["6x4"], range(25))
+    assert totals["stall_activations"] and totals["stall_accumulators"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", DEPTHWISE)
+def test_depthwise_programs_on_every_accelerator(agree: Callable, name: str) -> None:
+    fuzz_programs(agree, DEPTHWISE[name], range(1000, 1200))
+
+
+def compiled(path: Path, spec: AcceleratorSpec) -> Program:
+    return compile_graph(load_model(path), spec).program
+
+
+def random_inputs(program: Program) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    buffers = {name: program.buffers[name] for name in program.inputs}
+    return {n: rng.integers(0, 100, b.shape).astype(b.dtype) for n, b in buffers.items()}
+
+
+def test_embedded_network(agree: Callable) -> None:
+    program = compiled(default_model(), preset_for_array(4, 4))
+    agree(program, random_inputs(program), "embedded network")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet8", "dscnn"])
+def test_networks(agree: Callable, models: Path, name: str) -> None:
+    program = compiled(models / "tflite" / f"{name}.tflite", preset_for_array(16, 16))
+    agree(program, random_inputs(program), name)
+
+
+def test_commands_follow_each_other() -> None:
+    """Times of single commands: what the counters alone do not show."""
+    spec = stress.random_spec(np.random.default_rng(3))
+    for seed in range(20):
+        program = stress.random_program(np.random.default_rng(seed), spec, layers=5)
+        prediction = predict(program)
+        commands = list(decode(program.commands.tolist()))
+        assert [c.opcode for c in prediction.commands] == [c.opcode for c in commands]
+        pushed = [c.pushed for c in prediction.commands]
+        assert all(b >= a + 2 for a, b in zip(pushed[:-1], pushed[1:], strict=True))
+        for unit in Unit:
+            line = [c for c in prediction.commands if c.unit is unit]
+            assert all(c.pushed < c.start < c.finish for c in line)
+            assert all(b.start > a.finish for a, b in zip(line[:-1], line[1:], strict=True))
+        stamped = [c.finish for c, d in zip(prediction.commands, commands, strict=True)
+                   if d["stamp"]]  # fmt: skip
+        assert prediction.stamps == tuple(stamped)
+        assert prediction.commands[-1].finish + 1 == prediction.cycles
+
+
+def tiny(*words: list[int]) -> Program:
+    spec = AcceleratorSpec(
+        array=ArraySpec(rows=4, columns=4),
+        memory=MemorySpec(activation_bytes=64, weight_bytes=64, parameter_channels=16),
+        post=PostSpec(lanes=4),
+    )
+    return Program(
+        spec=spec,
+        commands=np.array(sum(words, []), np.uint32),
+        weights=np.zeros((16, 4), np.uint8),
+        parameters=np.zeros((4, 4, 8), np.uint32),
+        tables=np.zeros((0, 256), np.uint8),
+        buffers={}, inputs=(), outputs=(), layers=(),
+    )  # fmt: skip
+
+
+def test_a_program_of_nothing_but_end() -> None:
+    """Cycle 0: the word's address; 1: the word; 2: it is seen to be END."""
+    assert predict(tiny(encode(Opcode.END))).cycles == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([encode(Opcode.STORE, channels=1, tile_channels=1)], "at most 0 result vectors, not 1"),
+        ([encode(Opcode.FILL, length=1, wait=1 << Unit.COMPUTE)], "wait for ever, but MOVE does"),
+        ([[15]], "opcode at word 0 must be known, not 15"),
+        ([encode(Opcode.FILL, length=1, d0_count=0)], "d0_count must be at least 1, not 0"),
+        ([encode(Opcode.JUMP, address=0)], "must end, but has not"),
+    ],
+)
+def test_programs_that_cannot_run(words: list[list[int]], text: str) -> None:
+    with pytest.raises(ProgramError, match=text):
+        predict(tiny(*words, encode(Opcode.END)))
+
+
+def test_missing_results_are_waited_for_for_ever() -> None:
+    """The MATMUL of results that a STORE takes waits for the STORE."""
+    matmul = encode(Opcode.MATMUL, wait=1 << Unit.STORE)
+    store = encode(Opcode.STORE, channels=1, tile_channels=1, signal=1 << Unit.COMPUTE)
+    with pytest.raises(ProgramError, match="COMPUTE, STORE does"):
+        predict(tiny(matmul, store, encode(Opcode.END)))
