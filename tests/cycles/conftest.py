@@ -1,6 +1,10 @@
 """Hardware to compare with: the fast Verilator model, without a compiler pysim."""
 
+import importlib.util
+import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,6 +20,17 @@ from systolith.spec.program import Program
 
 Inputs = Mapping[str, np.ndarray]
 Agree = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def programs() -> ModuleType:
+    """The module with ``SPECS``, ``plain_program`` and ``transfer_program``."""
+    name = "random_programs"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    sys.modules[name] = module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @pytest.fixture(scope="session")

@@ -7,93 +7,54 @@ A longer sweep, over more accelerators:
 
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from systolith.compiler.compile import compile_graph
-from systolith.cycles import predict
+from systolith.cycles import MemoryModel, predict
 from systolith.importers import load_model
-from systolith.sim import fuzz, stress
+from systolith.sim import stress
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, Unit, decode, encode
 from systolith.spec.configuration import preset_for_array
 from systolith.spec.program import Program, ProgramError
-from systolith.spec.requant import RequantMode
 from systolith.verify.samples import default_model
 
-DEPTHWISE = {
-    "6x4": AcceleratorSpec(
-        array=ArraySpec(rows=6, columns=4, depthwise_lines=3, depthwise_width=16),
-        memory=MemorySpec(
-            activation_bytes=2048, weight_bytes=4800, accumulator_depth=13, parameter_channels=128
-        ),
-        post=PostSpec(lanes=2),
-    ),
-    "5x6": AcceleratorSpec(
-        array=ArraySpec(rows=5, columns=6, pipelined=True, depthwise_lines=2, depthwise_width=32),
-        memory=MemorySpec(
-            activation_bytes=2048, weight_bytes=6000, accumulator_depth=24, parameter_channels=128
-        ),
-        post=PostSpec(lanes=2, modes=frozenset({RequantMode.FIXED})),
-        queue_depth=1,
-    ),
-    "4x3": AcceleratorSpec(
-        array=ArraySpec(rows=4, columns=3, depthwise_lines=1, depthwise_width=8),
-        memory=MemorySpec(
-            activation_bytes=2048, weight_bytes=2400, accumulator_depth=9, parameter_channels=64
-        ),
-        post=PostSpec(lanes=1),
-        queue_depth=3,
-    ),
-}
+MEMORIES = (MemoryModel(), MemoryModel(latency=1), MemoryModel(latency=40, bandwidth=0.3))
 
 
-def stress_programs(agree: Callable, spec_seed: int, seeds: range) -> dict[str, int]:
-    """Random accelerator, random programs of any commands; sums of the counters."""
-    spec = stress.random_spec(np.random.default_rng(spec_seed))
+def random_programs(
+    agree: Callable, programs: ModuleType, name: str, seeds: range, memory: MemoryModel
+) -> dict[str, int]:
+    """Compare random programs and return the sums of the counters."""
+    spec = programs.SPECS[name]
     totals: dict[str, int] = {}
     for seed in seeds:
         rng = np.random.default_rng(seed)
-        program = stress.random_program(rng, spec, layers=int(rng.integers(1, 9)))
-        label = f"spec seed {spec_seed}, program seed {seed}"
-        result = agree(program, stress.random_inputs(rng, program), label)
-        totals = {name: totals.get(name, 0) + v for name, v in result.counters.items()}
+        draw = programs.plain_program
+        if spec.external.data_bytes and rng.integers(2):
+            draw = programs.transfer_program
+        program = draw(rng, spec)
+        inputs = stress.random_inputs(rng, program)
+        result = agree(program, inputs, f"{name}, {memory}, seed {seed}", memory)
+        totals = {n: totals.get(n, 0) + v for n, v in result.counters.items()}
     return totals
 
 
-def fuzz_programs(agree: Callable, spec: AcceleratorSpec, seeds: range) -> dict[str, int]:
-    """Random programs with depthwise passes; sums of the counters."""
-    totals: dict[str, int] = {}
-    for seed in seeds:
-        rng = np.random.default_rng(seed)
-        program = fuzz.random_program(rng, spec, groups=int(rng.integers(1, 7)))
-        result = agree(program, fuzz.random_memory(rng, program), f"program seed {seed}")
-        totals = {name: totals.get(name, 0) + v for name, v in result.counters.items()}
-    return totals
-
-
-def test_random_programs(agree: Callable) -> None:
-    totals = stress_programs(agree, 2, range(40))
-    never = {name for name, value in totals.items() if not value}
-    assert never <= {"load_beats", "save_beats", "load_busy", "save_busy"}
+def test_random_programs(agree: Callable, programs: ModuleType) -> None:
+    totals = random_programs(agree, programs, "3x4", range(60), MEMORIES[0])
+    assert all(totals.values()), totals
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("spec_seed", range(12))
-def test_random_programs_on_random_accelerators(agree: Callable, spec_seed: int) -> None:
-    stress_programs(agree, spec_seed, range(1000, 1300))
-
-
-def test_depthwise_programs(agree: Callable) -> None:
-    totals = fuzz_programs(agree, DEPTHWISE["6x4"], range(25))
-    assert totals["stall_activations"] and totals["stall_accumulators"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", DEPTHWISE)
-def test_depthwise_programs_on_every_accelerator(agree: Callable, name: str) -> None:
-    fuzz_programs(agree, DEPTHWISE[name], range(1000, 1200))
+@pytest.mark.parametrize("memory", MEMORIES, ids=str)
+@pytest.mark.parametrize("name", ["3x4", "3x6", "5x6", "6x4", "6x6"])
+def test_random_programs_everywhere(
+    agree: Callable, programs: ModuleType, name: str, memory: MemoryModel
+) -> None:
+    random_programs(agree, programs, name, range(1000, 1150), memory)
 
 
 def compiled(path: Path, spec: AcceleratorSpec) -> Program:
@@ -169,7 +130,10 @@ def test_a_program_of_nothing_but_end() -> None:
         ([encode(Opcode.JUMP, address=0)], "must end, but has not"),
     ],
 )
-def test_programs_that_cannot_run(words: list[list[int]], text: str) -> None:
+def test_programs_that_cannot_run(
+    words: list[list[int]], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("systolith.cycles.trace._MOST", 100)
     with pytest.raises(ProgramError, match=text):
         predict(tiny(*words, encode(Opcode.END)))
 
