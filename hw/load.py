@@ -19,10 +19,8 @@ __all__ = ["LoadUnit"]
 
 _WIDE, _SHORT = 32, 16
 """Bytes of external memory that a channel's parameters take."""
-_SHORT_WORDS = {0: 0, 1: 1, 2: 4}
-"""Word of a short channel -> word of the parameter memory's record."""
-_OFFSET_WORDS = (2, 3)
-"""Words of the record that a short channel sets to 0."""
+_SHORT_PLACES = {0: (0, 0, 32), 1: (1, 0, 32), 2: (2, 0, 32), 3: (3, 8, 32), 4: (3, 0, 8)}
+"""Word of the parameter memory's record -> word of a short channel, and its bits there."""
 
 
 class LoadUnit(wiring.Component):
@@ -228,11 +226,11 @@ class LoadUnit(wiring.Component):
             value: Value = data.word_select(word % wide_words, 32)
             enable: Value = part == word // wide_words
             short_value: Value | int = 0
-            short_enable: Value | int = part == 0 if word in _OFFSET_WORDS else 0
-            for source, target in _SHORT_WORDS.items():
-                if target == word:
-                    short_value = data.word_select(source % short_words, 32)
-                    short_enable = part == source // short_words
-            places.append(Mux(wide, value, short_value))
+            short_enable: Value | int = 0
+            if word in _SHORT_PLACES:
+                source, low, high = _SHORT_PLACES[word]
+                short_value = data.word_select(source % short_words, 32)[low:high].as_signed()
+                short_enable = part == source // short_words
+            places.append(Mux(wide, value, short_value)[:32])
             enables.append(Mux(wide, enable, short_enable))
         m.d.comb += [self.p_data.eq(Cat(*places)), self.p_enable.eq(Cat(*enables))]
