@@ -1,6 +1,6 @@
 """The load unit: runs of external memory into the memories on chip."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -107,10 +107,10 @@ class LoadUnit(wiring.Component):
     def _check(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
         """Compare the places of runs on the bus, and their length, with the target's parts."""
         size = self.spec.external.data_bytes
-        parts = {
-            Target.WEIGHTS: self._part,
+        parts: dict[Target, Value] = {
+            Target.WEIGHTS: Const(self._part),
             Target.PARAMETERS: Mux(fields["wide"], min(_WIDE, size), min(_SHORT, size)),
-            Target.COMMANDS: 4,
+            Target.COMMANDS: Const(4),
         }
         loose = Signal(bursts.lane_bits)
         with m.Switch(fields["target"]):

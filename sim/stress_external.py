@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -270,7 +271,7 @@ def _assemble(generator: _ExternalGenerator) -> Program:
     )
 
 
-def _buffers(spec: AcceleratorSpec) -> dict:
+def _buffers(spec: AcceleratorSpec) -> dict[str, Any]:
     """All activation bytes and the scratch, as inputs and outputs."""
     size = spec.memory.activation_bytes
     buffers = {
