@@ -12,7 +12,7 @@ from systolith.spec.registers import ErrorCode
 
 __all__ = ["Fetcher"]
 
-_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
+_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
 _TRANSFERS = (Opcode.LOAD, Opcode.SAVE)
 
 
@@ -32,8 +32,8 @@ class Fetcher(wiring.Component):
     start, entry: begin at word `entry`.
     units_busy: some unit has work; END waits for it.
     command: the command read, its header in the low word.
-    push_{opcode}, ready_{opcode}: to the queues; those of LOAD and SAVE exist with an external
-        memory.
+    push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs; those of LOAD and
+        SAVE exist with an external memory.
     wait, jump_ready, jump: a JUMP's wait mask; the tokens of `wait` are there; it is taken and
         consumes them.
     failure: `ErrorCode` of a transfer.  quiet: no burst is under way.  timeout: stop at once.

@@ -13,7 +13,8 @@ from systolith.hw.delay import delay
 from systolith.hw.external import ExternalMemory
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
-from systolith.hw.fill import FillUnit
+from systolith.hw.line_buffer import LineBuffer
+from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens
 from systolith.hw.weights import WeightLoader
@@ -52,11 +53,12 @@ class Accelerator(wiring.Component):
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
         self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
-        self.fill, self.feeder, self.store = FillUnit(spec), Feeder(spec), StoreUnit(spec)
+        self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
+        shape = spec.array
         self.array = array or WeightStationaryArray(
-            spec.array.rows, spec.array.columns, pipelined=spec.array.pipelined
+            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
         )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
@@ -69,7 +71,7 @@ class Accelerator(wiring.Component):
         m.submodules.activations = self.activations
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
-        for name in ("tokens", "fill", "feeder", "store", "weights", "array", "accumulators"):
+        for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
             m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
         if self.array_is_model:
             m.d.comb += self.array.reset.eq(~self.fetch.running)
@@ -81,6 +83,8 @@ class Accelerator(wiring.Component):
         self._commands(m)
         self._tokens(m)
         self._datapath(m)
+        if self.spec.array.depthwise_lines:
+            self._depthwise(m)
         self._memories(m)
         self._host(m)
         if self.external:
@@ -99,13 +103,14 @@ class Accelerator(wiring.Component):
             fetch.quiet.eq(self.external.quiet if self.external else 1),
             fetch.failure.eq(self.external.failure if self.external else 0),
             feeder.i.eq(fetch.command), weights.i.eq(fetch.command),
-            self.store.i.eq(fetch.command), self.fill.i.eq(fetch.command),
+            self.store.i.eq(fetch.command), self.move.i.eq(fetch.command),
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
-            fetch.ready_fill.eq(self.fill.push_ready), self.fill.push.eq(fetch.push_fill),
+            fetch.ready_fill.eq(self.move.push_ready), fetch.ready_copy.eq(self.move.push_ready),
+            self.move.push.eq(fetch.push_fill | fetch.push_copy),
             fetch.units_busy.eq(
-                feeder.busy | weights.busy | self.store.busy | self.fill.busy
+                feeder.busy | weights.busy | self.store.busy | self.move.busy
                 | (self.external.load.busy | self.external.save.busy if self.external else 0)
             ),
         ]  # fmt: skip
@@ -113,7 +118,7 @@ class Accelerator(wiring.Component):
     def _tokens(self, m: Module) -> None:
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
-        units = {Unit.MOVE: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        units = {Unit.MOVE: self.move, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
         if self.external:
             units |= {Unit.LOAD: self.external.load, Unit.SAVE: self.external.save}
         jump = int(Unit.FETCH)
@@ -136,13 +141,11 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        idle = ~self.fetch.running
         latency = ActivationMemory.read_latency
         is_signed = delay(m, feeder.x_signed, latency, "x_signed")
-        operands = []
-        for r in range(self.spec.array.rows):
-            byte = self.activations.x_data[8 * r : 8 * r + 8]
-            operands.append(Cat(byte, byte[7] & is_signed))
+        data = self.activations.x_data
+        codes = [data[8 * r : 8 * r + 8] for r in range(self.spec.array.rows)]
+        operands = [Cat(code, code[7] & is_signed) for code in codes]
         switch = delay(m, feeder.o_switch, latency - 1, "switch", reset=True)
         m.d.comb += [
             array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
@@ -155,27 +158,33 @@ class Accelerator(wiring.Component):
             control = getattr(feeder, f"o_{name}")
             cycles = latency + array.latency - 1
             if name == "valid":
-                late = delay(m, control, cycles, name, reset=True, clear=idle)
+                late = delay(m, control, cycles, name, reset=True, clear=~self.fetch.running)
             else:
                 late = delay(m, control, cycles, name)
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
-        space = Signal(
-            range(self.spec.memory.accumulator_depth + 1), init=self.spec.memory.accumulator_depth
-        )
-        m.d.sync += space.eq(space + self.store.o_release - (feeder.o_valid & feeder.o_k_last))
-        with m.If(idle):
-            m.d.sync += space.eq(space.init)
         m.d.comb += [
-            feeder.i_space.eq(space != 0),
-            self.store.i_credit.eq(accumulators.o_credit),
+            accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
+            accumulators.i_release.eq(self.store.o_release),
+            feeder.i_space.eq(accumulators.o_space), self.store.i_credit.eq(accumulators.o_credit),
             accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),
-        ]
+        ]  # fmt: skip
+
+    def _depthwise(self, m: Module) -> None:
+        """Line buffers between activation memory and array."""
+        feeder, memory = self.feeder, self.activations
+        m.submodules.lines = lines = LineBuffer(self.spec)
+        m.d.comb += [
+            lines.i_valid.eq(feeder.o_depthwise), lines.i_column.eq(feeder.o_column),
+            lines.i_expand.eq(feeder.o_expand), lines.i_signed.eq(feeder.x_signed),
+            lines.i_x.eq(memory.x_data), memory.x_urgent.eq(feeder.x_urgent),
+            self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
+        ]  # fmt: skip
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""
-        memory, feeder, store, fill = self.activations, self.feeder, self.store, self.fill
+        memory, feeder, store, move = self.activations, self.feeder, self.store, self.move
         m.d.comb += [
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
@@ -183,9 +192,11 @@ class Accelerator(wiring.Component):
             store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
-            memory.f_valid.eq(fill.f_valid), memory.f_address.eq(fill.f_address),
-            memory.f_count.eq(fill.f_count), memory.f_data.eq(fill.f_data),
-            fill.f_ready.eq(memory.f_ready),
+            memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
+            move.c_ready.eq(memory.c_ready), move.c_data.eq(memory.c_data),
+            memory.f_valid.eq(move.f_valid), memory.f_address.eq(move.f_address),
+            memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
+            move.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
 
     def _host(self, m: Module) -> None:
@@ -271,11 +282,11 @@ class Accelerator(wiring.Component):
         """Events to counters; time stamps."""
         control, feeder, store = self.control, self.feeder, self.store
         events = {
-            "array_busy": feeder.o_valid,
+            "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
-            "fill_busy": self.fill.f_valid & self.fill.f_ready,
+            "move_busy": self.move.f_valid & self.move.f_ready,
         }
         external = self.external
         events |= {

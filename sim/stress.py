@@ -6,8 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
+from systolith.sim.stress_moves import random_copy
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
+from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
@@ -32,19 +34,24 @@ def pick(rng: Rng, *choices: Any) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
-def random_spec(rng: Rng, *, largest: int = 6) -> AcceleratorSpec:
+def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> AcceleratorSpec:
     """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
 
     Parameters
     ----------
     largest: most rows and columns.
+    depthwise: with a depthwise mode.
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
+    lines = {
+        "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
+        "depthwise_width": int(rng.integers(4, 25)),
+    } if depthwise else {}  # fmt: skip
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2))),
+        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2)), **lines),
         memory=MemorySpec(
             activation_regions=int(rng.integers(1, 5)),
             activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
@@ -86,6 +93,7 @@ class ProgramGenerator:
         self.issued: list[Issued] = []
         self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
         self.stamps = 0
+        self.depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
 
     def small(self, high: int) -> int:
         """From 1 to ``high``, small values and 1 above all more often."""
@@ -123,6 +131,12 @@ class ProgramGenerator:
         nothing = np.zeros(self.span, bool)
         self.issued.append(Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
 
+    def copy(self) -> None:
+        """Emit a COPY, if there is a place for it."""
+        drawn = random_copy(self.rng, self.spec)
+        if drawn is not None:
+            self.issued.append(Issued(Opcode.COPY, *drawn))
+
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
         rng, depth = self.rng, self.spec.memory.accumulator_depth
@@ -151,6 +165,34 @@ class ProgramGenerator:
         reads = self._mask(placed[1], self.spec.array.rows)
         self.issued.append(Issued(Opcode.MATMUL, fields, reads, nothing))
         return t, n, my, mx
+
+    def depthwise_matmul(self) -> tuple[int, int, int, int] | None:
+        """Emit a depthwise MATMUL, if need be a FILL before it; return the nest of its results."""
+        rng, rows = self.rng, self.spec.array.rows
+        used = sum(draw.tiles for draw in self.depthwise.values())
+        if used == _WEIGHT_TILES:
+            return None
+        results = 3 * self.spec.memory.accumulator_depth
+        tiles = min(8, _WEIGHT_TILES - used)
+        draw = draw_depthwise(rng, self.spec, results=results, stride=8, tiles=tiles)
+        counts = [draw.fields[f"{name}_count"] for name in MATMUL_LOOPS]
+        strides = [draw.fields[f"x_{name}_stride"] for name in MATMUL_LOOPS]
+        placed = self._stream(counts, strides, rows)
+        if placed is None:
+            return None
+        nothing = np.zeros(self.span, bool)
+        if draw.shared > 1:
+            fill = draw.padding(placed[0], int(rng.integers(256)))
+            runs = fill["d_base"] + sum(
+                np.arange(fill[f"{d}_count"]).reshape(shape) * fill[f"d_{d}_stride"]
+                for d, shape in (("d1", (-1, 1)), ("d0", (1, -1)))
+            )
+            mask = self._mask(np.asarray(runs, np.int64), fill["length"])
+            self.issued.append(Issued(Opcode.FILL, fill, nothing, mask))
+        fields = draw.fields | {"x_base": placed[0], "w_base": used * rows}
+        self.depthwise[used * rows] = draw
+        self.issued.append(Issued(Opcode.MATMUL, fields, self._mask(placed[1], rows), nothing))
+        return fields["t_count"], fields["n_count"], fields["oy_count"], fields["ox_count"]
 
     def _parameters(self, mode: RequantMode, words: int) -> int:
         """Write random parameters of some lane words and return the first word."""
@@ -289,7 +331,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     layers: most MATMUL and STORE pairs; fewer if the command memory is full.
     """
     generator = ProgramGenerator(rng, spec)
-    longest = sum(COMMANDS[o].words for o in (Opcode.MATMUL, Opcode.STORE, Opcode.FILL))
+    kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
+    longest = sum(COMMANDS[o].words for o in kinds)
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -298,7 +341,10 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             break
         if rng.integers(3) == 0:
             generator.fill()
-        nest = generator.matmul()
+        if rng.integers(2):
+            generator.copy()
+        depthwise = spec.array.depthwise_lines and rng.integers(3)
+        nest = generator.depthwise_matmul() if depthwise else generator.matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
     generator.order()
@@ -312,10 +358,13 @@ def _assemble(generator: ProgramGenerator) -> Program:
     size, stride = spec.memory.activation_bytes, spec.region_stride
     names = [f"region{g}" for g in range(spec.memory.activation_regions)]
     generator.parameters[..., 7] = 0
+    weights = rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8)
+    for w_base, draw in generator.depthwise.items():
+        draw.blank(weights, w_base)
     return Program(
         spec=spec,
         commands=np.array(commands + encode(Opcode.END), np.uint32),
-        weights=rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8),
+        weights=weights,
         parameters=generator.parameters,
         tables=rng.integers(0, 256, (spec.memory.tables, 256)).astype(np.uint8),
         buffers={

@@ -10,7 +10,7 @@ from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec, MemorySpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.registers import ErrorCode
 
-QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
+QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
 EXTERNAL = (*QUEUED, Opcode.LOAD, Opcode.SAVE)
 Pushed = list[tuple[Opcode, list[int]]]
 

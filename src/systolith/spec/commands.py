@@ -208,7 +208,12 @@ _FILL = (
 )
 _COPY = (
     Field("s_base", _ADDRESS, doc="Activation byte address of the first run to read."),
-    Field("d_base", _ADDRESS, doc="Activation byte address of the first run to write."),
+    Field(
+        "d_base",
+        _ADDRESS,
+        doc="Activation byte address of the first run to write; "
+        "no byte may be both read and written by a command.",
+    ),
     Field("length", 16, doc="Bytes in a run, at least 1."),
     *_loops(COPY_LOOPS, "s", "d"),
 )
@@ -225,7 +230,7 @@ _LOAD = (
         "wide",
         1,
         doc="PARAMETERS: 1: 32 bytes a channel, as in `PARAMETER_FIELDS`; "
-        "0: 16 bytes: bias, multiplier, shift, unused; offset is 0.",
+        "0: 16 bytes: bias, multiplier, then 56 bits of offset and 8 of shift.",
     ),
     *_TRANSFER,
 )

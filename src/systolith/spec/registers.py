@@ -89,7 +89,7 @@ COUNTERS = (
     Counter("stall_activations", "Compute unit lost the activation read port to another reader."),
     Counter("post_busy", "Cycles in which a lane vector entered post-processing."),
     Counter("post_wait", "Store unit waited for accumulators."),
-    Counter("fill_busy", "Cycles in which the move unit wrote a line."),
+    Counter("move_busy", "Cycles in which the move unit wrote up to a line."),
     Counter("load_beats", "Beats read from external memory."),
     Counter("save_beats", "Beats written to external memory."),
     Counter("load_busy", "Cycles in which the load unit ran a command."),
