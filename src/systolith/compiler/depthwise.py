@@ -149,7 +149,9 @@ class Scan:
         pitch, rest = divmod(self.outer.pitch, self.inner.pitch)
         padding = self.inner.padding - (self.inner.passes - 1) * self.inner.span
         shares = outputs == self.inner.outputs and not rest and pitch > 1
-        if shares and last - padding < pitch <= last:
+        # Windows and outputs must not skip a whole row.
+        near = max(self.inner.span, (outputs - 1) * self.inner.step + 1) <= pitch
+        if shares and near and last - padding < pitch <= last:
             return pitch
         return max(2, last + 1)
 
@@ -166,8 +168,7 @@ class Scan:
     def _fits(self, height: int, width: int) -> bool:
         row = self.row(width)
         held = width if self.passes == 1 else height * width
-        close = (width - 1) * self.inner.step < row  # a row must not end two rows further
-        return row <= self.width and held <= self.depth and close
+        return row <= self.width and held <= self.depth
 
     def _extents(self) -> Iterator[tuple[int, int]]:
         """Tile sizes worth trying: even strips, and within them even blocks of rows."""

@@ -210,10 +210,13 @@ class Emitter:
                 elif ahead > loaded:
                     break
             held = tuple(before.outputs) if buffers > 1 else ()
-            for number, pair in enumerate(entry.work.pairs):
+            pairs = entry.work.pairs
+            # Fills must not hold up the copies of later pairs.
+            filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
+            for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 self._append(pair)
-                if number == 0:
+                if number == filling:
                     out += entry.late_fills
             if not entry.work.pairs:
                 out += entry.late_fills

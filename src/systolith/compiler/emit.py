@@ -154,3 +154,38 @@ def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
         for region in regions
         for tiles in cut_region(region, job.load, linear=is_linear(job, region))
     ]
+
+
+def _split(pair: Pair, tiles: int, rows: int) -> tuple[Pair, Pair]:
+    m, s = pair.matmul.values, pair.store.values
+    channels, rest = tiles * s["tile_channels"], m["n_count"] - tiles
+    weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"] * rows
+    bases = [*pair.matmul.bases, *pair.store.bases]
+    beyond = {name: tiles * (m | s)[f"{name[0]}_n_stride"] for name in bases}
+    behind = {"n_count": rest, "channels": s["channels"] - channels}
+    return (
+        Pair(
+            matmul=pair.matmul.moved({}, {"n_count": tiles}),
+            store=pair.store.moved({}, {"n_count": tiles, "channels": channels}),
+            before=pair.before,
+        ),
+        Pair(
+            matmul=pair.matmul.moved(beyond, {"n_count": rest, "w_base": m["w_base"] + weights}),
+            store=pair.store.moved(
+                beyond, {**behind, "p_base": s["p_base"] + tiles * s["p_stride"]}
+            ),
+        ),
+    )
+
+
+def split_channels(pairs: Sequence[Pair], tiles: int, rows: int) -> list[Pair]:
+    """Return commands that compute the first channel tiles of all pairs, then the others.
+
+    Parameters
+    ----------
+    pairs: of one layer, each with more than ``tiles`` channel tiles and weights for each.
+    tiles: how many come first.
+    rows: weight words of a pass.
+    """
+    parts = [_split(pair, tiles, rows) for pair in pairs]
+    return [first for first, _ in parts] + [rest for _, rest in parts]

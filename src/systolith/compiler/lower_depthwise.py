@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.depthwise import Scan, Side, scans
-from systolith.compiler.emit import Job, Stream, emit_tiles, store_stream
+from systolith.compiler.emit import Job, Stream, emit_tiles, split_channels, store_stream
 from systolith.compiler.ir import Pair
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import MacLayer
@@ -16,6 +16,10 @@ from systolith.compiler.tiling import Region
 
 __all__ = ["Depthwise", "depthwise_layer", "lower_depthwise", "plan_depthwise"]
 
+_TAIL = 64
+"""Cycles from the array's last vector to its last byte in memory."""
+_AGAIN = 40
+"""Cycles that reading rows twice may cost, to save that many."""
 _EXPANSIONS = {1: 0, 2: 1, 4: 2, 8: 3}
 """Output channels of an input channel, and the MATMUL's field for it."""
 
@@ -35,7 +39,6 @@ class Depthwise:
     channels: output channels.
     expand: binary logarithm of the output channels of an input channel.
     fields: the MATMUL's weight fields.
-    requantizer: for all output channels.
     """
 
     step: Step
@@ -49,7 +52,6 @@ class Depthwise:
     channels: int
     expand: int
     fields: dict[str, int]
-    requantizer: Requantizer
 
 
 def tile_channels(low: Lowering, channels: int, expand: int) -> int:
@@ -77,7 +79,6 @@ def depthwise_layer(low: Lowering, layer: MacLayer) -> Depthwise | None:
         channels=len(layer.codes),
         expand=expand,
         fields=layer.fields,
-        requantizer=layer.requantizer,
     )
 
 
@@ -141,11 +142,11 @@ def _outputs(stream: Stream, filters: Depthwise, scan: Scan) -> Stream:
     return Stream(storage=storage, offset=offset, row=row, pixel=pixel)
 
 
-def _job(low: Lowering, filters: Depthwise, scan: Scan) -> Job:
+def _job(low: Lowering, filters: Depthwise, scan: Scan, requantizer: Requantizer) -> Job:
     view = low.view(filters.step.source)
     residual = low.residual_stream(filters.step)
     tile = tile_channels(low, filters.channels, filters.expand)
-    parameters = low.constants.parameters(filters.requantizer.channels, tile)
+    parameters = low.constants.parameters(requantizer.channels, tile)
     outer, inner = scan.outer, scan.inner
     start = (inner.start, outer.start) if scan.turned else (outer.start, inner.start)
     return Job(
@@ -175,15 +176,17 @@ def _job(low: Lowering, filters: Depthwise, scan: Scan) -> Job:
             "x_step": inner.step,
             "w_base": low.constants.weights(_tiles(low, filters, scan)),
         },
-        store=low.store_fields(filters.step, filters.requantizer, parameters),
+        store=low.store_fields(filters.step, requantizer, parameters),
     )
 
 
-def lower_depthwise(low: Lowering, filters: Depthwise, plan: list[Scan]) -> list[Pair]:
+def lower_depthwise(
+    low: Lowering, filters: Depthwise, plan: list[Scan], requantizer: Requantizer
+) -> list[Pair]:
     """Return the command pairs of planned streams."""
     pairs = []
     for scan in plan:
-        job = _job(low, filters, scan)
+        job = _job(low, filters, scan, requantizer)
         for tiles in scan.tiles():
             pair = emit_tiles(job, tiles)
             pair.matmul.values.update(
@@ -195,4 +198,62 @@ def lower_depthwise(low: Lowering, filters: Depthwise, plan: list[Scan]) -> list
                 ox_count=tiles.width,
             )
             pairs.append(pair)
-    return pairs
+    return _staged(low, filters, pairs, turned=plan[0].turned)
+
+
+def _staged(low: Lowering, filters: Depthwise, pairs: list[Pair], *, turned: bool) -> list[Pair]:
+    """Order commands by what the layer before stores first, and the next one can use first.
+
+    The last tiles may wait for channels that the layer before stores last. They may be cut in two
+    by rows, so that the next layer starts on the upper rows of all channels.
+    """
+    rows = low.spec.array.rows
+    tile = tile_channels(low, filters.channels, filters.expand)
+    tiles = -(-filters.channels // tile)
+    early = min(low.early.get(filters.step.source, 0) // (tile >> filters.expand), tiles - 1)
+    cut = _lower_rows(pairs, tiles, early, rows)
+    if turned or cut is None or not low.splitter.reads_rows(filters.step):
+        return split_channels(pairs, early, rows) if early else pairs
+    first, upper = cut
+    *before, last = split_channels(pairs, first, rows) if first else pairs
+    low.splitter.stored_early(filters.step, upper, _TAIL)
+    return [*before, *_split_rows(last, upper)]
+
+
+def _lower_rows(pairs: list[Pair], tiles: int, early: int, vectors: int) -> tuple[int, int] | None:
+    """Choose (channel tiles not cut, upper rows of the others), if cutting is worth its rows.
+
+    The lower rows must take the array as long as storing the upper ones; the next layer needs at
+    least ``vectors`` outputs to be busy with.
+    """
+    m = pairs[0].matmul.values
+    if not len(pairs) == m["t_count"] == m["ky_count"] * m["kx_count"] == 1:
+        return None
+    last = m["x_first"] + (m["ox_count"] - 1) * m["x_step"] + 1
+    for cut in range(tiles - early if early else 1, tiles + 1):
+        again = cut * (m["y_first"] + 1 - m["y_step"]) * m["mx_count"]
+        for lower in range(1, m["oy_count"]):
+            stream = (m["y_first"] + (lower - 1) * m["y_step"]) * m["mx_count"] + last
+            upper = m["oy_count"] - lower
+            useful = cut * stream >= _TAIL and upper * m["ox_count"] >= vectors
+            if useful and again <= _AGAIN:
+                return tiles - cut, upper
+    return None
+
+
+def _split_rows(pair: Pair, upper: int) -> list[Pair]:
+    """Cut a pair of one tile into its upper rows of outputs and the others."""
+    m, s = pair.matmul, pair.store
+    made = []
+    for first, count in ((0, upper), (upper, m.values["oy_count"] - upper)):
+        left = m.values["oy_count"] - count
+        down = {
+            "x_base": first * m.values["y_step"] * m.values["x_my_stride"],
+            **{name: first * s.values[f"{name[0]}_my_stride"] for name in s.bases},
+        }
+        fewer = {
+            "oy_count": count,
+            "my_count": m.values["my_count"] - left * m.values["y_step"],
+        }
+        made.append(Pair(matmul=m.moved(down, fewer), store=s.moved(down, {"my_count": count})))
+    return made

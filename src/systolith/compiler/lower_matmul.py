@@ -6,14 +6,23 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.compiler.emit import Job, Stream, emit_pairs, job_cycles, store_stream
+from systolith.compiler.emit import (
+    Job,
+    Stream,
+    emit_pairs,
+    job_cycles,
+    split_channels,
+    store_stream,
+)
 from systolith.compiler.ir import Pair
 from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise, plan_depthwise
 from systolith.compiler.lower_im2col import lower_gathered, plan_gather
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.mac import MacLayer, mac_layer, packings, part_of
+from systolith.compiler.mac import MacLayer, mac_layer, mac_requantizer, packings, part_of
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
+from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
+from systolith.graph import Op
 
 __all__ = ["lower_mac"]
 
@@ -134,9 +143,11 @@ def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
     )
 
 
-def _add_constants(low: Lowering, layer: MacLayer, part: _Part, job: Job) -> None:
+def _add_constants(
+    low: Lowering, layer: MacLayer, part: _Part, job: Job, requantizer: Requantizer
+) -> None:
     """Store the weights and parameters of one part and complete its job."""
-    channels = part_of(layer.requantizer.channels, part.first_out, part.channels)
+    channels = part_of(requantizer.channels, part.first_out, part.channels, layer.packed)
     parameters = low.constants.parameters(channels, part.tile)
     tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec)
     job.matmul.update(
@@ -144,7 +155,7 @@ def _add_constants(low: Lowering, layer: MacLayer, part: _Part, job: Job) -> Non
         x_signed=int(low.signed(layer.step.source)),
         w_base=low.constants.weights(tiles),
     )
-    job.store.update(low.store_fields(layer.step, layer.requantizer, parameters))
+    job.store.update(low.store_fields(layer.step, requantizer, parameters))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -155,10 +166,12 @@ class _Option:
     ----------
     cycles: estimate.
     lower: makes its commands.
+    depthwise: whether the array streams all pixels of a channel tile before the next tile.
     """
 
     cycles: int
-    lower: Callable[[], list[Pair]]
+    lower: Callable[[Requantizer], list[Pair]]
+    depthwise: bool = False
 
 
 def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
@@ -175,14 +188,16 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
     jobs = [_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
-    def lower() -> list[Pair]:
-        pairs = []
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        pairs, alone = [], len(parts) == 1
+        by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         for part, job in zip(parts, jobs, strict=True):
-            alone = len(parts) == 1
-            regions = low.regions(layer.step, job, layer.packed) if alone else [region]
-            _add_constants(low, layer, part, job)
+            regions = [region]
+            if alone:
+                regions = low.regions(layer.step, job, layer.packed, ahead=not by_tile)
+            _add_constants(low, layer, part, job, requantizer)
             pairs += emit_pairs(job, regions)
-        return pairs
+        return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
     return _Option(cycles=sum(job_cycles(job, region) for job in jobs), lower=lower)
 
@@ -198,9 +213,11 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
     if plan is None:
         return None
 
-    def lower() -> list[Pair]:
-        _add_constants(low, layer, part, job)
-        return lower_gathered(plan, job)
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        _add_constants(low, layer, part, job, requantizer)
+        pairs = lower_gathered(plan, job)
+        by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
+        return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs
 
     return _Option(cycles=plan.cycles, lower=lower)
 
@@ -211,16 +228,43 @@ def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
     plan = plan_depthwise(low, filters) if filters else None
     if filters is None or plan is None:
         return None
-    return _Option(cycles=plan[1], lower=lambda: lower_depthwise(low, filters, plan[0]))
+
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        return lower_depthwise(low, filters, plan[0], requantizer)
+
+    return _Option(cycles=plan[1], lower=lower, depthwise=True)
 
 
-def lower_mac(low: Lowering, step: Step) -> list[Pair]:
-    """Return the command pairs of a convolution or fully connected layer, the cheapest found."""
+def _by_tile(low: Lowering, step: Step, pairs: list[Pair]) -> list[Pair]:
+    """Compute the last channel tile last, for a layer that reads tile by tile."""
+    store = pairs[0].store.values
+    first = store["n_count"] - 1
+    if not first:
+        return pairs
+    low.early[step.target] = first * store["tile_channels"]
+    return split_channels(pairs, first, low.spec.array.rows)
+
+
+def _cheapest(low: Lowering, step: Step) -> _Option:
+    """The way that takes fewest cycles."""
     layer = mac_layer(low, step)
     options = [_depthwise(low, layer)]
     for variant in packings(low, layer):
         direct = _ordinary(low, variant)
         options.append(direct)
-        if layer.window.groups == 1 and layer.window.kernel != (1, 1):
+        whole = layer.window.dilations[0] == 1 or layer.window.kernel[0] == 1
+        if layer.window.groups == 1 and layer.window.kernel != (1, 1) and whole:
             options.append(_gathered(low, variant, direct.cycles))
-    return min((o for o in options if o is not None), key=lambda o: o.cycles).lower()
+    return min((o for o in options if o is not None), key=lambda o: o.cycles)
+
+
+def _is_depthwise(low: Lowering, step: Step | None, source: str) -> bool:
+    """Whether a step reads a tensor channel tile by channel tile."""
+    if step is None or step.source != source or step.node.op is not Op.CONV2D:
+        return False
+    return step.node.attributes["groups"] > 1 and _cheapest(low, step).depthwise
+
+
+def lower_mac(low: Lowering, step: Step) -> list[Pair]:
+    """Return the command pairs of a convolution or fully connected layer, the cheapest found."""
+    return _cheapest(low, step).lower(mac_requantizer(low, step))

@@ -40,6 +40,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    early: tensors whose first channels are stored well before the rest, and how many.
     scratch: whether a layer may have buffers besides its operands.
     """
 
@@ -49,6 +50,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
     scratch: bool = True
 
     def signed(self, tensor: str) -> bool:
@@ -64,10 +66,17 @@ class Lowering:
         height, width, _ = self.graph.tensor(step.target).shape
         return Region(y=0, x=0, height=height, width=width // packed)
 
-    def regions(self, step: Step, job: Job, packed: int = 1) -> list[Region]:
-        """The output of a step that has one job, cut in two where the next step can start early."""
+    def regions(self, step: Step, job: Job, packed: int = 1, *, ahead: bool = True) -> list[Region]:
+        """The output of a step that has one job, cut in two where that saves waiting.
+
+        Parameters
+        ----------
+        packed: output pixels of a vector.
+        ahead: whether the next step may start on the first rows.
+        """
         whole = self.region(step, packed)
-        return self.splitter.regions(step, whole, job.load, linear=is_linear(job, whole))
+        linear = is_linear(job, whole)
+        return self.splitter.regions(step, whole, job.load, linear=linear, ahead=ahead)
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""

@@ -14,7 +14,7 @@ from systolith.compiler.requantize import Problem, Requantizer, choose_requantiz
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
 
-__all__ = ["MacLayer", "Window", "mac_layer", "packings", "part_of"]
+__all__ = ["MacLayer", "Window", "mac_layer", "mac_requantizer", "packings", "part_of"]
 
 Int64Array = NDArray[np.int64]
 
@@ -38,7 +38,6 @@ class MacLayer:
     ----------
     step: what is lowered.
     window: its geometry.
-    requantizer: for all output channels.
     codes: weight codes [Cout, kh, kw, Cin / groups].
     zero: the code that multiplies by zero.
     fields: the MATMUL's weight fields.
@@ -47,7 +46,6 @@ class MacLayer:
 
     step: Step
     window: Window
-    requantizer: Requantizer
     codes: Int64Array
     zero: int
     fields: dict[str, int]
@@ -80,7 +78,10 @@ def _codes(arithmetic: MacArithmetic) -> tuple[Int64Array, int, dict[str, int]]:
     return w, zero, {"w_signed": int(arithmetic.weights.dtype == np.int8), "w_zero": zero}
 
 
-def _requantizer(low: Lowering, step: Step, arithmetic: MacArithmetic) -> Requantizer:
+def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
+    """Return the requantizer of all output channels of a convolution or fully connected layer."""
+    arithmetic = step.node.arithmetic
+    assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
@@ -102,7 +103,6 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
     return MacLayer(
         step=step,
         window=_window(step.node),
-        requantizer=_requantizer(low, step, arithmetic),
         codes=codes,
         zero=zero,
         fields=fields,
@@ -126,7 +126,7 @@ def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
 
 def _packed(layer: MacLayer, count: int) -> MacLayer:
     """Compute ``count`` neighbouring outputs as one."""
-    window, channels = layer.window, layer.requantizer.channels
+    window = layer.window
     stride, dilation = window.strides[1], window.dilations[1]
     outputs, height, taps, inputs = layer.codes.shape
     span = (taps - 1) * dilation + 1
@@ -135,12 +135,6 @@ def _packed(layer: MacLayer, count: int) -> MacLayer:
     for index in range(count):
         first = index * stride
         codes[index, :, :, first : first + span : dilation] = layer.codes
-    repeated = ChannelParameters(
-        bias=np.tile(channels.bias, count),
-        multiplier=np.tile(channels.multiplier, count),
-        offset=np.tile(channels.offset, count),
-        shift=np.tile(channels.shift, count),
-    )
     return replace(
         layer,
         window=replace(
@@ -149,18 +143,22 @@ def _packed(layer: MacLayer, count: int) -> MacLayer:
             strides=(window.strides[0], stride * count),
             dilations=(window.dilations[0], 1),
         ),
-        requantizer=replace(layer.requantizer, channels=repeated),
         codes=codes.reshape(-1, height, wide, inputs),
         packed=count,
     )
 
 
-def part_of(channels: ChannelParameters, first: int, count: int) -> ChannelParameters:
-    """The parameters of ``count`` channels from ``first`` on."""
-    part = slice(first, first + count)
+def part_of(
+    channels: ChannelParameters, first: int, count: int, packed: int = 1
+) -> ChannelParameters:
+    """The parameters of ``count`` channels from ``first`` on, of all repeated ``packed`` times."""
+
+    def part(values: Int64Array) -> Int64Array:
+        return np.tile(values, packed)[first : first + count]
+
     return ChannelParameters(
-        bias=channels.bias[part],
-        multiplier=channels.multiplier[part],
-        offset=channels.offset[part],
-        shift=channels.shift[part],
+        bias=part(channels.bias),
+        multiplier=part(channels.multiplier),
+        offset=part(channels.offset),
+        shift=part(channels.shift),
     )
