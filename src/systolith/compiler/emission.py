@@ -38,6 +38,7 @@ class Emission:
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
     owners: number of the step of every command, or of the one that it prepares.
+    tiles: row tiles of the layers that have external operands.
     """
 
     commands: list[SymbolicCommand] = field(default_factory=list)
@@ -46,6 +47,7 @@ class Emission:
     views: dict[str, View] = field(default_factory=dict)
     contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
     owners: list[int] = field(default_factory=list)
+    tiles: dict[str, int] = field(default_factory=dict)
 
     def steps_in(self, ranges: Sequence[tuple[int, int]]) -> set[int]:
         """Steps with a command in one of some ranges of moments of `live_ranges`."""
@@ -124,6 +126,8 @@ class Emitter:
                 works = [TileWork(pairs=self._lowered(step))]
             elif step.is_move:
                 works = list(self._moves(step, plan.rows[id(step)])) or [TileWork()]
+                if not works[-1].pairs:
+                    self.low.notes[step.node.name] = "aliased"
             else:
                 works = self._tiles(step, plan.rows[id(step)])
             entries += [_Entry(step=step, work=work) for work in works]
@@ -153,9 +157,7 @@ class Emitter:
             self._tiler.tile(step, first, min(rows, height - first))
             for first in range(0, height, rows)
         ]
-        note = self.low.notes.get(step.node.name, "")
-        if len(works) > 1 and "row tiles" not in note:
-            self.low.notes[step.node.name] = f"{note}; {len(works)} row tiles"
+        self._out.tiles[step.node.name] = len(works)
         return works
 
     def _moves(self, step: Step, rows: int) -> Iterable[TileWork]:
@@ -187,8 +189,7 @@ class Emitter:
                 else:
                     part = replace(step, source=name, table=table)
                     yield self._tiler.copy(part, near, far)
-        text = f"copied {len(needed)} of {len(node.inputs)}" if needed else "aliased"
-        self.low.notes[node.name] = text
+        self.low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}"
 
     def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
         """Load for the next entry and save of the last one beside each entry's commands."""
