@@ -110,11 +110,14 @@ def add_tokens(rng: np.random.Generator, commands: list[tuple[Opcode, dict[str, 
     for place, (opcode, fields) in enumerate(commands):
         taker = COMMANDS[opcode].unit
         assert taker is not None
-        # The command just before may be the MATMUL whose results this takes.
-        for earlier, given in commands[max(0, place - 6) : max(0, place - 1)]:
+        recent = commands[max(0, place - 6) : place]
+        for i, (earlier, given) in enumerate(recent):
             giver = COMMANDS[earlier].unit
             assert giver is not None
             if giver in (taker, Unit.FETCH) or not {Unit.LOAD, Unit.SAVE} & {giver, taker}:
+                continue
+            # A MATMUL may wait for the STORE that takes its results, which must not wait for this.
+            if giver is Unit.COMPUTE and Opcode.STORE not in [c for c, _ in recent[i:]]:
                 continue
             taken, signalled = fields.get("wait", 0), given.get("signal", 0)
             if taken >> giver & 1 or signalled >> taker & 1 or rng.integers(3):

@@ -93,10 +93,13 @@ class Move(Process):
                 if self._free(read_mask, write_mask, asked, end) and copy.runs():
                     many = copy.advance(end - asked)
             if not many:
+                slot_known = copy.asked() < NEVER
                 many = copy.read_one(self._logs(_READ_BEFORE), known_read)
                 wrote = copy.write_one(self._logs(_WRITTEN_BEFORE), known_write)
-                self._next_write = copy.offered(known_write)
-                self.wait_until(copy.bound(known_read, self._next_write))
+                self._next_write = copy.offered(0 if wrote else known_write)
+                # The next read is known to be late only if it was tried.
+                refused = known_read if slot_known and not many else 0
+                self.wait_until(copy.bound(refused, self._next_write))
                 if not many and not wrote:
                     yield from self.watch()
                     continue
@@ -168,7 +171,9 @@ class _Copy:
     def bound(self, known: int, next_write: int) -> int:
         """A cycle before which no line is read whose read is not decided."""
         asked = self.asked()
-        return next_write if asked == NEVER else max(asked, min(known, NEVER - 1))
+        if asked == NEVER or len(self.reads) == len(self._sources):
+            return next_write
+        return max(asked, known)
 
     def runs(self) -> bool:
         """Whether lines, undisturbed, would be read and written one a cycle from now on."""

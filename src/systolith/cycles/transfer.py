@@ -106,7 +106,7 @@ class Load(Process):
             logs = [machine.uses[port] for port in before(Port.LOAD)]
             times = grant(first, np.zeros(len(rest), np.int64), rest, logs, end)
             if not len(times):
-                self.wait_until(min(first, end))
+                self.wait_until(max(first, end))
                 yield from self.watch()
                 continue
             written = np.concatenate([written, times])
