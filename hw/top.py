@@ -1,5 +1,7 @@
 """The accelerator: control slave, command fetch, units, array and memories."""
 
+import itertools
+
 from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
@@ -23,6 +25,13 @@ from systolith.spec.commands import Unit
 from systolith.spec.registers import COUNTERS, Window, window_stride
 
 __all__ = ["Accelerator"]
+
+
+def _token_pairs(spec: AcceleratorSpec) -> list[tuple[Unit, Unit]]:
+    """Pairs of units that exist, the first of which gives tokens."""
+    absent = () if spec.external.data_bytes else (Unit.LOAD, Unit.SAVE)
+    takers = [unit for unit in Unit if unit not in absent]
+    return [(a, b) for a, b in itertools.permutations(takers, 2) if a is not Unit.FETCH]
 
 
 class Accelerator(wiring.Component):
@@ -52,7 +61,8 @@ class Accelerator(wiring.Component):
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
-        self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
+        self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
+        self.tokens = Tokens(pairs=_token_pairs(spec))
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
