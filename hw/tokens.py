@@ -7,12 +7,20 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Unit
 
-__all__ = ["Tokens"]
+__all__ = ["Tokens", "token_pairs"]
 
 _LOADER = (Unit.LOAD, Unit.COMPUTE)
 """The pair whose tokens the weight loader takes."""
+
+
+def token_pairs(spec: AcceleratorSpec) -> list[tuple[Unit, Unit]]:
+    """Pairs of units that exist, the first of which gives tokens."""
+    absent = () if spec.external.data_bytes else (Unit.LOAD, Unit.SAVE)
+    units = [unit for unit in Unit if unit not in absent]
+    return [(a, b) for a, b in itertools.permutations(units, 2) if a is not Unit.FETCH]
 
 
 class Tokens(wiring.Component):
