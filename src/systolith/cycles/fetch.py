@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
+from systolith.cycles.process import Process
 from systolith.cycles.timing import NEVER
 from systolith.spec.commands import Unit
 

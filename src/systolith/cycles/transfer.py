@@ -5,9 +5,10 @@ from collections.abc import Generator, Iterator
 import numpy as np
 
 from systolith.cycles.external import Bandwidth, MemoryModel, Transfer, on_chip
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
 from systolith.cycles.nests import Int64Array, regions
 from systolith.cycles.ports import Port, before, grant, next_free
+from systolith.cycles.process import Process
 from systolith.cycles.timing import READ_LATENCY, WRITE_LATENCY
 from systolith.spec.commands import Command, Target, Unit
 
