@@ -1,5 +1,7 @@
 """External memory: the load and the save unit with the AXI4 master between them and the bus."""
 
+from typing import Any
+
 from amaranth.hdl import Module, Mux, ResetInserter
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -61,7 +63,8 @@ class ExternalMemory(wiring.Component):
         m.submodules.read, m.submodules.write = read, write
         forward(m, self.bus, read.bus, axi4_read(self.spec.external))
         forward(m, self.bus, write.bus, axi4_write(self.spec.external))
-        for unit, master in ((load, read), (save, write)):
+        pairs: tuple[tuple[Any, Any], ...] = ((load, read), (save, write))
+        for unit, master in pairs:
             m.d.comb += [
                 master.b_valid.eq(unit.b_valid), unit.b_ready.eq(master.b_ready),
                 master.b_address.eq(unit.b_address), master.b_len.eq(unit.b_len),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,7 +182,8 @@ class _ExternalGenerator(ProgramGenerator):
         def fill(image: NDArray[np.uint8]) -> None:
             records = self.parameters[first : first + words].copy()
             records[..., 0] = bias
-            short = records[..., [0, 1, 4, 7]]
+            last = records[..., 3] << 8 | records[..., 4] & 255
+            short = np.concatenate([records[..., :3], last[..., None]], axis=-1)
             run = np.ascontiguousarray(records if wide else short, "<u4").view(np.uint8)
             image[base : base + length] = run.reshape(-1)
 
@@ -269,7 +271,7 @@ def _assemble(generator: _ExternalGenerator) -> Program:
     )
 
 
-def _buffers(spec: AcceleratorSpec) -> dict:
+def _buffers(spec: AcceleratorSpec) -> dict[str, Any]:
     """All activation bytes and the scratch, as inputs and outputs."""
     size = spec.memory.activation_bytes
     buffers = {

@@ -4,8 +4,12 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from systolith.compiler.footprint import Access, accesses
-from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, decode
+from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
+from systolith.compiler.footprint import Access, Spans, accesses
+from systolith.compiler.hazards import LastAccess
+from systolith.compiler.spaces import Space, by_space, span, whole_access
+from systolith.compiler.trace import Trace, trace_program
+from systolith.spec.commands import COMMANDS, Command, Opcode, Target, Unit
 from systolith.spec.program import Program
 
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
@@ -13,6 +17,15 @@ __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 _TOKENS = 255
 """What a token counter of the hardware holds."""
+
+_NAMES = {
+    Space.ACTIVATIONS: "activation",
+    Space.WEIGHTS: "weight",
+    Space.PARAMETERS: "parameter",
+    Space.TABLES: "table",
+    Space.COMMANDS: "command",
+    Space.EXTERNAL: "external",
+}
 
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
@@ -29,7 +42,7 @@ class CheckReport:
     Parameters
     ----------
     commands: without END.
-    ordered: conflicting pairs of accesses found in order.
+    ordered: conflicts found in order: a command and the latest of another unit.
     tokens: bound on the tokens outstanding between two units.
     """
 
@@ -44,6 +57,8 @@ class _Item:
     unit: Unit
     access: Access
     number: int
+    position: int
+    base: int
 
     def units(self, mask: str) -> list[Unit]:
         return [u for u in Unit if self.command[mask] >> u & 1]
@@ -52,38 +67,77 @@ class _Item:
         return f"{self.command.opcode.name} {self.number}"
 
 
-def _items(program: Program, commands: Sequence[Command]) -> list[_Item]:
-    footprints = accesses([(c.opcode, c.values) for c in commands], program.weights, program.spec)
+def _items(program: Program, trace: Trace) -> list[_Item]:
+    found = [
+        (c.opcode, dict(c.values) | ({"w_base": base} if c.opcode is Opcode.MATMUL else {}))
+        for c, base in zip(trace.commands, trace.bases, strict=True)
+    ]
+    footprints = accesses(found, trace.weights, program.spec)
     result = []
-    for number, (command, access) in enumerate(zip(commands, footprints, strict=True)):
+    for number, (command, access) in enumerate(zip(trace.commands, footprints, strict=True)):
         unit = COMMANDS[command.opcode].unit
         if unit is not None:
-            result.append(_Item(command=command, unit=unit, access=access, number=number))
+            whole = access
+            if program.spec.external.data_bytes:
+                whole = whole_access(command.opcode, command.values, access, program.spec)
+            item = _Item(
+                command=command,
+                unit=unit,
+                access=whole,
+                number=number,
+                position=trace.positions[number],
+                base=trace.bases[number],
+            )
+            result.append(item)
     return result
 
 
-def _check_activations(program: Program, items: Sequence[_Item]) -> None:
-    """Every byte must exist."""
+def _limits(program: Program) -> dict[Space, int]:
     spec = program.spec
+    return {
+        Space.WEIGHTS: spec.weight_words,
+        Space.PARAMETERS: spec.lane_words,
+        Space.TABLES: 256 * spec.memory.tables,
+        Space.COMMANDS: spec.memory.command_words,
+        Space.EXTERNAL: program.external_bytes,
+    }
+
+
+def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
+    """Every address must exist."""
+    spec, limits = program.spec, _limits(program)
     for item in items:
         for spans in (item.access.reads, item.access.writes):
-            if not len(spans.starts):
-                continue
-            inside = (spans.ends - 1) % spec.region_stride < spec.memory.activation_bytes
-            same = (spans.ends - 1) // spec.region_stride == spans.starts // spec.region_stride
-            last = spans.ends[-1] <= spec.memory.activation_regions * spec.region_stride
-            if not (inside.all() and same.all() and last and spans.starts[0] >= 0):
-                raise ProgramFault(f"{item} leaves the activation memory")
+            for space, starts, ends in by_space(spans):
+                if space is Space.ACTIVATIONS:
+                    inside = (ends - 1) % spec.region_stride < spec.memory.activation_bytes
+                    same = (ends - 1) // spec.region_stride == starts // spec.region_stride
+                    last = ends[-1] <= spec.memory.activation_regions * spec.region_stride
+                    good = bool(inside.all() and same.all() and last and starts[0] >= 0)
+                else:
+                    good = ends[-1] <= limits[space]
+                if not good:
+                    raise ProgramFault(f"{item} leaves the {_NAMES[space]} memory")
 
 
 def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     spec = program.spec
     tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
     words = spec.array.rows * (1 if v["w_hold"] else tiles)
-    if v["w_base"] + words > len(program.weights) or len(program.weights) > spec.weight_words:
+    have = spec.weight_words if spec.external.data_bytes else len(program.weights)
+    if v["w_base"] + words > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
-    if v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
+    if v["depthwise"]:
+        fault = depthwise_fault(spec, v)
+        if fault:
+            raise ProgramFault(f"{name} {fault}")
+    elif v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
         raise ProgramFault(f"{name} needs more accumulators than there are")
+
+
+def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
+    if not v["length"]:
+        raise ProgramFault(f"{name} copies no bytes")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -91,13 +145,15 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
     width = min(v["tile_channels"], v["channels"])
     beats = -(-width // spec.post.lanes)
     words = v["p_base"] + (v["n_count"] - 1) * v["p_stride"] + beats
-    if words > len(program.parameters) or words > spec.lane_words:
+    have = spec.lane_words if spec.external.data_bytes else len(program.parameters)
+    if words > have or words > spec.lane_words:
         raise ProgramFault(f"{name} leaves the parameter memory")
     if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
         raise ProgramFault(f"{name} has channels and tiles that do not agree")
     if width > spec.array.columns:
         raise ProgramFault(f"{name} stores more channels than the array has columns")
-    if v["table"] and v["table_index"] >= min(len(program.tables), spec.memory.tables):
+    tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
+    if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):
         raise ProgramFault(f"{name} names a table that does not exist")
     if v["mode"] not in spec.post.modes or (v["residual"] and not spec.post.residual):
         raise ProgramFault(f"{name} needs post-processing that is not built in")
@@ -108,10 +164,12 @@ def _check_pairing(commands: Sequence[Command]) -> None:
     matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
     stores = [c for c in commands if c.opcode is Opcode.STORE]
     names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
+    streamed = [f"{n}_count" for n in ("t", "n", "oy", "ox")]
     if len(matmuls) != len(stores):
         raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
     for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
-        if [m[n] for n in names] != [s[n] for n in names]:
+        made = [m[n] for n in (streamed if m["depthwise"] else names)]
+        if made != [s[n] for n in names]:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 
@@ -138,7 +196,11 @@ class _Machine:
         waiting, moved = deque(items), True
         while moved:
             moved = False
-            while waiting and len(self.queues[waiting[0].unit]) < self.depth:
+            while (
+                waiting
+                and not self.queues[Unit.FETCH]
+                and len(self.queues[waiting[0].unit]) < self.depth
+            ):
                 self.queues[waiting[0].unit].append(waiting.popleft())
                 moved = True
             for unit in Unit:
@@ -180,22 +242,39 @@ def _join(a: _Clock, b: _Clock) -> _Clock:
 
 
 def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
-    """Every conflicting pair of different units must be ordered as in the program."""
+    """Every conflicting pair of different units must be ordered as in the program.
+
+    Units run in order: if the latest conflicting command of a unit is done, so are the others.
+    """
     history: dict[Unit, list[_Item]] = {u: [] for u in Unit}
-    ordered = 0
+    last, ordered = LastAccess(), 0
     for item in items:
-        clock = started[item.number]
-        for other in Unit:
-            if other is item.unit:
-                continue
-            for index, earlier in enumerate(history[other]):
-                if not item.access.conflicts(earlier.access):
-                    continue
-                ordered += 1
-                if clock[other] <= index:
-                    raise ProgramFault(f"{item} and {earlier} race for the same bytes")
+        others = tuple(u for u in Unit if u is not item.unit)
+        for other, index in last.conflicts(item.access, others).items():
+            ordered += 1
+            if started[item.number][other] <= index:
+                raise ProgramFault(f"{item} and {history[other][index]} race for the same bytes")
+        last.record(item.unit, len(history[item.unit]), item.access)
         history[item.unit].append(item)
     return ordered
+
+
+def _check_fetches(items: Sequence[_Item], started: Mapping[int, _Clock]) -> None:
+    """A command must be fetched after the LOAD that wrote it: a JUMP between them waits."""
+    written: list[tuple[int, Spans]] = []
+    loads, known = 0, 0
+    for item in items:
+        own = span(Space.COMMANDS, item.position, COMMANDS[item.command.opcode].words)
+        for index, spans in written:
+            if index >= known and spans.overlaps(own):
+                raise ProgramFault(f"{item} may be fetched before it is loaded")
+        if item.unit is Unit.FETCH:
+            known = started[item.number][Unit.LOAD]
+            written = [entry for entry in written if entry[0] >= known]
+        if item.command.opcode is Opcode.LOAD:
+            if item.command["target"] == Target.COMMANDS:
+                written.append((loads, item.access.writes))
+            loads += 1
 
 
 def _most_tokens(items: Sequence[_Item], depth: int) -> int:
@@ -209,7 +288,7 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store}
+_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store, Opcode.COPY: _check_copy}
 
 
 def check_program(program: Program) -> CheckReport:
@@ -219,18 +298,30 @@ def check_program(program: Program) -> CheckReport:
     ------
     ProgramFault: it is not; the text names the commands.
     """
-    commands = list(decode(program.commands.tolist()))
+    trace = trace_program(program)
+    commands = trace.commands
     _check_pairing(commands)
     for number, command in enumerate(commands):
         if command.opcode in _CHECKS:
             _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
-    items = _items(program, commands)
-    _check_activations(program, items)
+    items = _items(program, trace)
+    _check_addresses(program, items)
+    for item in items:
+        if item.command.opcode is Opcode.COPY and item.access.reads.overlaps(item.access.writes):
+            raise ProgramFault(f"{item} writes bytes that it reads")
+    uneven = uneven_padding(
+        [(i.command.opcode, dict(i.command.values) | {"w_base": i.base}, i.access) for i in items],
+        trace.weights,
+        program.spec,
+    )
+    if uneven is not None:
+        raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
     machine = _Machine(program.spec.queue_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
+    _check_fetches(items, machine.started)
     tokens = _most_tokens(items, program.spec.queue_depth)
     if tokens > _TOKENS:
         raise ProgramFault(f"{tokens} tokens can be open between two units, at most {_TOKENS}")

@@ -1,6 +1,6 @@
 """What lowering produces before addresses are known: storages, views and symbolic commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from systolith.spec.commands import Opcode
@@ -10,7 +10,7 @@ __all__ = ["Codes", "Pair", "Storage", "SymbolicCommand", "View"]
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Storage:
-    """A run of bytes inside one activation region, compared by identity.
+    """A run of bytes inside one activation region or external memory, compared by identity.
 
     Parameters
     ----------
@@ -18,12 +18,14 @@ class Storage:
     size: bytes.
     layer: the layer that writes it first, for error messages.
     address: byte address, once allocated.
+    external: whether it lies in external memory.
     """
 
     name: str
     size: int
     layer: str
     address: int = -1
+    external: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +92,27 @@ class SymbolicCommand:
 
     Parameters
     ----------
-    opcode: MATMUL, STORE or FILL.
+    opcode: what it does.
     layer: the layer it belongs to.
     values: fields that are known.
     bases: base field -> (storage, byte offset).
+    holds: storages that must keep their bytes meanwhile, for a command that runs beside it.
     """
 
     opcode: Opcode
     layer: str
     values: dict[str, int] = field(default_factory=dict)
     bases: Mapping[str, tuple[Storage, int]] = field(default_factory=dict)
+    holds: tuple[Storage, ...] = ()
+
+    def moved(self, bases: Mapping[str, int], values: dict[str, int]) -> "SymbolicCommand":
+        """The same command with other fields, and bytes added to its bases."""
+        return SymbolicCommand(
+            opcode=self.opcode,
+            layer=self.layer,
+            values=self.values | values,
+            bases={k: (s, offset + bases.get(k, 0)) for k, (s, offset) in self.bases.items()},
+        )
 
     def resolved(self) -> dict[str, int]:
         """All fields, once the storages have addresses."""
@@ -108,7 +121,14 @@ class SymbolicCommand:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Pair:
-    """A MATMUL and the STORE that consumes its tiles."""
+    """A MATMUL and the STORE that consumes its tiles.
+
+    Parameters
+    ----------
+    matmul, store: the two commands.
+    before: COPY commands that go in front of them, for this pair or for a later one.
+    """
 
     matmul: SymbolicCommand
     store: SymbolicCommand
+    before: Sequence[SymbolicCommand] = ()

@@ -10,7 +10,7 @@ from systolith.compiler.errors import layer_error
 from systolith.compiler.fit_residual import ResidualParameters, fit_residual
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
-from systolith.compiler.overlap import RowSplitter
+from systolith.compiler.overlap import RowSplitter, WholeRows
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
@@ -40,14 +40,18 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    early: tensors whose first channels are stored well before the rest, and how many.
+    scratch: whether a layer may have buffers besides its operands.
     """
 
     graph: Graph
     spec: AcceleratorSpec
     layout: Layout
     constants: Constants
-    splitter: RowSplitter
+    splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
+    scratch: bool = True
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""
@@ -57,11 +61,22 @@ class Lowering:
         """Where the tensor lies."""
         return self.layout.views[tensor]
 
-    def regions(self, step: Step, job: Job) -> list[Region]:
-        """The output of a step that has one job, cut in two where the next step can start early."""
+    def region(self, step: Step, packed: int = 1) -> Region:
+        """The whole output of a step, in vectors of ``packed`` pixels."""
         height, width, _ = self.graph.tensor(step.target).shape
-        whole = Region(y=0, x=0, height=height, width=width)
-        return self.splitter.regions(step, job.load, linear=is_linear(job, whole))
+        return Region(y=0, x=0, height=height, width=width // packed)
+
+    def regions(self, step: Step, job: Job, packed: int = 1, *, ahead: bool = True) -> list[Region]:
+        """The output of a step that has one job, cut in two where that saves waiting.
+
+        Parameters
+        ----------
+        packed: output pixels of a vector.
+        ahead: whether the next step may start on the first rows.
+        """
+        whole = self.region(step, packed)
+        linear = is_linear(job, whole)
+        return self.splitter.regions(step, whole, job.load, linear=linear, ahead=ahead)
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""
