@@ -34,7 +34,8 @@ class Issued:
     words: its length.
     index: its number among the commands of its unit.
     pushed: it enters its unit's queue, which shows it a cycle later.
-    start, finish: it consumes its tokens; it gives tokens and leaves the queue.
+    start, finish: it consumes its tokens; it gives tokens.
+    popped: it leaves the queue, when it finishes or, a LOAD, before.
     """
 
     number: int
@@ -45,6 +46,7 @@ class Issued:
     pushed: int = UNKNOWN
     start: int = UNKNOWN
     finish: int = UNKNOWN
+    popped: int = UNKNOWN
 
 
 class Tokens:

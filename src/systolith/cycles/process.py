@@ -38,7 +38,8 @@ class Process:
     def __init__(self, machine: Machine, unit: Unit) -> None:
         self.machine, self.unit = machine, unit
         self.clock = self.left = self.steps = 0
-        self.free = 0  # first cycle after the last command's finish
+        self.free = 0  # first cycle in which the next command may start
+        self.head = 0  # a cycle before which it does not
         self.watches = False
         self.delays: dict[Port, int] = {}
         self._current = 0
@@ -70,6 +71,10 @@ class Process:
     def finish_bound(self) -> int:
         """A cycle before which no finish happens that is not known yet."""
         return self.clock + max(self.left - 1, 0) + self.drain
+
+    def leave_bound(self) -> int:
+        """A cycle before which no command leaves the queue if that is not known yet."""
+        return self.finish_bound()
 
     def stepped(self, count: int, after: int) -> None:
         """Note that ``count`` more steps are decided, all before cycle ``after``."""
@@ -103,9 +108,10 @@ class Process:
         """Wait for the command and its tokens, and start it."""
         fetch = self.machine.processes[Unit.FETCH]
         while issued.pushed < 0:
-            self.wait_until(fetch.clock + 2)
+            self.head = max(self.free, fetch.clock + 1)
+            self.wait_until(self.head + 1)
             yield
-        head = max(issued.pushed + 1, self.free)
+        self.head = head = max(issued.pushed + 1, self.free)
         self.wait_until(head + 1)
         mask = issued.command["wait"] & ~self.elsewhere
         yield from self.await_tokens(mask)
@@ -117,12 +123,15 @@ class Process:
         """Wait until it is known when the next token of every unit in ``mask`` is given."""
         machine = self.machine
         while lacking := machine.tokens.lacking(self.unit, mask):
-            self.wait_until(max(machine.processes[u].finish_bound() for u in lacking) + 2)
+            given = max(machine.processes[u].finish_bound() for u in lacking)
+            self.head = max(self.head, given + 1)
+            self.wait_until(self.head + 1)
             yield
 
     def end(self, issued: Issued, cycle: int) -> None:
         """Finish a command."""
         issued.finish = cycle
+        issued.popped = cycle if issued.popped < 0 else issued.popped
         self.free = cycle + 1
         self.left = 0
         self._current += 1
