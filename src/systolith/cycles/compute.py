@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
 from systolith.cycles.nests import Int64Array
 from systolith.cycles.ports import Port, grant
+from systolith.cycles.process import Process
 from systolith.cycles.store import Store
 from systolith.cycles.streams import Stream, reads
 from systolith.cycles.timing import MINIMUM_PASS, NEVER
@@ -107,7 +108,8 @@ class Compute(Process):
             self._note(stream, times, stream.regions(tile, number, passes))
         if needs_tile:
             self._switched(first)
-        if not stream.hold:
+        if not stream.hold and passes > 1:
+            self._go = int(begins[-2])
             self._switched(int(begins[-1]))
         self._begun(int(begins[-1]), 0, pixels)
         self._next = end

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
+from systolith.cycles.process import Process
 from systolith.cycles.timing import NEVER
 from systolith.spec.commands import Unit
 
@@ -38,11 +39,11 @@ class Fetch(Process):
                 begin = issued.finish + 1
                 continue
             earlier = self._leaver(issued)
-            while earlier is not None and earlier.finish < 0:
-                leaves = self.machine.processes[issued.unit].finish_bound()
+            while earlier is not None and earlier.popped < 0:
+                leaves = self.machine.processes[issued.unit].leave_bound()
                 self.wait_until(leaves + 1)
                 yield
-            issued.pushed = max(ready, earlier.finish + 1 if earlier else 0)
+            issued.pushed = max(ready, earlier.popped + 1 if earlier else 0)
             begin = issued.pushed + 1
             self.machine.decided += 1
         self.clock = NEVER

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
 from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
 from systolith.cycles.ports import Port, PortLog, before, grant, next_free
+from systolith.cycles.process import Process
 from systolith.cycles.timing import NEVER, READ_LATENCY, WRITE_LATENCY
 from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, Command, Opcode, Unit
 

@@ -4,9 +4,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from systolith.cycles.machine import Issued, Machine, Process
+from systolith.cycles.machine import Issued, Machine
 from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
 from systolith.cycles.ports import Port, grant
+from systolith.cycles.process import Process
 from systolith.cycles.timing import NEVER
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import STORE_LOOPS, Command, Unit
