@@ -109,13 +109,21 @@ def spec_to_toml(spec: AcceleratorSpec) -> str:
 
 
 def _preset(
-    rows: int, columns: int, lanes: int, *, lines: int = 3, data_bytes: int = 0, **memory: int
+    rows: int,
+    columns: int,
+    lanes: int,
+    *,
+    lines: int = 3,
+    data_bytes: int = 0,
+    queue_depth: int = 2,
+    **memory: int,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
         array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines),
         memory=MemorySpec(**memory),
         post=PostSpec(lanes=lanes),
         external=ExternalSpec(data_bytes=data_bytes),
+        queue_depth=queue_depth,
     )
 
 
@@ -131,7 +139,7 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     ),
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
-    "stream": _preset(16, 16, 16, data_bytes=16, weight_bytes=256 * KIB),
+    "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
     "large": _preset(32, 32, 16, lines=5),
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
