@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -53,6 +53,14 @@ class ExternalMemory(wiring.Component):
         )  # fmt: skip
         self.load, self.save = LoadUnit(spec), SaveUnit(spec)
         self.read, self.write = ReadMaster(external), WriteMaster(external)
+
+    @property
+    def events(self) -> dict[str, Signal]:
+        """What the counters of transfers count, by their names."""
+        return {
+            "load_beats": self.load_beat, "save_beats": self.save_beat,
+            "load_busy": self.load.running, "save_busy": self.save.running,
+        }  # fmt: skip
 
     def elaborate(self, platform: object) -> Module:
         """Bursts and beats between units and masters."""

@@ -1,6 +1,6 @@
 """The accelerator: control slave, command fetch, units, array and memories."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -16,7 +16,7 @@ from systolith.hw.fetch import Fetcher
 from systolith.hw.line_buffer import LineBuffer
 from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
-from systolith.hw.tokens import Tokens
+from systolith.hw.tokens import Tokens, token_pairs
 from systolith.hw.weights import WeightLoader
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Unit
@@ -52,7 +52,8 @@ class Accelerator(wiring.Component):
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
-        self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
+        self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
+        self.tokens = Tokens(pairs=token_pairs(spec))
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
@@ -288,13 +289,8 @@ class Accelerator(wiring.Component):
             "post_wait": store.post_wait,
             "move_busy": self.move.f_valid & self.move.f_ready,
         }
-        external = self.external
-        events |= {
-            "load_beats": external.load_beat if external else Const(0),
-            "save_beats": external.save_beat if external else Const(0),
-            "load_busy": external.load.running if external else Const(0),
-            "save_busy": external.save.running if external else Const(0),
-        }
+        if self.external:
+            events |= self.external.events
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
         m.d.comb += control.stamp.eq(store.finish & store.stamp)

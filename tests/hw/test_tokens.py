@@ -47,3 +47,24 @@ def test_random_traffic() -> None:
 
     simulate(tokens, bench)
     assert highest >= 5
+
+
+def test_pairs_that_are_not_built() -> None:
+    """Their tokens are lost, and to wait for one is to wait for ever."""
+    tokens = Tokens(pairs=[(Unit.MOVE, Unit.STORE)])
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for giver in Unit:
+            ctx.set(getattr(tokens, f"finish{int(giver)}"), 1)
+            ctx.set(getattr(tokens, f"signal{int(giver)}"), 63)
+        await ctx.tick().repeat(3)
+        for taker in Unit:
+            for giver in set(Unit) - {taker}:
+                ctx.set(getattr(tokens, f"wait{int(taker)}"), 1 << giver)
+                ready = ctx.get(getattr(tokens, f"ready{int(taker)}"))
+                assert ready == (
+                    (giver, taker) == (Unit.MOVE, Unit.STORE) or (giver, taker) == LOADER
+                )
+        assert not ctx.get(tokens.loader_ready)
+
+    simulate(tokens, bench)

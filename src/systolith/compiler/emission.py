@@ -1,7 +1,8 @@
 """Commands of all steps in program order: fills, transfers, tiles, time stamps."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -168,7 +169,8 @@ class Emitter:
             name = node.inputs[index]
             source = self.low.view(name)
             if node.op is Op.RESHAPE:
-                yield _copy(node.name, source, target, self.low, step)
+                for near, far in _common_rows(source, target, rows):
+                    yield _copy(node.name, near, far, self.low, step)
                 continue
             origin = gather_origins(self.low.graph, node)[index]
             inner = View(
@@ -310,6 +312,20 @@ class Emitter:
             if views[layer.tensor].storage is storage:
                 layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
                 return
+
+
+def _common_rows(source: View, target: View, rows: int) -> Iterator[tuple[View, View]]:
+    """Cut both sides of a reshape where their rows end together, about every ``rows`` rows."""
+    near, far = (v.shape[1] * v.shape[2] for v in (source, target))
+    unit = lcm(near, far)
+    step = unit * max(1, rows * near // unit)
+    total = source.shape[0] * near
+    for start in range(0, total, step):
+        size = min(step, total - start)
+        yield (
+            rows_of(source, start // near, size // near),
+            rows_of(target, start // far, size // far),
+        )
 
 
 def _copy(layer: str, near: View, far: View, low: Lowering, step: Step) -> TileWork:
