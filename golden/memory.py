@@ -30,7 +30,7 @@ class Activations:
         self._regions = spec.memory.activation_regions
         self.bytes: NDArray[np.uint8] = np.zeros(int(self._space), np.uint8)
 
-    def _places(self, addresses: Int64Array, count: int, port: int) -> Int64Array:
+    def places(self, addresses: Int64Array, count: int, port: int) -> Int64Array:
         """Return the address of every byte of vectors: one more axis, of length ``count``.
 
         A port moves ``port`` bytes at a time. Such a piece stays in its region; the next piece
@@ -49,7 +49,7 @@ class Activations:
         self, addresses: Int64Array, count: int, *, port: int, signed: bool
     ) -> NDArray[np.generic]:
         """Return ``count`` bytes from each address; int8 or uint8, one more axis."""
-        codes = self.bytes[self._places(addresses, count, port)]
+        codes = self.bytes[self.places(addresses, count, port)]
         return codes.view(np.int8) if signed else codes
 
     def write(self, addresses: Int64Array, codes: NDArray[np.uint8], *, port: int) -> None:
@@ -59,7 +59,7 @@ class Activations:
         ------
         ProgramError: if an address has no memory.
         """
-        places = self._places(addresses, codes.shape[-1], port)
+        places = self.places(addresses, codes.shape[-1], port)
         inside = places & (self._stride - 1)
         holes = (inside >= self._size) | (places >= self._regions * self._stride)
         if holes.any():

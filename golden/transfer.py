@@ -92,12 +92,24 @@ def _pieces(chip: Chip, place: int, run: NDArray[np.int64]) -> list[tuple[int, i
 
 
 def copy(chip: Chip, command: Command) -> None:
-    """Copy runs inside the activation memory; every run is read before any is written."""
+    """Copy runs inside the activation memory.
+
+    Raises
+    ------
+    ProgramError: a byte is read and written: what the hardware, which writes the first runs before
+        it reads the last, would copy then depends on its timing.
+    """
     counts(command, COPY_LOOPS)
-    if not command["length"]:
+    length, line = command["length"], chip.spec.line_bytes
+    if not length:
         raise ProgramError("length must be at least 1, not 0")
-    line = chip.spec.line_bytes
     sources = command["s_base"] + offsets(command, "s", COPY_LOOPS).reshape(-1)
     targets = command["d_base"] + offsets(command, "d", COPY_LOOPS).reshape(-1)
-    codes = chip.activations.read(sources, command["length"], port=line, signed=False)
+    read = np.zeros(len(chip.activations.bytes), bool)
+    read[chip.activations.places(sources, length, line)] = True
+    written = chip.activations.places(targets, length, line)
+    if read[written].any():
+        both = int(written[read[written]][0])
+        raise ProgramError(f"source and target must not overlap, but both have byte {both:#x}")
+    codes = chip.activations.read(sources, length, port=line, signed=False)
     chip.activations.write(targets, np.asarray(codes, np.uint8), port=line)

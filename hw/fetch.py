@@ -11,7 +11,7 @@ from systolith.spec.registers import ErrorCode
 
 __all__ = ["Fetcher"]
 
-_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
+_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
 
 
 class Fetcher(wiring.Component):
@@ -28,7 +28,7 @@ class Fetcher(wiring.Component):
     start, entry: begin at word `entry`.
     units_busy: some unit has work; END waits for it.
     command: the command read, its header in the low word.
-    push_matmul, push_store, push_fill and ready_matmul, ready_store, ready_fill: to the queues.
+    push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs.
     running: from `start` to `finish`.
     finish, error: stopped, with an `ErrorCode`.
     h_valid, h_address, h_data: host writes of command words.

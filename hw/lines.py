@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
-__all__ = ["bank_lines", "read_window", "rotate_in"]
+__all__ = ["bank_lines", "place_mask", "read_window", "rotate_line"]
 
 
 def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
@@ -27,10 +27,18 @@ def read_window(m: Module, even: Value, odd: Value, place: Value, line_bytes: in
     return (pair >> (offset << 3))[: 8 * line_bytes]
 
 
-def rotate_in(value: Value, place: Value, unit: int, line_bytes: int) -> Value:
-    """Place ``value`` (elements of ``unit`` bits) at element ``place`` of a circle of two lines."""
-    circle = 2 * line_bytes * unit
-    scale = (unit - 1).bit_length()
-    shifted = (value << (place << scale))[: circle + line_bytes * unit]
-    wrapped = shifted[circle:]
-    return (shifted[:circle] | wrapped)[:circle]
+def place_mask(mask: Value, place: Value, line_bytes: int) -> Value:
+    """Place ``mask``, a bit a byte, at byte ``place`` of a circle of two lines (even, odd)."""
+    circle = 2 * line_bytes
+    shifted = (mask << place)[: circle + line_bytes]
+    return (shifted[:circle] | shifted[circle:])[:circle]
+
+
+def rotate_line(data: Value, offset: Value, line_bytes: int) -> Value:
+    """Rotate a line so that its byte 0 comes to byte ``offset``.
+
+    A window of a line that starts there has each of its bytes at that place of one of two lines, so
+    both lines can be given the same rotated data.
+    """
+    back = (-offset)[: len(offset)]
+    return (Cat(data, data) >> (back << 3))[: 8 * line_bytes]

@@ -41,7 +41,7 @@ class StoreUnit(wiring.Component):
     finish, signal, stamp: the last byte is written; tokens to give; write a time stamp.
     i_credit: one more result vector is ready.  o_release: a result vector has been taken.
     result_valid, result_address, result_data: the ring of result vectors.
-    r_valid, r_address, r_data: residual reads.
+    r_valid, r_address, r_ready, r_data: residual reads; a lane vector waits until its is granted.
     p_valid, p_address, p_count, p_data: writes.
     t_write, t_address, t_data: host writes of table bytes (index * 256 + code).
     hp_valid, hp_address, hp_lane, hp_word, hp_data: host writes of parameters.
@@ -61,7 +61,8 @@ class StoreUnit(wiring.Component):
                 "i_credit": In(1), "o_release": Out(1),
                 "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
                 "result_data": In(32 * spec.array.columns),
-                "r_valid": Out(1), "r_address": Out(bits), "r_data": In(8 * lanes),
+                "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1),
+                "r_data": In(8 * lanes),
                 "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
                 "p_data": Out(8 * lanes),
                 "t_write": In(1), "t_address": In(12), "t_data": In(8),
@@ -116,7 +117,10 @@ class StoreUnit(wiring.Component):
             ]
 
     def _issue(self, m: Module, nest: LoopNest, fields: dict, running: Signal) -> tuple:
-        """Issue a lane vector whenever a result vector is there; return its count, beat, last."""
+        """Issue a lane vector whenever a result vector and its residual read are there.
+
+        Return its count, beat and whether it is the command's last.
+        """
         spec = self.spec
         credits = Signal(range(spec.memory.accumulator_depth + 1))
         left = Signal(16)  # channels from this tile on
@@ -126,7 +130,8 @@ class StoreUnit(wiring.Component):
         last_beat, last = Signal(), Signal()
         width = fields["tile_channels"]
         m.d.comb += [
-            self.post_busy.eq(running & (credits != 0)),
+            self.r_valid.eq(running & (credits != 0) & fields["residual"]),
+            self.post_busy.eq(running & (credits != 0) & (~fields["residual"] | self.r_ready)),
             self.post_wait.eq(running & (credits == 0)),
             tile.eq(Mux(left < width, left, width)),
             rest.eq(tile - beat * spec.post.lanes),
@@ -159,7 +164,6 @@ class StoreUnit(wiring.Component):
         p["word"] = (nest.address2 + beat)[: self.parameters.address_bits]
         p.advance(_OPERANDS - 2)
         m.d.comb += [
-            self.r_valid.eq(self.post_busy & fields["residual"]),
             self.r_address.eq(nest.address1 + step),
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),

@@ -11,7 +11,7 @@ from systolith.hw.control import AXI_LITE, ControlSlave
 from systolith.hw.delay import delay
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
-from systolith.hw.fill import FillUnit
+from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens
 from systolith.hw.weights import WeightLoader
@@ -45,7 +45,7 @@ class Accelerator(wiring.Component):
         self.spec = spec
         super().__init__({"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)})
         self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
-        self.fill, self.feeder, self.store = FillUnit(spec), Feeder(spec), StoreUnit(spec)
+        self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         self.array = array or WeightStationaryArray(
@@ -61,7 +61,7 @@ class Accelerator(wiring.Component):
         m.submodules.activations = self.activations
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
-        for name in ("tokens", "fill", "feeder", "store", "weights", "array", "accumulators"):
+        for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
             m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
         if self.array_is_model:
             m.d.comb += self.array.reset.eq(~self.fetch.running)
@@ -87,20 +87,21 @@ class Accelerator(wiring.Component):
             self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
             self.control.error.eq(fetch.error),
             feeder.i.eq(fetch.command), weights.i.eq(fetch.command),
-            self.store.i.eq(fetch.command), self.fill.i.eq(fetch.command),
+            self.store.i.eq(fetch.command), self.move.i.eq(fetch.command),
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
-            fetch.ready_fill.eq(self.fill.push_ready), self.fill.push.eq(fetch.push_fill),
+            fetch.ready_fill.eq(self.move.push_ready), fetch.ready_copy.eq(self.move.push_ready),
+            self.move.push.eq(fetch.push_fill | fetch.push_copy),
             fetch.units_busy.eq(
-                feeder.busy | weights.busy | self.store.busy | self.fill.busy
+                feeder.busy | weights.busy | self.store.busy | self.move.busy
             ),
         ]  # fmt: skip
 
     def _tokens(self, m: Module) -> None:
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
-        units = {Unit.MOVE: self.fill, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        units = {Unit.MOVE: self.move, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),
@@ -152,17 +153,19 @@ class Accelerator(wiring.Component):
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""
-        memory, feeder, store, fill = self.activations, self.feeder, self.store, self.fill
+        memory, feeder, store, move = self.activations, self.feeder, self.store, self.move
         m.d.comb += [
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
             memory.r_valid.eq(store.r_valid), memory.r_address.eq(store.r_address),
-            store.r_data.eq(memory.r_data),
+            store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
-            memory.f_valid.eq(fill.f_valid), memory.f_address.eq(fill.f_address),
-            memory.f_count.eq(fill.f_count), memory.f_value.eq(fill.f_value),
-            fill.f_ready.eq(memory.f_ready),
+            memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
+            move.c_ready.eq(memory.c_ready), move.c_data.eq(memory.c_data),
+            memory.f_valid.eq(move.f_valid), memory.f_address.eq(move.f_address),
+            memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
+            move.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
 
     def _host(self, m: Module) -> None:
@@ -208,7 +211,7 @@ class Accelerator(wiring.Component):
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
-            "fill_busy": self.fill.f_valid & self.fill.f_ready,
+            "move_busy": self.move.f_valid & self.move.f_ready,
         }
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)

@@ -9,12 +9,18 @@ from amaranth.sim import SimulatorContext
 from systolith.hw.activation import ActivationMemory
 from systolith.sim.images import join_activations
 from systolith.sim.pysim import simulate
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 
 CYCLES = 500
 
 
-def spec_of(rows: int, lanes: int, regions: int, size: int) -> AcceleratorSpec:
+def spec_of(rows: int, lanes: int, regions: int, size: int, bus: int = 0) -> AcceleratorSpec:
     return AcceleratorSpec(
         array=ArraySpec(rows=rows, columns=lanes),
         memory=MemorySpec(
@@ -22,6 +28,7 @@ def spec_of(rows: int, lanes: int, regions: int, size: int) -> AcceleratorSpec:
             parameter_channels=4 * lanes,
         ),
         post=PostSpec(lanes=lanes),
+        external=ExternalSpec(data_bytes=bus),
     )  # fmt: skip
 
 
@@ -32,6 +39,9 @@ SPECS = [
     spec_of(7, 4, 8, 160),
     spec_of(2, 12, 2, 96),
     spec_of(32, 5, 2, 64),  # one line in each bank
+    spec_of(3, 2, 1, 128, bus=4),
+    spec_of(16, 4, 2, 160, bus=8),
+    spec_of(6, 6, 3, 80, bus=8),
 ]
 
 
@@ -69,14 +79,17 @@ def address_of(rng: np.random.Generator, spec: AcceleratorSpec, count: int) -> i
     return region * spec.region_stride + offset
 
 
-@pytest.mark.parametrize("spec", SPECS, ids=lambda s: f"line{s.line_bytes}")
+@pytest.mark.parametrize(
+    "spec", SPECS, ids=lambda s: f"line{s.line_bytes}-bus{s.external.data_bytes}"
+)
 def test_random_traffic(spec: AcceleratorSpec) -> None:
     rng = np.random.default_rng(spec.line_bytes)
     dut = ActivationMemory(spec)
     rows, lanes, line = spec.array.rows, spec.post.lanes, spec.line_bytes
+    bus = spec.external.data_bytes
     span = spec.region_stride * spec.memory.activation_regions
     model = Model(spec, np.zeros(span, np.uint8), [], [])
-    refused: set[str] = set()
+    refused: set[object] = set()
 
     def region(address: int) -> int:
         return address // spec.region_stride
@@ -84,37 +97,45 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
     # Ports are set in the order of their priority: `ready` depends only on ports set before.
     def reads(ctx: SimulatorContext, cycle: int) -> None:
         taken = set()
-        for port, count in (("r", lanes), ("x", rows), ("hr", 4)):
-            valid = rng.random() < 0.6
+        urgent = bool(rng.integers(2))
+        ctx.set(dut.x_urgent, urgent)
+        first = [("x", rows), ("r", lanes)] if urgent else [("r", lanes), ("x", rows)]
+        for port, _ in first:
+            ctx.set(getattr(dut, f"{port}_valid"), 0)
+        saves = [("s", bus)] if bus else []
+        for port, count in (*first, ("c", line), *saves, ("hr", 4)):
+            valid = rng.random() < 0.5
             address = address_of(rng, spec, count)
             address = address & ~3 if port == "hr" else address
             ctx.set(getattr(dut, f"{port}_valid"), valid)
             ctx.set(getattr(dut, f"{port}_address"), address)
             granted = region(address) not in taken
             if valid:
-                if port != "r":
-                    assert ctx.get(getattr(dut, f"{port}_ready")) == granted
+                assert ctx.get(getattr(dut, f"{port}_ready")) == granted
                 if granted:
                     model.read(cycle, port, address, count)
                 else:
-                    refused.add(port)
+                    refused.add((port, urgent) if port in "rx" else port)
                 taken.add(region(address))
 
     def writes(ctx: SimulatorContext, cycle: int) -> None:
-        p_count, f_count = int(rng.integers(lanes + 1)), int(rng.integers(line + 1))
-        strobe, value = int(rng.integers(16)), int(rng.integers(256))
-        p_data, h_data = (rng.integers(0, 256, n).tolist() for n in (lanes, 4))
         taken = set()
-        for port, data, mask in (
-            ("p", p_data, (1 << p_count) - 1),
-            ("f", [value] * line, (1 << f_count) - 1),
-            ("hw", h_data, strobe),
-        ):
+        sizes = {"p": lanes, "f": line} | ({"l": bus} if bus else {}) | {"hw": 4}
+        for port, size in sizes.items():
             valid = rng.random() < 0.5
-            address = address_of(rng, spec, len(data))
+            address = address_of(rng, spec, size)
             address = address & ~3 if port == "hw" else address
+            data = rng.integers(0, 256, size).tolist()
             ctx.set(getattr(dut, f"{port}_valid"), valid)
             ctx.set(getattr(dut, f"{port}_address"), address)
+            ctx.set(getattr(dut, f"{port}_data"), int.from_bytes(bytes(data), "little"))
+            if port == "hw":
+                mask = int(rng.integers(16))
+                ctx.set(dut.hw_strobe, mask)
+            else:
+                count = int(rng.integers(size + 1))
+                mask = (1 << count) - 1
+                ctx.set(getattr(dut, f"{port}_count"), count)
             granted = region(address) not in taken
             if valid:
                 if port != "p":
@@ -124,12 +145,6 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
                 else:
                     refused.add(port)
                 taken.add(region(address))
-        ctx.set(dut.p_count, p_count)
-        ctx.set(dut.p_data, int.from_bytes(bytes(p_data), "little"))
-        ctx.set(dut.f_count, f_count)
-        ctx.set(dut.f_value, value)
-        ctx.set(dut.hw_strobe, strobe)
-        ctx.set(dut.hw_data, int.from_bytes(bytes(h_data), "little"))
 
     async def bench(ctx: SimulatorContext) -> None:
         for cycle in range(CYCLES):
@@ -142,7 +157,7 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
             reads(ctx, cycle)
             writes(ctx, cycle)
             await ctx.tick()
-        for port in ("p", "f", "hw"):
+        for port in ("p", "f", "hw", *("l" if bus else "")):
             ctx.set(getattr(dut, f"{port}_valid"), 0)
         await ctx.tick().repeat(ActivationMemory.write_latency)
         model.settle(CYCLES + ActivationMemory.write_latency)
@@ -156,4 +171,5 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
         np.testing.assert_array_equal(join_activations(spec, words), model.image)
 
     simulate(dut, bench)
-    assert refused == {"x", "hr", "f", "hw"}
+    wanted = {("x", False), ("r", True), "c", "hr", "f", "hw"}
+    assert refused == wanted | ({"s", "l"} if bus else set())

@@ -10,12 +10,12 @@ from systolith.spec.accelerator import AcceleratorSpec, MemorySpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.registers import ErrorCode
 
-QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL)
+QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
 Pushed = list[tuple[Opcode, list[int]]]
 
 
 def draw(rng: np.random.Generator) -> list[int]:
-    opcode = QUEUED[int(rng.integers(3))]
+    opcode = QUEUED[int(rng.integers(len(QUEUED)))]
     fields = [f for f in COMMANDS[opcode].fields if f.name not in ("opcode", "words")]
     return encode(opcode, **{f.name: int(rng.integers(f.low, f.high + 1)) for f in fields})
 

@@ -1,25 +1,27 @@
 """Unaligned windows of two banks, at every address and length."""
 
+import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from systolith.hw.lines import bank_lines, read_window, rotate_in
+from systolith.hw.lines import bank_lines, place_mask, read_window, rotate_line
 from systolith.sim.pysim import simulate
 
 
 class Window(wiring.Component):
-    """A window of two lines, and a rotated value."""
+    """A window of two lines; a line rotated and its mask placed."""
 
-    def __init__(self, line: int, unit: int):
-        self.line, self.unit = line, unit
+    def __init__(self, line: int):
+        self.line = line
         self.place_bits = (2 * line - 1).bit_length()
         super().__init__(
             {
                 "even": In(8 * line), "odd": In(8 * line), "address": In(self.place_bits + 2),
-                "value": In(unit * line), "window": Out(8 * line), "circle": Out(2 * line * unit),
+                "mask": In(line), "window": Out(8 * line), "placed": Out(2 * line),
+                "data": In(8 * line), "rotated": Out(8 * line),
                 "even_line": Out(2), "odd_line": Out(2),
             }
         )  # fmt: skip
@@ -31,7 +33,8 @@ class Window(wiring.Component):
         assert len(even) == len(odd) == 2
         m.d.comb += [
             self.window.eq(read_window(m, self.even, self.odd, place, self.line)),
-            self.circle.eq(rotate_in(self.value, place, self.unit, self.line)),
+            self.placed.eq(place_mask(self.mask, place, self.line)),
+            self.rotated.eq(rotate_line(self.data, place[:-1], self.line)),
             self.even_line.eq(even), self.odd_line.eq(odd),
         ]  # fmt: skip
         m.d.sync += Signal().eq(1)
@@ -39,12 +42,10 @@ class Window(wiring.Component):
 
 
 @pytest.mark.parametrize("line", [4, 8, 32])
-@pytest.mark.parametrize("unit", [1, 8])
-def test_every_address(line: int, unit: int) -> None:
-    dut = Window(line, unit)
+def test_every_address(line: int) -> None:
+    dut, rng = Window(line), np.random.default_rng(line)
     # Byte b of line q has the value of its address, in each of the 4 lines of both banks.
     size = 8 * line
-    values = [(7 * i + 1) % (1 << unit) for i in range(line)]
 
     async def bench(ctx: SimulatorContext) -> None:
         for address in range(size):
@@ -55,9 +56,16 @@ def test_every_address(line: int, unit: int) -> None:
                 ctx.set(port, sum((start + i) % 256 << 8 * i for i in range(line)))
             want = sum((address + i) % size % 256 << 8 * i for i in range(line))
             assert ctx.get(dut.window) == want, address
-            ctx.set(dut.value, sum(v << unit * i for i, v in enumerate(values)))
-            places = [(address + i) % (2 * line) for i in range(line)]
-            want = sum(v << unit * p for v, p in zip(values, places, strict=True))
-            assert ctx.get(dut.circle) == want, address
+            # Written through the mask, to both lines, the data is what the window would read.
+            mask, data = rng.integers(0, 2, line), rng.integers(0, 256, line)
+            ctx.set(dut.mask, sum(int(bit) << i for i, bit in enumerate(mask)))
+            ctx.set(dut.data, int.from_bytes(data.astype(np.uint8).tobytes(), "little"))
+            want = np.full(2 * line, -1)
+            places = (address + np.flatnonzero(mask)) % (2 * line)
+            want[places] = data[mask != 0]
+            placed, rotated = ctx.get(dut.placed), ctx.get(dut.rotated)
+            circle = rotated.to_bytes(line, "little") * 2
+            got = [circle[i] if placed >> i & 1 else -1 for i in range(2 * line)]
+            assert got == want.tolist(), address
 
     simulate(dut, bench)

@@ -45,6 +45,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
         "r_low": -128,
         "r_high": 127,
         "r_multiplier_y": 1,
+        "r_multiplier_r": 1,
         **{name: int(rng.integers(8)) for name in ("wait", "signal")},
         "stamp": int(rng.integers(2)),
     }
@@ -76,11 +77,13 @@ def beats(command: dict[str, int], lanes: int) -> list[dict[str, int]]:
     ("columns", "lanes", "depth"), [(1, 1, 4), (4, 4, 5), (6, 2, 4), (6, 1, 16), (5, 5, 7)]
 )
 @pytest.mark.parametrize("rate", [1.0, 0.3])
-def test_traffic(columns: int, lanes: int, depth: int, rate: float) -> None:
+@pytest.mark.parametrize("granted", [1.0, 0.4])
+def test_traffic(columns: int, lanes: int, depth: int, rate: float, granted: float) -> None:
     """Results are credited at some rate; each result's value tells its place in the order.
 
     The parameters pass accumulators through, and the low byte of a result is its place in the ring
-    plus its column, so that a written byte shows which result and lane it came from.
+    plus its column, so that a written byte shows which result and lane it came from. A residual
+    byte is its address modulo 13; reads are granted at some rate.
     """
     spec = spec_of(columns, lanes, depth)
     rng = np.random.default_rng(columns * depth)
@@ -108,10 +111,15 @@ def test_traffic(columns: int, lanes: int, depth: int, rate: float) -> None:
         await ctx.tick()
         credited = released = cycle = starts = 0
         address = 0
+        residual: list[int | None] = [None] * ActivationMemory.read_latency
         while len(finished) < len(commands):
             # The ring answers one cycle later: result k has value k in column 0, k + c in c.
             ctx.set(unit.result_data, sum((address + c) << 32 * c for c in range(columns)))
             ctx.set(unit.start_ready, int(rng.integers(3) > 0))
+            ctx.set(unit.r_ready, int(rng.random() < granted))
+            arrived = residual.pop(0)
+            if arrived is not None:
+                ctx.set(unit.r_data, sum((arrived + i) % 13 << 8 * i for i in range(lanes)))
             credit = credited < total and credited - released < depth and rng.random() < rate
             ctx.set(unit.i_credit, int(credit))
             address = ctx.get(unit.result_address)
@@ -121,7 +129,10 @@ def test_traffic(columns: int, lanes: int, depth: int, rate: float) -> None:
                 assert ctx.get(unit.start_ready) and starts == len(finished)
                 assert ctx.get(unit.wait) == commands[starts]["wait"]
                 starts += 1
-            if ctx.get(unit.r_valid):
+            reads = ctx.get(unit.r_valid) and ctx.get(unit.r_ready)
+            residual.append(ctx.get(unit.r_address) if reads else None)
+            if reads:
+                assert ctx.get(unit.post_busy)
                 read.append(ctx.get(unit.r_address))
             if ctx.get(unit.p_valid):
                 data, count = ctx.get(unit.p_data), ctx.get(unit.p_count)
@@ -141,24 +152,28 @@ def test_traffic(columns: int, lanes: int, depth: int, rate: float) -> None:
 
     simulate(unit, push, bench)
     results = np.cumsum([0] + [b["ends"] for b in expected])[:-1]
-    want = [
-        (b["y"], [min(127, int(k) % depth + b["beat"] * lanes + i + b["p"]) for i in
-                  range(b["count"])])
-        for k, b in zip(results, expected, strict=True)
-    ]  # fmt: skip
+    want = []
+    for k, b in zip(results, expected, strict=True):
+        values = [int(k) % depth + b["beat"] * lanes + i + b["p"] for i in range(b["count"])]
+        if commands[b["command"]]["residual"]:
+            values = [v + (b["r"] + i) % 13 for i, v in enumerate(values)]
+        want.append((b["y"], [min(127, v) for v in values]))
     assert written == want
     assert read == [b["r"] for b in expected if commands[b["command"]]["residual"]]
 
 
 @pytest.mark.parametrize(("columns", "lanes"), [(4, 4), (4, 1), (6, 2)])
-def test_a_lane_vector_a_cycle(columns: int, lanes: int) -> None:
+@pytest.mark.parametrize("residual", [0, 1])
+def test_a_lane_vector_a_cycle(columns: int, lanes: int, residual: int) -> None:
     """With results at hand, a command takes one cycle a lane vector."""
     spec = spec_of(columns, lanes, 16)
     unit = StoreUnit(spec)
     command = {"mx_count": 15, "tile_channels": columns, "channels": columns, "mode": 2}
+    command["residual"] = residual
     busy: list[int] = []
 
     async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(unit.r_ready, 1)
         ctx.set(unit.i_credit, 1)
         await ctx.tick().repeat(15)
         ctx.set(unit.i_credit, 0)

@@ -215,7 +215,12 @@ _FILL = (
 )
 _COPY = (
     Field("s_base", _ADDRESS, doc="Activation byte address of the first run to read."),
-    Field("d_base", _ADDRESS, doc="Activation byte address of the first run to write."),
+    Field(
+        "d_base",
+        _ADDRESS,
+        doc="Activation byte address of the first run to write; "
+        "no byte may be both read and written by a command.",
+    ),
     Field("length", 16, doc="Bytes in a run, at least 1."),
     *_loops(COPY_LOOPS, "s", "d"),
 )

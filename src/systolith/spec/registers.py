@@ -88,7 +88,7 @@ COUNTERS = (
     Counter("stall_activations", "Compute unit lost the activation read port to another reader."),
     Counter("post_busy", "Cycles in which a lane vector entered post-processing."),
     Counter("post_wait", "Store unit waited for accumulators."),
-    Counter("fill_busy", "Cycles in which the load unit wrote a line."),
+    Counter("move_busy", "Cycles in which the move unit wrote up to a line."),
 )
 
 REGISTERS = (

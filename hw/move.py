@@ -1,0 +1,190 @@
+"""The move unit: writes constant runs to the activation memory and copies runs inside it."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.activation import ActivationMemory
+from systolith.hw.delay import delay
+from systolith.hw.fields import command_bits, command_fields
+from systolith.hw.loops import LoopNest
+from systolith.hw.queue import CommandQueue
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, Opcode, Unit
+
+__all__ = ["MoveUnit"]
+
+_READING = ActivationMemory.read_latency
+_SLOTS = 4
+"""Pieces of a copy between their read and their write: `read_latency` of them on the way, and one
+more, as a slot is free again only in the cycle after its write."""
+
+
+class MoveUnit(wiring.Component):
+    """Run FILL and COPY commands in order: up to a line of bytes a cycle.
+
+    A run goes in pieces of a line, its last piece may be shorter. A FILL writes its first piece in
+    the cycle after its start, a COPY `read_latency` cycles later. A command starts when the one
+    before it has written its last byte.
+
+    Parameters
+    ----------
+    spec: address width, line width, queue depth.
+
+    Members
+    -------
+    push, push_ready, i: FILL and COPY commands, as fetched.
+    start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
+    finish, signal: the last byte is written; tokens to give.
+    c_valid, c_address, c_ready, c_data: reads of lines, `read_latency` cycles from grant to data.
+    f_valid, f_address, f_count, f_data, f_ready: writes.
+    busy: a command is waiting or running.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        bits, line = spec.activation_address_bits, spec.line_bytes
+        command = max(command_bits(Opcode.FILL), command_bits(Opcode.COPY))
+        super().__init__(
+            {
+                "push": In(1), "push_ready": Out(1), "i": In(command),
+                "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)),
+                "c_valid": Out(1), "c_address": Out(bits), "c_ready": In(1),
+                "c_data": In(8 * line),
+                "f_valid": Out(1), "f_address": Out(bits), "f_count": Out(range(line + 1)),
+                "f_data": Out(8 * line), "f_ready": In(1),
+                "busy": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        """The queue's head is the running command; it is popped when its last byte is written."""
+        m = Module()
+        m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
+        m.submodules.nest = nest = LoopNest(
+            len(COPY_LOOPS), 2, address_bits=self.spec.activation_address_bits
+        )
+        fill, copy = (command_fields(o, queue.o) for o in (Opcode.FILL, Opcode.COPY))
+        copies, length = Signal(), Signal(16)
+        running, draining = Signal(), Signal()
+        m.d.comb += [
+            queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
+            self.wait.eq(fill["wait"]), self.signal.eq(fill["signal"]),
+            copies.eq(fill["opcode"] == Opcode.COPY),
+            length.eq(Mux(copies, copy["length"], fill["length"])),
+            self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
+            nest.load.eq(self.start), self.busy.eq(queue.valid),
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += running.eq(1)
+        self._connect_nest(m, nest, fill, copy, copies)
+        sent = Signal()  # a piece has been written by a FILL or read by a COPY
+        offset, count, last = self._pieces(m, nest, length, sent)
+        with m.If(last):
+            m.d.sync += [running.eq(0), draining.eq(1)]
+        target = (nest.address1 + offset)[: len(self.f_address)]
+        taken, ended = self.f_valid & self.f_ready, Signal()
+        valid, place, data, single = self._copy(
+            m, running & copies, Cat(target, count), taken & copies
+        )
+        with m.If(copies):
+            m.d.comb += [
+                self.f_valid.eq(valid), Cat(self.f_address, self.f_count).eq(place),
+                self.f_data.eq(data),
+                sent.eq(self.c_valid & self.c_ready), ended.eq(taken & single & ~running),
+            ]  # fmt: skip
+        with m.Else():
+            m.d.comb += [
+                self.f_valid.eq(running), self.f_address.eq(target), self.f_count.eq(count),
+                self.f_data.eq(fill["value"].replicate(self.spec.line_bytes)),
+                sent.eq(taken), ended.eq(last),
+            ]  # fmt: skip
+        m.d.comb += self.c_address.eq(nest.address0 + offset)
+        m.d.comb += self.finish.eq(
+            delay(m, ended, ActivationMemory.write_latency, "landed", reset=True)
+        )
+        with m.If(self.finish):
+            m.d.comb += queue.pop.eq(1)
+            m.d.sync += draining.eq(0)
+        return m
+
+    @staticmethod
+    def _connect_nest(
+        m: Module, nest: LoopNest, fill: dict[str, Value], copy: dict[str, Value], copies: Value
+    ) -> None:
+        """Streams: 0 source, which a FILL does not use, 1 target. A FILL has no loop d3."""
+        m.d.comb += [
+            nest.base0.eq(copy["s_base"]),
+            nest.base1.eq(Mux(copies, copy["d_base"], fill["d_base"])),
+        ]
+        for d, name in enumerate(COPY_LOOPS):
+            count, stride = copy[f"{name}_count"], copy[f"d_{name}_stride"]
+            if name in FILL_LOOPS:
+                count = Mux(copies, count, fill[f"{name}_count"])
+                stride = Mux(copies, stride, fill[f"d_{name}_stride"])
+            else:
+                count = Mux(copies, count, 1)
+            m.d.comb += [
+                getattr(nest, f"count{d}").eq(count),
+                getattr(nest, f"stride0_{d}").eq(copy[f"s_{name}_stride"]),
+                getattr(nest, f"stride1_{d}").eq(stride),
+            ]
+
+    def _pieces(
+        self, m: Module, nest: LoopNest, length: Value, sent: Value
+    ) -> tuple[Value, Value, Value]:
+        """Cut runs into lines: offset in the run and bytes of a piece, and the end of the last."""
+        line = self.spec.line_bytes
+        offset, rest = Signal(16), Signal(16)
+        count, run_ends, last = Signal(range(line + 1)), Signal(), Signal()
+        m.d.comb += [
+            rest.eq(length - offset), run_ends.eq(rest <= line),
+            count.eq(Mux(run_ends, rest, line)),
+            nest.step.eq(sent & run_ends), last.eq(nest.step & nest.done),
+        ]  # fmt: skip
+        with m.If(sent):
+            m.d.sync += offset.eq(Mux(run_ends, 0, offset + line))
+        return offset, count, last
+
+    def _copy(
+        self, m: Module, reading: Value, place: Value, taken: Value
+    ) -> tuple[Value, Value, Value, Value]:
+        """Read pieces while slots are free; offer each for writing from its arrival on.
+
+        Parameters
+        ----------
+        reading: there is a piece to read, at `c_address`.
+        place: where that piece goes: address and count of its write.
+        taken: the write that is offered has been granted.
+
+        Returns
+        -------
+        Whether there is a write, its place and data; whether no other piece is on the way.
+        """
+        m.submodules.places = places = Memory(shape=len(place), depth=_SLOTS, init=[])
+        m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=_SLOTS, init=[])
+        granted = self.c_valid & self.c_ready
+        arrives = delay(m, granted, _READING, "arrives", reset=True)
+        under_way, waiting = Signal(range(_SLOTS + 1)), Signal(range(_SLOTS + 1))
+        m.d.comb += self.c_valid.eq(reading & (under_way != _SLOTS))
+        m.d.sync += [
+            under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
+        ]  # fmt: skip
+        # Slots are used in turn: pieces arrive and are written in the order of their reads.
+        out = Signal(range(_SLOTS), name="slot_written")
+        with m.If(taken):
+            m.d.sync += out.eq(out + 1)
+        stored = []
+        for memory, enable, value in ((places, granted, place), (lines, arrives, self.c_data)):
+            slot = Signal(range(_SLOTS), name="slot_stored")
+            with m.If(enable):
+                m.d.sync += slot.eq(slot + 1)
+            write, read = memory.write_port(), memory.read_port(domain="comb")
+            m.d.comb += [
+                write.addr.eq(slot), write.data.eq(value), write.en.eq(enable), read.addr.eq(out)
+            ]  # fmt: skip
+            stored.append(read.data)
+        data = Mux(waiting == 0, self.c_data, stored[1])
+        return arrives | (waiting != 0), stored[0], data, under_way == 1
