@@ -12,6 +12,7 @@ from systolith.spec.registers import ErrorCode
 __all__ = ["Fetcher"]
 
 _QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+"""What units run, SOFTMAX aside, which can be left out."""
 
 
 class Fetcher(wiring.Component):
@@ -37,13 +38,14 @@ class Fetcher(wiring.Component):
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         self.address_bits = (spec.memory.command_words - 1).bit_length()
-        words = max(COMMANDS[opcode].words for opcode in _QUEUED)
+        self.queued = [*_QUEUED, *([Opcode.SOFTMAX] if spec.post.softmax_tables else [])]
+        words = max(COMMANDS[opcode].words for opcode in self.queued)
         members = {
             "start": In(1), "entry": In(16), "units_busy": In(1),
             "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
             "h_valid": In(1), "h_address": In(self.address_bits), "h_data": In(32),
         }  # fmt: skip
-        for opcode in _QUEUED:
+        for opcode in self.queued:
             members |= {
                 f"push_{opcode.name.lower()}": Out(1),
                 f"ready_{opcode.name.lower()}": In(1),
@@ -109,7 +111,7 @@ class Fetcher(wiring.Component):
         with m.If(pushed):
             m.d.sync += [whole.eq(0), start.eq(start + length), asked.eq(0), reading.eq(1)]
         with m.If(whole), m.Switch(opcode):
-            for kind in _QUEUED:
+            for kind in self.queued:
                 with m.Case(kind):
                     name = kind.name.lower()
                     m.d.comb += [

@@ -16,7 +16,7 @@ from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens
 from systolith.hw.weights import WeightLoader
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Unit
+from systolith.spec.commands import COMMANDS, Unit
 from systolith.spec.registers import COUNTERS, Window, window_stride
 
 __all__ = ["Accelerator"]
@@ -82,6 +82,7 @@ class Accelerator(wiring.Component):
         """Fetcher to queues; a MATMUL goes to the feeder and to the weight loader at once."""
         fetch, feeder, weights = self.fetch, self.feeder, self.weights
         both = feeder.push_ready & weights.push_ready
+        moves = [o.name.lower() for o in fetch.queued if COMMANDS[o].unit is Unit.MOVE]
         m.d.comb += [
             fetch.start.eq(self.control.start), fetch.entry.eq(self.control.entry),
             self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
@@ -91,8 +92,8 @@ class Accelerator(wiring.Component):
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
-            fetch.ready_fill.eq(self.move.push_ready), fetch.ready_copy.eq(self.move.push_ready),
-            self.move.push.eq(fetch.push_fill | fetch.push_copy),
+            *(getattr(fetch, f"ready_{name}").eq(self.move.push_ready) for name in moves),
+            self.move.push.eq(Cat(getattr(fetch, f"push_{name}") for name in moves).any()),
             fetch.units_busy.eq(
                 feeder.busy | weights.busy | self.store.busy | self.move.busy
             ),
@@ -195,6 +196,8 @@ class Accelerator(wiring.Component):
             ),
             self.fetch.h_valid.eq(select[Window.COMMANDS]), self.fetch.h_data.eq(control.w_data),
             self.fetch.h_address.eq(address[2:]),
+            self.move.h_valid.eq(select[Window.EXPONENTS]),
+            self.move.h_address.eq(address[2:]), self.move.h_data.eq(control.w_data),
             control.w_ready.eq(
                 Mux(select[Window.ACTIVATIONS], memory.hw_ready,
                     Mux(select[Window.TABLES], table_byte == 3, 1))
@@ -215,4 +218,7 @@ class Accelerator(wiring.Component):
         }
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
-        m.d.comb += control.stamp.eq(store.finish & store.stamp)
+        # Tokens keep stamped commands of the two units apart: each stamp stands for one command.
+        m.d.comb += control.stamp.eq(
+            store.finish & store.stamp | self.move.finish & self.move.stamp
+        )
