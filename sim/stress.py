@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.sim.stress_moves import random_copy
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -111,6 +112,11 @@ class _Generator:
             fields |= {f"{name}_count": count, f"d_{name}_stride": stride}
         nothing = np.zeros(self.span, bool)
         self.issued.append(_Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
+
+    def copy(self) -> None:
+        drawn = random_copy(self.rng, self.spec)
+        if drawn is not None:
+            self.issued.append(_Issued(Opcode.COPY, *drawn))
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -278,7 +284,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     layers: most MATMUL and STORE pairs; fewer if the command memory is full.
     """
     generator = _Generator(rng, spec)
-    longest = sum(COMMANDS[o].words for o in (Opcode.MATMUL, Opcode.STORE, Opcode.FILL))
+    kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+    longest = sum(COMMANDS[o].words for o in kinds)
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -287,6 +294,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             break
         if rng.integers(3) == 0:
             generator.fill()
+        if rng.integers(2):
+            generator.copy()
         nest = generator.matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from systolith.sim.pysim_backend import PysimBackend
 from systolith.sim.stress import random_inputs, random_program, random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import (
+    COPY_LOOPS,
     FILL_LOOPS,
     MATMUL_LOOPS,
     STORE_LOOPS,
@@ -60,6 +62,15 @@ class Reference:
         for at in nest(c, FILL_LOOPS):
             start = place(c, "d", at)
             self.image[start : start + c["length"]] = c["value"]
+
+    def copy(self, c: Command) -> None:
+        runs = [
+            (place(c, "d", at), self.image[start : start + c["length"]].copy())
+            for at in nest(c, COPY_LOOPS)
+            for start in [place(c, "s", at)]
+        ]
+        for start, run in runs:
+            self.image[start : start + len(run)] = run
 
     def matmul(self, c: Command) -> None:
         spec = self.program.spec
@@ -194,7 +205,9 @@ def test_random_programs_meet_every_case() -> None:
     wanted |= {("vectors", n) for n in (1, 2, 3, 6)} | {("rounding", n) for n in (0, 1, 2)}
     wanted |= {("wait", Opcode.MATMUL, u) for u in (Unit.MOVE, Unit.STORE)}
     wanted |= {("wait", Opcode.STORE, u) for u in (Unit.MOVE, Unit.COMPUTE)}
-    wanted |= {("wait", Opcode.FILL, u) for u in (Unit.COMPUTE, Unit.STORE)}
+    wanted |= {
+        ("wait", o, u) for o in (Opcode.FILL, Opcode.COPY) for u in (Unit.COMPUTE, Unit.STORE)
+    }
     assert wanted <= met
 
 
@@ -387,6 +400,7 @@ def test_runs_repeat() -> None:
     """The same program again: the same result in the same number of cycles, from any ring place."""
     rng = np.random.default_rng(77)
     spec = random_spec(rng)
+    spec = replace(spec, memory=replace(spec.memory, tables=0))  # `Machine` loads none
     program = random_program(rng, spec, layers=2)
     inputs = random_inputs(rng, program)
     want = Reference(program, image_of(program, inputs)).image
