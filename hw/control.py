@@ -66,9 +66,9 @@ class ControlSlave(wiring.Component):
 
     The two low address bits are ignored, as strobes choose bytes. Activations, weights, tables and
     registers are written by bytes; parameters, commands and exponents by whole words, and a write
-    of part of one changes nothing. The activations, the time stamps and the registers can be read. A write of
-    a read-only register, a read of what is write-only, and any access without register or memory
-    behind it answer SLVERR and change nothing.
+    of part of one changes nothing. The activations, the time stamps and the registers can be read.
+    A write of a read-only register, a read of what is write-only, and any access without register
+    or memory behind it answer SLVERR and change nothing.
 
     Parameters
     ----------

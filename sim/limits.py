@@ -1,13 +1,23 @@
 """How long a program may take: the bound after which a simulation calls it stuck."""
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Command, Opcode, decode
+from systolith.spec.commands import (
+    FILL_LOOPS,
+    MATMUL_LOOPS,
+    SOFTMAX_LOOPS,
+    STORE_LOOPS,
+    Command,
+    Opcode,
+    decode,
+)
 from systolith.spec.program import Program
 
 __all__ = ["cycle_limit"]
 
 _COMMAND = 100
 """Cycles a command may take beside its work: fetch, start, drain."""
+_SOFTMAX_CODE = 35
+"""Cycles of a code in the slowest form of softmax."""
 
 
 def _product(command: Command, loops: tuple[str, ...]) -> int:
@@ -26,6 +36,8 @@ def _work(command: Command, spec: AcceleratorSpec) -> int:
         return _product(command, STORE_LOOPS) * spec.beats
     if command.opcode is Opcode.FILL:
         return _product(command, FILL_LOOPS) * (1 + command["length"] // spec.line_bytes)
+    if command.opcode is Opcode.SOFTMAX:
+        return _product(command, SOFTMAX_LOOPS) * (_COMMAND + _SOFTMAX_CODE * command["length"])
     return 0
 
 
