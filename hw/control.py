@@ -33,6 +33,8 @@ AXI_LITE = wiring.Signature(
 """AXI4-Lite, seen from the slave; 32-bit data, byte addresses of `ADDRESS_BITS` bits."""
 
 _SLVERR = 2
+_PAGE_BITS = 12
+"""External memory begins at a page, so that where bursts are cut does not depend on where."""
 _WRITTEN = (
     Window.ACTIVATIONS,
     Window.WEIGHTS,
@@ -68,7 +70,8 @@ class ControlSlave(wiring.Component):
     registers are written by bytes; parameters, commands and exponents by whole words, and a write
     of part of one changes nothing. The activations, the time stamps and the registers can be read.
     A write of a read-only register, a read of what is write-only, and any access without register
-    or memory behind it answer SLVERR and change nothing.
+    or memory behind it answer SLVERR and change nothing. Without an external memory there are no
+    registers `memory_low` and `memory_high`.
 
     Parameters
     ----------
@@ -79,6 +82,8 @@ class ControlSlave(wiring.Component):
     bus: the AXI4-Lite slave.
     irq: interrupt, level.
     start, entry: to the fetcher.  running, finish, error: from it.
+    timeout: the run has taken as many cycles as the register `watchdog` allows.
+    base: with an external memory: bus address of its byte 0.
     stamp: append a time stamp.  stamps: how many have been appended since the start.
     event_{counter}: the counter's event holds in this cycle.
     w_address, w_data, w_strobe: a host write, to the window whose bit of `w_select` is high;
@@ -101,13 +106,18 @@ class ControlSlave(wiring.Component):
         members = {
             "bus": Out(AXI_LITE), "irq": Out(1),
             "start": Out(1), "entry": Out(16), "running": In(1), "finish": In(1), "error": In(8),
+            "timeout": Out(1),
             "stamp": In(1), "stamps": Out(16),
             "w_address": Out(24), "w_data": Out(32), "w_strobe": Out(4),
             "w_select": Out(len(Window)), "w_ready": In(1),
             "a_valid": Out(1), "a_address": Out(24), "a_ready": In(1), "a_data": In(32),
         }  # fmt: skip
         members |= {f"event_{c.name}": In(1) for c in COUNTERS if c.name != "cycles"}
+        if spec.external.data_bytes:
+            members["base"] = Out(spec.external.address_bits)
         super().__init__(members)
+        absent = () if spec.external.data_bytes else ("memory_low", "memory_high")
+        self._registers = [r for r in REGISTERS if r.name not in absent]
         self.stamp_memory = Memory(shape=32, depth=spec.memory.stamps, init=[])
 
     def elaborate(self, platform: object) -> Module:
@@ -122,6 +132,11 @@ class ControlSlave(wiring.Component):
         with m.If(self.start & ~self.running):
             m.d.sync += self._done.eq(0)
         counters = self._counters(m)
+        self._watchdog = Signal(32)
+        m.d.comb += self.timeout.eq((self._watchdog != 0) & (counters["cycles"] >= self._watchdog))
+        self._memory = Signal(self.spec.external.address_bits)
+        if self.spec.external.data_bytes:
+            m.d.comb += self.base.eq(self._memory)
         stamp_data = self._stamp_memory(m, counters["cycles"])
         self._write_channel(m)
         self._read_channel(m, counters, stamp_data)
@@ -190,7 +205,7 @@ class ControlSlave(wiring.Component):
         with m.Elif(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
         with m.If(taken & (window == Window.REGISTERS)), m.Switch(bus.awaddr[2:24]):
-            for register in REGISTERS:
+            for register in self._registers:
                 if register.access != "ro":
                     with m.Case(register.offset // 4):
                         m.d.comb += known.eq(1)
@@ -202,10 +217,18 @@ class ControlSlave(wiring.Component):
         if name == "control":
             m.d.comb += self.start.eq(data[0] & strobe[0])
             return
-        target = {"entry": self.entry, "interrupt": self._interrupt}[name]
+        target = {
+            "entry": self.entry,
+            "interrupt": self._interrupt,
+            "memory_low": self._memory[:32],
+            "memory_high": self._memory[32:],
+            "watchdog": self._watchdog,
+        }[name]
+        lowest = _PAGE_BITS if name == "memory_low" else 0
         for i in range(0, len(target), 8):
+            byte = slice(max(i, lowest), max(i + 8, lowest))
             with m.If(strobe[i // 8]):
-                m.d.sync += target[i : i + 8].eq(data[i : i + 8])
+                m.d.sync += target[byte].eq(data[byte])
 
     def _read_channel(self, m: Module, counters: dict, stamp_data: Value) -> None:
         """Hold the address until the data is there, `_HOST_READ_LATENCY` cycles after the grant."""
@@ -249,11 +272,14 @@ class ControlSlave(wiring.Component):
             "error": self.error,
             "stamps": self.stamps,
             "interrupt": self._interrupt,
+            "memory_low": self._memory[:32],
+            "memory_high": self._memory[32:],
+            "watchdog": self._watchdog,
             **counters,
         }
         value, known = Signal(32), Signal()
         with m.Switch(self.bus.araddr[2:24]):
-            for register in REGISTERS:
+            for register in self._registers:
                 if register.access != "wo":
                     with m.Case(register.offset // 4):
                         m.d.comb += [value.eq(values[register.name]), known.eq(1)]

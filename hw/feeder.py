@@ -1,6 +1,6 @@
 """The compute unit: streams activations through the array, pass after pass."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,13 +13,21 @@ from systolith.spec.commands import MATMUL_LOOPS, Opcode, Unit
 
 __all__ = ["Feeder"]
 
+_PIXEL_LOOPS = MATMUL_LOOPS[-2:]
+"""Loops inside a pass: one stream of the depthwise mode."""
+
 
 class Feeder(wiring.Component):
     """Run MATMUL commands: one activation vector a cycle, unless something it needs is missing.
 
+    A depthwise stream of pixels marks the pixels that complete an output. Its pixels must follow
+    each other without a bubble while outputs depend on them. So it waits only at a gate, just
+    behind the last output of a row, until the whole next row of outputs fits into the ring; a
+    stream ends with its last output.
+
     Parameters
     ----------
-    spec: address width, queue depth, result buffer depth.
+    spec: address width, queue depth, result buffer depth, depthwise lines.
 
     Members
     -------
@@ -27,10 +35,15 @@ class Feeder(wiring.Component):
     start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
     finish, signal: the command has issued its last read; tokens to give.
     x_valid, x_address, x_ready: requests to the activation memory.
+    x_urgent: the request must be granted.
     x_signed: of the vector issued in this cycle.
+    o_issue: a vector is issued.
+    o_depthwise, o_column, o_expand: the vector is a pixel of this column of the image, and columns
+        of the array read its byte column >> expand. Only with a depthwise mode.
     i_tile_ready, o_switch: weight tile loaded; this vector is the first to use it.
-    o_valid, o_pass_first, o_k_first, o_k_last, o_maximum: what the accumulators do with the vector.
-    i_space: there is room for one more result vector.
+    o_valid, o_pass_first, o_k_first, o_k_last, o_maximum: what the accumulators do with the sum
+        that the vector completes.
+    i_space: how many more result vectors there is room for.
     stall_commands, stall_tokens, stall_weights, stall_accumulators, stall_activations: events of
         the counters.
     busy: a command is waiting or running.
@@ -38,16 +51,23 @@ class Feeder(wiring.Component):
 
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
+        depthwise = {
+            "x_urgent": Out(1),
+            "o_depthwise": Out(1), "o_column": Out(range(spec.array.depthwise_width)),
+            "o_expand": Out(2),
+        }  # fmt: skip
         super().__init__(
-            {
+            (depthwise if spec.array.depthwise_lines else {})
+            | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
                 "finish": Out(1), "signal": Out(len(Unit)),
                 "x_valid": Out(1), "x_address": Out(spec.activation_address_bits),
-                "x_ready": In(1), "x_signed": Out(1),
+                "x_ready": In(1), "x_signed": Out(1), "o_issue": Out(1),
                 "i_tile_ready": In(1), "o_switch": Out(1),
                 "o_valid": Out(1), "o_pass_first": Out(1), "o_k_first": Out(1),
-                "o_k_last": Out(1), "o_maximum": Out(1), "i_space": In(1),
+                "o_k_last": Out(1), "o_maximum": Out(1),
+                "i_space": In(range(spec.memory.accumulator_depth + 1)),
                 "stall_commands": Out(1), "stall_tokens": Out(1), "stall_weights": Out(1),
                 "stall_accumulators": Out(1), "stall_activations": Out(1),
                 "busy": Out(1),
@@ -59,7 +79,10 @@ class Feeder(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(MATMUL_LOOPS), 1, address_bits=self.spec.activation_address_bits
+            len(MATMUL_LOOPS),
+            1,
+            address_bits=self.spec.activation_address_bits,
+            cuttable=len(_PIXEL_LOOPS) if self.spec.array.depthwise_lines else 0,
         )
         fields = command_fields(Opcode.MATMUL, queue.o)
         m.d.comb += nest.base0.eq(fields["x_base"])
@@ -79,40 +102,116 @@ class Feeder(wiring.Component):
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
-        self._issue(m, nest, fields, running)
+        full = Signal()  # the vector must wait for room in the ring
+        pass_first = nest.first5 & nest.first6
+        if self.spec.array.depthwise_lines:
+            self._outputs(m, nest, fields, pass_first, full)
+        else:
+            m.d.comb += [
+                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(pass_first),
+                full.eq(self.i_space == 0),
+            ]  # fmt: skip
+        self._issue(m, nest, fields, running, pass_first, full)
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += running.eq(0)
         return m
 
-    def _issue(self, m: Module, nest: LoopNest, fields: dict, running: Signal) -> None:
+    def _outputs(
+        self, m: Module, nest: LoopNest, fields: dict, pass_first: Value, full: Signal
+    ) -> None:
+        """Which vectors complete an output: all normal ones; of a stream's pixels those on a grid.
+
+        Every row of the image runs through the outputs of a row, from column `x_first` on and into
+        the row after it, if need be; they count where the row is one with outputs.
+        """
+        depthwise = fields["depthwise"]
+        column = Signal(range(self.spec.array.depthwise_width))
+        rows_away = Signal(fields["y_first"].shape())  # rows before the next one with outputs
+        rows_left = Signal(fields["oy_count"].shape())  # rows with outputs that have not begun
+        step = Signal(fields["x_step"].shape())  # columns before the next output
+        outputs_left = Signal(fields["ox_count"].shape())  # in this row
+        live = Signal()  # this row has outputs
+        fresh = Signal()  # no output of the pass yet
+        behind = Signal()  # the last pixel was that of the row's last output
+        begins, on_grid, is_output, row_ends = Signal(), Signal(), Signal(), Signal()
+        m.d.comb += [
+            begins.eq(column == fields["x_first"]),
+            on_grid.eq(begins | ((outputs_left != 0) & (step == 0))),
+            is_output.eq(on_grid & Mux(begins, rows_away == 0, live)),
+            row_ends.eq(
+                on_grid & Mux(begins, fields["ox_count"] == 1, outputs_left == 1)
+            ),
+            nest.cut.eq(
+                depthwise & is_output & row_ends & (rows_left == begins)
+            ),
+            self.o_depthwise.eq(self.o_issue & depthwise),
+            self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
+            self.x_urgent.eq(depthwise),
+        ]  # fmt: skip
+        gate = (behind | pass_first) & (rows_away == 0)
+        with m.If(depthwise):
+            m.d.comb += [
+                self.o_valid.eq(self.o_issue & is_output), self.o_pass_first.eq(fresh),
+                full.eq(gate & (self.i_space < fields["ox_count"])),
+            ]  # fmt: skip
+        with m.Else():
+            m.d.comb += [
+                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(pass_first),
+                full.eq(self.i_space == 0),
+            ]  # fmt: skip
+        with m.If(self.o_issue):
+            m.d.sync += [behind.eq(row_ends), column.eq(Mux(nest.last6, 0, column + 1))]
+            m.d.sync += step.eq(Mux(on_grid, fields["x_step"], step) - 1)
+            with m.If(is_output):
+                m.d.sync += fresh.eq(0)
+            with m.If(begins):
+                m.d.sync += [
+                    outputs_left.eq(fields["ox_count"] - 1), live.eq(rows_away == 0),
+                    rows_away.eq(Mux(rows_away == 0, fields["y_step"], rows_away) - 1),
+                    rows_left.eq(rows_left - (rows_away == 0)),
+                ]  # fmt: skip
+            with m.Elif(on_grid):
+                m.d.sync += outputs_left.eq(outputs_left - 1)
+        with m.If(self.start | (self.o_issue & nest.cut)):
+            m.d.sync += [
+                column.eq(0), rows_away.eq(fields["y_first"]), rows_left.eq(fields["oy_count"]),
+                outputs_left.eq(0), fresh.eq(1), behind.eq(0),
+            ]  # fmt: skip
+
+    def _issue(
+        self,
+        m: Module,
+        nest: LoopNest,
+        fields: dict,
+        running: Signal,
+        pass_first: Value,
+        full: Value,
+    ) -> None:
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""
         age = Signal(range(MINIMUM_PASS + 1), init=MINIMUM_PASS)  # cycles since the pass began
         spaced, needs_tile = Signal(), Signal()
         k_first = nest.first2 & nest.first3 & nest.first4
         m.d.comb += [
-            self.o_pass_first.eq(nest.first5 & nest.first6),
             self.o_k_first.eq(k_first),
             self.o_k_last.eq(nest.last2 & nest.last3 & nest.last4),
             self.o_maximum.eq(fields["maximum"]),
-            needs_tile.eq(
-                self.o_pass_first & (~fields["w_hold"] | (k_first & nest.first0 & nest.first1))
-            ),
-            spaced.eq(~self.o_pass_first | (age == MINIMUM_PASS)),
+            needs_tile.eq(pass_first & (~fields["w_hold"] | (k_first & nest.first0 & nest.first1))),
+            spaced.eq(~pass_first | (age == MINIMUM_PASS)),
             self.stall_weights.eq(running & needs_tile & ~self.i_tile_ready),
             self.stall_accumulators.eq(
-                running & ~self.stall_weights & ((self.o_k_last & ~self.i_space) | ~spaced)
+                running & ~self.stall_weights & ((self.o_k_last & full) | ~spaced)
             ),
             self.x_valid.eq(running & ~self.stall_weights & ~self.stall_accumulators),
             self.stall_activations.eq(self.x_valid & ~self.x_ready),
             self.x_address.eq(nest.address0),
             self.x_signed.eq(fields["x_signed"]),
-            self.o_valid.eq(self.x_valid & self.x_ready),
-            self.o_switch.eq(self.o_valid & needs_tile),
-            nest.step.eq(self.o_valid),
-            self.finish.eq(self.o_valid & nest.done),
+            self.o_issue.eq(self.x_valid & self.x_ready),
+            self.o_switch.eq(self.o_issue & needs_tile),
+            nest.step.eq(self.o_issue),
+            self.finish.eq(self.o_issue & nest.done),
         ]
-        with m.If(self.o_valid & self.o_pass_first):
+        with m.If(self.o_issue & pass_first):
             m.d.sync += age.eq(1)
         # A vector that waited for the read port comes late: the pass after it must wait as long.
         with m.Elif((age != MINIMUM_PASS) & ~self.stall_activations):

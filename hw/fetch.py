@@ -5,20 +5,23 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.fields import command_fields
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COMMANDS, Opcode
+from systolith.spec.commands import COMMANDS, Opcode, Unit
 from systolith.spec.registers import ErrorCode
 
 __all__ = ["Fetcher"]
 
 _QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
-"""What units run, SOFTMAX aside, which can be left out."""
+_TRANSFERS = (Opcode.LOAD, Opcode.SAVE)
 
 
 class Fetcher(wiring.Component):
-    """Read one command word a cycle, in order; push whole commands; stop at END.
+    """Read one command word a cycle, in order; push whole commands; jump; stop at END.
 
-    A word that is needed and lies behind the command memory's end stops the run with an error.
+    An opcode that does not exist, a word that is needed and lies behind the command memory's end,
+    and an error of a transfer stop the run: it ends when no burst is under way any more, or at the
+    `timeout`, which ends every run at once.
 
     Parameters
     ----------
@@ -29,20 +32,28 @@ class Fetcher(wiring.Component):
     start, entry: begin at word `entry`.
     units_busy: some unit has work; END waits for it.
     command: the command read, its header in the low word.
-    push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs.
+    push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs; those of LOAD and
+        SAVE exist with an external memory.
+    wait, jump_ready, jump: a JUMP's wait mask; the tokens of `wait` are there; it is taken and
+        consumes them.
+    failure: `ErrorCode` of a transfer.  quiet: no burst is under way.  timeout: stop at once.
     running: from `start` to `finish`.
+    stopping: there was an error; no burst must be issued any more.
     finish, error: stopped, with an `ErrorCode`.
-    h_valid, h_address, h_data: host writes of command words.
+    h_valid, h_address, h_data: host or LOAD write command words.
     """
 
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         self.address_bits = (spec.memory.command_words - 1).bit_length()
-        self.queued = [*_QUEUED, *([Opcode.SOFTMAX] if spec.post.softmax_tables else [])]
+        softmax = (Opcode.SOFTMAX,) if spec.post.softmax_tables else ()
+        self.queued = _QUEUED + softmax + (_TRANSFERS if spec.external.data_bytes else ())
         words = max(COMMANDS[opcode].words for opcode in self.queued)
         members = {
             "start": In(1), "entry": In(16), "units_busy": In(1),
             "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
+            "wait": Out(len(Unit)), "jump_ready": In(1), "jump": Out(1),
+            "failure": In(8), "quiet": In(1), "timeout": In(1), "stopping": Out(1),
             "h_valid": In(1), "h_address": In(self.address_bits), "h_data": In(32),
         }  # fmt: skip
         for opcode in self.queued:
@@ -110,6 +121,9 @@ class Fetcher(wiring.Component):
             m.d.sync += whole.eq(1)
         with m.If(pushed):
             m.d.sync += [whole.eq(0), start.eq(start + length), asked.eq(0), reading.eq(1)]
+        fields = command_fields(Opcode.JUMP, self.command)
+        ends, unknown = Signal(), Signal()
+        m.d.comb += self.wait.eq(fields["wait"])
         with m.If(whole), m.Switch(opcode):
             for kind in self.queued:
                 with m.Case(kind):
@@ -118,16 +132,32 @@ class Fetcher(wiring.Component):
                         getattr(self, f"push_{name}").eq(1),
                         pushed.eq(getattr(self, f"ready_{name}")),
                     ]
+            with m.Case(Opcode.JUMP):
+                m.d.comb += [self.jump.eq(self.jump_ready), pushed.eq(self.jump_ready)]
             with m.Case(Opcode.END):
-                m.d.comb += self.finish.eq(~self.units_busy)
+                m.d.comb += ends.eq(~self.units_busy)
             with m.Default():
-                m.d.comb += self.finish.eq(1)
-                m.d.sync += self.error.eq(ErrorCode.OPCODE)
-        with m.If(lost):
-            m.d.comb += self.finish.eq(1)
-            m.d.sync += self.error.eq(ErrorCode.OPCODE)
-        with m.If(self.finish):
-            m.d.sync += [self.running.eq(0), whole.eq(0), reading.eq(0)]
+                m.d.comb += unknown.eq(1)
+        with m.If(self.jump):
+            m.d.sync += start.eq(fields["address"])
+        with m.If(self.finish | self.stopping):
+            m.d.sync += [whole.eq(0), reading.eq(0)]
+        self._stop(m, ends, unknown | lost)
         with m.If(self.start & ~self.running):
             m.d.sync += [self.running.eq(1), reading.eq(1), asked.eq(0)]
             m.d.sync += [start.eq(self.entry), self.error.eq(ErrorCode.NONE)]
+
+    def _stop(self, m: Module, ends: Value, broken: Value) -> None:
+        """Finish at END, at the timeout, or after an error as soon as the bus is quiet."""
+        m.d.comb += self.finish.eq(
+            self.running & (ends | self.timeout | (self.stopping & self.quiet))
+        )
+        with m.If(self.running & ~self.stopping & ~ends):
+            with m.If(self.failure != ErrorCode.NONE):
+                m.d.sync += [self.error.eq(self.failure), self.stopping.eq(1)]
+            with m.Elif(broken):
+                m.d.sync += [self.error.eq(ErrorCode.OPCODE), self.stopping.eq(1)]
+            with m.Elif(self.timeout):
+                m.d.sync += self.error.eq(ErrorCode.TIMEOUT)
+        with m.If(self.finish):
+            m.d.sync += [self.running.eq(0), self.stopping.eq(0)]

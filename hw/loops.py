@@ -19,11 +19,14 @@ class LoopNest(wiring.Component):
     streams: number of addresses.
     address_bits: width of an address.
     count_bits: width of a count.
+    cuttable: number of innermost loops that `cut` ends; with 0 there is no such port.
+    stride_bits: width of a stride.
 
     Members
     -------
     load: restart at index 0 and at the bases.
     step: advance the innermost loop (ignored while `load` is high).
+    cut: the cuttable loops are at their last iteration, whatever their counts.
     count{d}: iterations of loop d, at least 1.
     base{s}, stride{s}_{d}: start and bytes per iteration of loop d, for stream s.
     address{s}: the current address of stream s.
@@ -31,15 +34,27 @@ class LoopNest(wiring.Component):
     done: every loop is at its last iteration: the next step would end the nest.
     """
 
-    def __init__(self, depth: int, streams: int, *, address_bits: int, count_bits: int = 16):
+    def __init__(
+        self,
+        depth: int,
+        streams: int,
+        *,
+        address_bits: int,
+        count_bits: int = 16,
+        cuttable: int = 0,
+        stride_bits: int = 24,
+    ):
         self.depth, self.streams = depth, streams
         self.address_bits, self.count_bits = address_bits, count_bits
+        self.cuttable = cuttable
         members = {"load": In(1), "step": In(1), "done": Out(1)}
+        if cuttable:
+            members["cut"] = In(1)
         for d in range(depth):
             members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
-            members |= {f"stride{s}_{d}": In(signed(24)) for d in range(depth)}
+            members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
@@ -51,7 +66,8 @@ class LoopNest(wiring.Component):
         inner = Const(1)
         for d in reversed(range(self.depth)):
             last = getattr(self, f"last{d}")
-            m.d.comb += [last.eq(remaining[d] == 0), moves[d].eq(inner & ~last)]
+            ends = self.cut if d >= self.depth - self.cuttable else 0
+            m.d.comb += [last.eq((remaining[d] == 0) | ends), moves[d].eq(inner & ~last)]
             inner = inner & last
         m.d.comb += self.done.eq(inner)
 

@@ -26,8 +26,8 @@ class MoveUnit(wiring.Component):
     """Run FILL, COPY and SOFTMAX commands in order.
 
     A run goes in pieces of a line, one a cycle; its last may be shorter. A FILL writes its first
-    piece in the cycle after its start, a COPY `read_latency` cycles later. A command starts when the one
-    before it has written its last byte.
+    piece in the cycle after its start, a COPY `read_latency` cycles later. A command starts when
+    the one before it has written its last byte.
 
     Parameters
     ----------

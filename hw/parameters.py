@@ -1,6 +1,6 @@
 """The parameter memory: requantizer parameters of `lanes` channels a word."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -24,8 +24,8 @@ class ParameterMemory(wiring.Component):
     -------
     r_valid, r_address: read a lane word; the fields hold it until the next read.
     bias, multiplier, offset, shift: the fields of all lanes, lane 0 in the low bits.
-    h_valid, h_address, h_lane, h_word, h_data: host writes 32-bit word `h_word` of one lane's
-        eight.
+    h_valid, h_address, h_lane, h_enable, h_data: host or LOAD write the enabled ones of one lane's
+        eight 32-bit words.
     """
 
     def __init__(self, spec: AcceleratorSpec):
@@ -38,7 +38,7 @@ class ParameterMemory(wiring.Component):
                 "r_address": In(self.address_bits),
                 **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
                 "h_valid": In(1), "h_address": In(self.address_bits),
-                "h_lane": In(range(max(2, lanes))), "h_word": In(3), "h_data": In(32),
+                "h_lane": In(range(max(2, lanes))), "h_enable": In(8), "h_data": In(256),
             }
         )  # fmt: skip
         self.memories = {
@@ -56,14 +56,15 @@ class ParameterMemory(wiring.Component):
             m.submodules[f"{field.name}_memory"] = memory = self.memories[field.name]
             read, write = memory.read_port(), memory.write_port(granularity=part)
             enables = Signal(lanes * parts, name=f"{field.name}_enables")
+            words = [self.h_data.word_select(field.word + i, 32)[:part] for i in range(parts)]
             for i in range(parts):
                 for lane in range(lanes):
-                    here = (self.h_lane == lane) & (self.h_word == field.word + i)
+                    here = (self.h_lane == lane) & self.h_enable[field.word + i]
                     m.d.comb += enables[lane * parts + i].eq(Mux(self.h_valid, here, 0))
             m.d.comb += [
                 read.addr.eq(self.r_address), read.en.eq(self.r_valid),
                 getattr(self, field.name).eq(read.data),
                 write.addr.eq(self.h_address), write.en.eq(enables),
-                write.data.eq(self.h_data[:part].replicate(lanes * parts)),
+                write.data.eq(Cat(*words).replicate(lanes)),
             ]  # fmt: skip
         return m

@@ -43,8 +43,8 @@ class StoreUnit(wiring.Component):
     result_valid, result_address, result_data: the ring of result vectors.
     r_valid, r_address, r_ready, r_data: residual reads; a lane vector waits until its is granted.
     p_valid, p_address, p_count, p_data: writes.
-    t_write, t_address, t_data: host writes of table bytes (index * 256 + code).
-    hp_valid, hp_address, hp_lane, hp_word, hp_data: host writes of parameters.
+    t_write, t_address, t_data: writes of table bytes (index * 256 + code).
+    hp_valid, hp_address, hp_lane, hp_enable, hp_data: writes of parameters.
     post_busy, post_wait: counters' events.
     busy: a command is waiting or running.
     """
@@ -67,7 +67,7 @@ class StoreUnit(wiring.Component):
                 "p_data": Out(8 * lanes),
                 "t_write": In(1), "t_address": In(12), "t_data": In(8),
                 "hp_valid": In(1), "hp_address": In(self.parameters.address_bits),
-                "hp_lane": In(range(max(2, lanes))), "hp_word": In(3), "hp_data": In(32),
+                "hp_lane": In(range(max(2, lanes))), "hp_enable": In(8), "hp_data": In(256),
                 "post_busy": Out(1), "post_wait": Out(1),
                 "busy": Out(1),
             }
@@ -168,8 +168,8 @@ class StoreUnit(wiring.Component):
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lane.eq(self.hp_lane),
-            self.parameters.h_address.eq(self.hp_address), self.parameters.h_word.eq(self.hp_word),
-            self.parameters.h_data.eq(self.hp_data),
+            self.parameters.h_address.eq(self.hp_address), self.parameters.h_data.eq(self.hp_data),
+            self.parameters.h_enable.eq(self.hp_enable),
         ]  # fmt: skip
         p.advance()
         p["acc"] = self.result_data.word_select(p["beat"], 32 * spec.post.lanes)

@@ -12,6 +12,9 @@ __all__ = ["Tokens"]
 class Tokens(wiring.Component):
     """One counter per ordered pair of units.
 
+    Tokens that unit LOAD gives to COMPUTE are taken by the weight loader, which runs ahead of the
+    rest of the unit: bit LOAD of COMPUTE's own wait mask is ignored.
+
     Parameters
     ----------
     bits: width of a counter; a unit may run ahead of another by that many unconsumed tokens.
@@ -22,11 +25,12 @@ class Tokens(wiring.Component):
     ready{u}: they are all there.
     start{u}: unit u consumes them.
     finish{u}, signal{u}: unit u gives one token to every unit in the mask.
+    loader_ready, loader_start: a token of LOAD is there for the weight loader; it takes it.
     """
 
     def __init__(self, bits: int = 8):
         self.bits = bits
-        members = {}
+        members = {"loader_ready": Out(1), "loader_start": In(1)}
         for u in Unit:
             members |= {
                 f"wait{int(u)}": In(len(Unit)), f"ready{int(u)}": Out(1), f"start{int(u)}": In(1),
@@ -48,8 +52,12 @@ class Tokens(wiring.Component):
                     getattr(self, f"finish{int(giver)}")
                     & getattr(self, f"signal{int(giver)}")[taker]
                 )
-                taken = start & wait[giver]
-                m.d.comb += lacks[giver].eq(wait[giver] & (count == 0))
+                if (giver, taker) == (Unit.LOAD, Unit.COMPUTE):
+                    taken = self.loader_start
+                    m.d.comb += self.loader_ready.eq(count != 0)
+                else:
+                    taken = start & wait[giver]
+                    m.d.comb += lacks[giver].eq(wait[giver] & (count == 0))
                 m.d.sync += count.eq(count + given - taken)
             m.d.comb += getattr(self, f"ready{int(taker)}").eq(lacks == 0)
         return m

@@ -1,16 +1,19 @@
-"""The accelerator: control slave, command fetch, three units, array and memories."""
+"""The accelerator: control slave, command fetch, units, array and memories."""
 
-from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
 from systolith.hw.accumulators import Accumulators
 from systolith.hw.activation import ActivationMemory
 from systolith.hw.array import WeightStationaryArray, sum_bits
+from systolith.hw.axi import axi4, forward
 from systolith.hw.control import AXI_LITE, ControlSlave
 from systolith.hw.delay import delay
+from systolith.hw.external import ExternalMemory
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
+from systolith.hw.line_buffer import LineBuffer
 from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens
@@ -27,6 +30,7 @@ class Accelerator(wiring.Component):
 
     The host writes commands, weights, parameters, tables and the input through the slave's windows,
     starts the program, waits for `irq` or polls, and reads the output (`systolith.spec.registers`).
+    With an external memory, commands also reach it through an AXI4 master.
 
     Parameters
     ----------
@@ -36,6 +40,7 @@ class Accelerator(wiring.Component):
     Members
     -------
     bus: AXI4-Lite slave, 32-bit data.
+    memory: AXI4 master, if there is an external memory.
     irq: interrupt, level, while done or error is set and interrupts are enabled.
     busy: a program runs.
     stamps: time stamps written since the start.
@@ -43,15 +48,22 @@ class Accelerator(wiring.Component):
 
     def __init__(self, spec: AcceleratorSpec, *, array: wiring.Component | None = None):
         self.spec = spec
-        super().__init__({"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)})
+        members = {"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)}
+        if spec.external.data_bytes:
+            members["memory"] = Out(axi4(spec.external))
+        super().__init__(members)
         self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         self.array = array or WeightStationaryArray(
-            spec.array.rows, spec.array.columns, pipelined=spec.array.pipelined
+            spec.array.rows,
+            spec.array.columns,
+            pipelined=spec.array.pipelined,
+            lines=spec.array.depthwise_lines,
         )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
+        self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:
         """Wire one concern after the other."""
@@ -73,8 +85,12 @@ class Accelerator(wiring.Component):
         self._commands(m)
         self._tokens(m)
         self._datapath(m)
+        if self.spec.array.depthwise_lines:
+            self._depthwise(m)
         self._memories(m)
         self._host(m)
+        if self.external:
+            self._external(m, self.external)
         self._counters(m)
         return m
 
@@ -86,7 +102,9 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             fetch.start.eq(self.control.start), fetch.entry.eq(self.control.entry),
             self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
-            self.control.error.eq(fetch.error),
+            self.control.error.eq(fetch.error), fetch.timeout.eq(self.control.timeout),
+            fetch.quiet.eq(self.external.quiet if self.external else 1),
+            fetch.failure.eq(self.external.failure if self.external else 0),
             feeder.i.eq(fetch.command), weights.i.eq(fetch.command),
             self.store.i.eq(fetch.command), self.move.i.eq(fetch.command),
             fetch.ready_matmul.eq(both),
@@ -96,6 +114,7 @@ class Accelerator(wiring.Component):
             self.move.push.eq(Cat(getattr(fetch, f"push_{name}") for name in moves).any()),
             fetch.units_busy.eq(
                 feeder.busy | weights.busy | self.store.busy | self.move.busy
+                | (self.external.load.busy | self.external.save.busy if self.external else 0)
             ),
         ]  # fmt: skip
 
@@ -103,6 +122,16 @@ class Accelerator(wiring.Component):
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
         units = {Unit.MOVE: self.move, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        if self.external:
+            units |= {Unit.LOAD: self.external.load, Unit.SAVE: self.external.save}
+        jump = int(Unit.FETCH)
+        m.d.comb += [
+            getattr(tokens, f"wait{jump}").eq(self.fetch.wait),
+            self.fetch.jump_ready.eq(getattr(tokens, f"ready{jump}")),
+            getattr(tokens, f"start{jump}").eq(self.fetch.jump),
+            self.weights.load_ready.eq(tokens.loader_ready),
+            tokens.loader_start.eq(self.weights.load_start),
+        ]
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),
@@ -145,12 +174,24 @@ class Accelerator(wiring.Component):
         with m.If(idle):
             m.d.sync += space.eq(space.init)
         m.d.comb += [
-            feeder.i_space.eq(space != 0),
+            feeder.i_space.eq(space),
             self.store.i_credit.eq(accumulators.o_credit),
             accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),
         ]
+
+    def _depthwise(self, m: Module) -> None:
+        """Line buffers between activation memory and array."""
+        feeder = self.feeder
+        m.submodules.lines = lines = LineBuffer(self.spec)
+        m.d.comb += [
+            lines.i_valid.eq(feeder.o_depthwise), lines.i_column.eq(feeder.o_column),
+            lines.i_expand.eq(feeder.o_expand), lines.i_signed.eq(feeder.x_signed),
+            lines.i_x.eq(self.activations.x_data),
+            self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
+            self.activations.x_urgent.eq(feeder.x_urgent),
+        ]  # fmt: skip
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""
@@ -187,8 +228,8 @@ class Accelerator(wiring.Component):
             self.weights.h_strobe.eq(control.w_strobe), self.weights.h_data.eq(control.w_data),
             store.hp_valid.eq(select[Window.PARAMETERS]),
             store.hp_address.eq(address[parameter_stride:]),
-            store.hp_lane.eq(address[5:parameter_stride]), store.hp_word.eq(address[2:5]),
-            store.hp_data.eq(control.w_data),
+            store.hp_lane.eq(address[5:parameter_stride]), store.hp_enable.eq(1 << address[2:5]),
+            store.hp_data.eq(control.w_data.replicate(8)),
             store.t_address.eq(Cat(table_byte, address[2:12])),
             store.t_data.eq(control.w_data.word_select(table_byte, 8)),
             store.t_write.eq(
@@ -206,15 +247,72 @@ class Accelerator(wiring.Component):
         with m.If(select[Window.TABLES]):
             m.d.sync += table_byte.eq(table_byte + 1)
 
+    def _external(self, m: Module, external: ExternalMemory) -> None:
+        """The transfer units' queues and memories; LOAD writes before the host does."""
+        fetch, memory, store, control = self.fetch, self.activations, self.store, self.control
+        load, save, weights, select = external.load, external.save, self.weights, control.w_select
+        m.submodules.external = external
+        forward(m, self.memory, external.bus, axi4(self.spec.external))
+        m.d.comb += [
+            external.base.eq(control.base), external.running.eq(fetch.running),
+            external.stopping.eq(fetch.stopping),
+            load.i.eq(fetch.command), load.push.eq(fetch.push_load),
+            save.i.eq(fetch.command), save.push.eq(fetch.push_save),
+            fetch.ready_load.eq(load.push_ready), fetch.ready_save.eq(save.push_ready),
+            memory.l_valid.eq(load.l_valid), memory.l_address.eq(load.l_address),
+            memory.l_count.eq(load.l_count), memory.l_data.eq(load.l_data),
+            load.l_ready.eq(memory.l_ready),
+            memory.s_valid.eq(save.s_valid), memory.s_address.eq(save.s_address),
+            save.s_ready.eq(memory.s_ready), save.s_data.eq(memory.s_data),
+            weights.d_valid.eq(load.w_valid), weights.d_address.eq(load.w_address),
+            weights.d_part.eq(load.w_part), weights.d_data.eq(load.w_data),
+        ]  # fmt: skip
+        with m.If(load.p_valid):
+            m.d.comb += [
+                store.hp_valid.eq(1), store.hp_address.eq(load.p_address),
+                store.hp_lane.eq(load.p_lane), store.hp_enable.eq(load.p_enable),
+                store.hp_data.eq(load.p_data),
+            ]  # fmt: skip
+        with m.If(load.t_valid):
+            m.d.comb += [
+                store.t_write.eq(1), store.t_address.eq(load.t_address),
+                store.t_data.eq(load.t_data),
+            ]  # fmt: skip
+        with m.If(load.c_valid):
+            m.d.comb += [
+                fetch.h_valid.eq(1), fetch.h_address.eq(load.c_address),
+                fetch.h_data.eq(load.c_data),
+            ]  # fmt: skip
+        with m.If(load.e_valid):
+            m.d.comb += [
+                self.move.h_valid.eq(1), self.move.h_address.eq(load.e_address),
+                self.move.h_data.eq(load.e_data),
+            ]  # fmt: skip
+        writes = {
+            Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
+            Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,
+            Window.EXPONENTS: load.e_valid,
+        }  # fmt: skip
+        for window, valid in writes.items():
+            with m.If(select[window] & valid):
+                m.d.comb += control.w_ready.eq(0)
+
     def _counters(self, m: Module) -> None:
         """Events to counters; time stamps."""
         control, feeder, store = self.control, self.feeder, self.store
         events = {
-            "array_busy": feeder.o_valid,
+            "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
             "move_busy": self.move.f_valid & self.move.f_ready,
+        }
+        external = self.external
+        events |= {
+            "load_beats": external.load_beat if external else Const(0),
+            "save_beats": external.save_beat if external else Const(0),
+            "load_busy": external.load.running if external else Const(0),
+            "save_busy": external.save.running if external else Const(0),
         }
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)

@@ -1,16 +1,18 @@
 """The weight memory and the loader that keeps the array's shadow weights filled."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.pe import OPERAND_BITS
 from systolith.hw.queue import CommandQueue
+from systolith.hw.words import weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode
+from systolith.spec.commands import Opcode, Unit
+from systolith.spec.registers import Window, window_stride
 
 __all__ = ["WeightLoader"]
 
@@ -33,11 +35,15 @@ class WeightLoader(wiring.Component):
     Members
     -------
     push, push_ready, i: MATMUL commands, as fetched.
+    load_ready, load_start: a token of unit LOAD is there; a command that waits for it starts to
+        read its weights, and consumes it.
     i_switch: the feeder issues the first vector that uses the loaded tile.
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
     h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
         word.
+    d_valid, d_address, d_part, d_data: with an external memory: LOAD writes part `d_part` of a word
+        as external memory has it, in place of the host.
     busy: commands are waiting or being loaded.
     """
 
@@ -48,11 +54,13 @@ class WeightLoader(wiring.Component):
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
+                "load_ready": In(1), "load_start": Out(1),
                 "i_switch": In(1), "ready": Out(1),
                 "o_w": Out(OPERAND_BITS * columns), "o_shift": Out(spec.array.rows),
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
                 "busy": Out(1),
+                **self._load_members(),
             }
         )  # fmt: skip
         self.memory = Memory(shape=8 * columns, depth=spec.weight_words, init=[])
@@ -61,7 +69,7 @@ class WeightLoader(wiring.Component):
         """Queue, loop counters, one address register, and the decoding of the words read."""
         m = Module()
         spec = self.spec
-        rows, columns = spec.array.rows, spec.array.columns
+        rows = spec.array.rows
         m.submodules.queue = queue = CommandQueue(len(self.i), spec.queue_depth)
         m.submodules.nest = nest = LoopNest(len(_LOOPS), 0, address_bits=1)
         m.submodules.memory = memory = self.memory
@@ -82,7 +90,9 @@ class WeightLoader(wiring.Component):
         reading = go | (word != 0)
         last_word = reading & (word == rows - 1)
         top = fields["w_base"] + rows - 1
-        m.d.comb += nest.load.eq(queue.valid & ~active)
+        waits = fields["wait"][Unit.LOAD]
+        m.d.comb += nest.load.eq(queue.valid & ~active & (self.load_ready | ~waits))
+        m.d.comb += self.load_start.eq(nest.load & waits)
         with m.If(nest.load):
             m.d.sync += [active.eq(1), address.eq(top)]
         with m.If(self.i_switch):
@@ -102,6 +112,24 @@ class WeightLoader(wiring.Component):
 
         m.d.comb += [read.addr.eq(address), read.en.eq(reading)]
         self._decode(m, read.data, fields, reading, word)
+        self._writes(m, write)
+        return m
+
+    def _load_members(self) -> dict[str, wiring.Member]:
+        """The write port of LOAD, if there is one."""
+        spec = self.spec
+        if not spec.external.data_bytes:
+            return {}
+        part = weight_part_bytes(spec)
+        parts = window_stride(spec, Window.WEIGHTS) // part
+        return {
+            "d_valid": In(1), "d_address": In(self.address_bits),
+            "d_part": In(range(max(2, parts))), "d_data": In(8 * part),
+        }  # fmt: skip
+
+    def _writes(self, m: Module, write: WritePort) -> None:
+        """The host writes bytes of 32 bits of a word, LOAD a word or a part of it."""
+        columns = self.spec.array.columns
         lane_bits = Signal(4 * -(-columns // 4))
         m.d.comb += lane_bits.word_select(self.h_lane, 4).eq(Mux(self.h_valid, self.h_strobe, 0))
         m.d.comb += [
@@ -109,7 +137,17 @@ class WeightLoader(wiring.Component):
             write.data.eq(self.h_data.replicate(-(-columns // 4))),
             write.en.eq(lane_bits),
         ]
-        return m
+        if not self.spec.external.data_bytes:
+            return
+        part = len(self.d_data) // 8
+        part_bits = Signal(part * -(-columns // part))
+        m.d.comb += part_bits.word_select(self.d_part, part).eq(~Const(0, part))
+        with m.If(self.d_valid):
+            m.d.comb += [
+                write.addr.eq(self.d_address),
+                write.data.eq(self.d_data.replicate(-(-columns // part))),
+                write.en.eq(part_bits),
+            ]
 
     def _decode(
         self, m: Module, data: Value, fields: dict[str, Value], reading: Value, word: Value

@@ -39,7 +39,9 @@ def _emit(spec: AcceleratorSpec, structural: bool) -> str:
     if structural:
         return simulation_verilog(Accelerator(spec), TOP)
     shape = spec.array
-    model = ArrayModel(shape.rows, shape.columns, pipelined=shape.pipelined)
+    model = ArrayModel(
+        shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
+    )
     text = simulation_verilog(Accelerator(spec, array=model), TOP)
     return f"{text}\n{ARRAY_SOURCE.read_text()}"
 

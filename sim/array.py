@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from amaranth.hdl import ClockSignal, Instance, Module, ResetSignal
+from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -20,7 +20,7 @@ class ArrayModel(wiring.Component):
 
     Parameters
     ----------
-    rows, columns, pipelined: as of `WeightStationaryArray`.
+    rows, columns, pipelined, lines: as of `WeightStationaryArray`.
 
     Members
     -------
@@ -28,11 +28,13 @@ class ArrayModel(wiring.Component):
     others: as of `WeightStationaryArray`.
     """
 
-    def __init__(self, rows: int, columns: int, *, pipelined: bool = False):
-        self.rows, self.columns, self.pipelined = rows, columns, pipelined
+    def __init__(self, rows: int, columns: int, *, pipelined: bool = False, lines: int = 0):
+        self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
         self.latency = rows + int(pipelined)
+        depthwise = {"i_lane": In(1), "i_d": In(OPERAND_BITS * lines * columns)}
         super().__init__(
-            {
+            (depthwise if lines else {})
+            | {
                 "reset": In(1),
                 "i_x": In(OPERAND_BITS * rows),
                 "i_switch": In(1),
@@ -48,9 +50,11 @@ class ArrayModel(wiring.Component):
         m.submodules.model = Instance(
             "systolith_array",
             p_ROWS=self.rows, p_COLUMNS=self.columns, p_SUM_BITS=sum_bits(self.rows),
-            p_PIPELINED=int(self.pipelined),
+            p_PIPELINED=int(self.pipelined), p_LINES=self.lines,
             i_clk=ClockSignal(), i_rst=ResetSignal() | self.reset,
             i_i_x=self.i_x, i_i_switch=self.i_switch, i_i_w=self.i_w, i_i_shift=self.i_shift,
+            i_i_lane=self.i_lane if self.lines else Const(0),
+            i_i_d=self.i_d if self.lines else Const(0, OPERAND_BITS * self.columns),
             o_o=self.o,
         )  # fmt: skip
         return m

@@ -10,7 +10,15 @@ from numpy.typing import NDArray
 from systolith.errors import InputError, SystolithError
 from systolith.spec.program import Buffer, Program
 
-__all__ = ["Backend", "Progress", "Result", "RunError", "read_buffer", "write_inputs"]
+__all__ = [
+    "Backend",
+    "Progress",
+    "Result",
+    "RunError",
+    "external_image",
+    "read_buffer",
+    "write_inputs",
+]
 
 Progress = Callable[[int, int], None]
 """Called now and then with (layers finished, layers in all)."""
@@ -75,14 +83,17 @@ class Backend(Protocol):
 
 
 def read_buffer(image: NDArray[np.uint8], buffer: Buffer) -> NDArray[np.generic]:
-    """Gather a tensor from an image of the activation address space."""
+    """Gather a tensor from an image of the activation address space or of external memory."""
     return image[buffer.addresses()].view(buffer.dtype)
 
 
 def write_inputs(
-    program: Program, inputs: Mapping[str, NDArray[np.generic]], image: NDArray[np.uint8]
+    program: Program,
+    inputs: Mapping[str, NDArray[np.generic]],
+    image: NDArray[np.uint8],
+    external: NDArray[np.uint8] | None = None,
 ) -> None:
-    """Scatter the program's inputs into an image of the activation address space.
+    """Scatter the program's inputs into images of the activation address space and external memory.
 
     Raises
     ------
@@ -100,4 +111,14 @@ def write_inputs(
             raise InputError(f"input {name!r} must have shape {buffer.shape}, not {array.shape!r}")
         if array.dtype != np.dtype(buffer.dtype):
             raise InputError(f"input {name!r} must be {buffer.dtype}, not {array.dtype}")
-        image[buffer.addresses()] = array.view(np.uint8)
+        memory = image if external is None or not buffer.external else external
+        memory[buffer.addresses()] = np.ascontiguousarray(array).view(np.uint8)
+
+
+def external_image(program: Program) -> NDArray[np.uint8]:
+    """Return what external memory holds before a run, a whole number of its beats long."""
+    beat = max(1, program.spec.external.data_bytes)
+    size = max(program.external_bytes, len(program.external))
+    image = np.zeros(-(-size // beat) * beat, np.uint8)
+    image[: len(program.external)] = program.external
+    return image

@@ -10,10 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.errors import SystolithError
+from systolith.sim.external import MemoryTiming
 
 __all__ = ["Model", "SimulationError", "Variable"]
 
 _STORAGE = {1: np.uint8, 2: np.uint16, 4: np.uint32, 8: np.uint64}
+_NOWHERE = (1 << 64) - 1
 _DIRECTIONS = ("internal", "in", "out")
 
 
@@ -75,6 +77,7 @@ def _load(path: str) -> ctypes.CDLL:
         ("tick", u64, [handle, u64]),
         ("run_until", u64, [handle, pointer, u32, u64, u64, u64, pointer]),
         ("drive", u64, [handle, u64, u32, *[pointer] * 3, u32, *[pointer] * 3]),
+        ("connect_memory", flag, [handle, text, pointer, u64, pointer]),
         ("trace_open", flag, [handle, text]),
         ("trace_close", None, [handle]),
     ):
@@ -99,6 +102,7 @@ class Model:
         self._handle: int | None = self._library.sl_new()
         if self._handle is None:
             raise SimulationError(f"the model {library} cannot be instantiated")
+        self._memory: NDArray[np.uint8] | None = None  # kept alive while it is connected
         self.variables: dict[str, Variable] = {}
         for index in range(self._library.sl_variable_count(self._handle)):
             variable = self._variable(index)
@@ -210,6 +214,36 @@ class Model:
         done = self._library.sl_drive(self._live, count, *table(inputs), *table(outputs))
         self._checked()
         return int(done)
+
+    def connect_memory(
+        self, prefix: str, data: NDArray[np.uint8] | None, timing: MemoryTiming
+    ) -> None:
+        """Let every cycle from now on serve the AXI4 master whose ports begin with ``prefix``.
+
+        The bytes are shared, not copied. None disconnects.
+
+        Raises
+        ------
+        ValueError: there is no such master.
+        """
+        self._memory = data
+        if data is None:
+            self._library.sl_connect_memory(self._live, b"", None, 0, None)
+            return
+        names = [f"{prefix}araddr", f"{prefix}wstrb"]
+        if any(name not in self.variables for name in names):
+            raise ValueError(f"prefix must be of an AXI4 master's ports, not {prefix!r}")
+        address, strobe = (self.variables[name] for name in names)
+        error = _NOWHERE if timing.error_address is None else timing.error_address
+        stalls = 0 if timing.stalls is None else 2 * timing.stalls + 1 & 0xFFFFFFFF
+        rate = max(1, round(timing.bandwidth * 65536))
+        numbers = (ctypes.c_uint64 * 7)(
+            timing.base, timing.latency, rate, stalls, error, address.word_bytes, strobe.width
+        )
+        if not self._library.sl_connect_memory(
+            self._live, prefix.encode(), data.ctypes.data, len(data), numbers
+        ):
+            raise ValueError(f"prefix must be of an AXI4 master's ports, not {prefix!r}")
 
     def open_trace(self, path: Path) -> None:
         """Begin to record all signals to a file of `trace_kind`."""

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from systolith.errors import InputError
 from systolith.sim.binding import Model, SimulationError
 from systolith.sim.emit import simulation_verilog
+from systolith.sim.external import DEFAULT_TIMING, MemoryTiming
 from systolith.sim.memory import Memory
 from systolith.sim.values import Variables, as_signed, fit, pack, unpack
 from systolith.sim.verilator import build_model
@@ -195,6 +196,23 @@ class Dut:
         }
         done = self.model.drive(count, packed, recorded)
         return {name: unpack(known[name], words[:done]) for name, words in recorded.items()}
+
+    def connect_memory(
+        self, prefix: str, data: NDArray[np.uint8] | None, timing: MemoryTiming = DEFAULT_TIMING
+    ) -> None:
+        """Serve an AXI4 master of the design from an array, in C++, from the next cycle on.
+
+        Parameters
+        ----------
+        prefix: how the names of the master's ports begin: "memory__".
+        data: the memory, shared and not copied: look at it and change it between cycles; None
+            disconnects.
+        timing: when it answers, and where it fails.
+        """
+        try:
+            self.model.connect_memory(prefix, data, timing)
+        except ValueError as error:
+            raise InputError(str(error)) from None
 
     def start_trace(self, path: str | Path) -> None:
         """Begin to record waveforms; the model must have been built with `trace`."""

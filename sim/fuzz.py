@@ -6,6 +6,7 @@ writes region 1, and tokens make every FILL, which writes region 0, wait for the
 
 import numpy as np
 
+from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -14,6 +15,7 @@ from systolith.spec.requant import RequantMode
 __all__ = ["draw_fill", "draw_matmul", "draw_store", "random_memory", "random_program"]
 
 _WEIGHT_TILES = 100
+_DEPTHWISE_TILES = 8
 _LANE_WORDS = 64
 
 
@@ -21,12 +23,28 @@ def random_program(rng: np.random.Generator, spec: AcceleratorSpec, *, groups: i
     """Draw a program whose inputs and outputs are both activation regions as a whole."""
     mode = sorted(spec.post.modes)[int(rng.integers(0, len(spec.post.modes)))]
     words: list[int] = []
+    array = spec.array
+    depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
     for group in range(groups):
-        matmul = draw_matmul(rng, spec)
-        fill = draw_fill(rng, spec) | {"signal": 1 << Unit.COMPUTE}
+        fill = draw_fill(rng, spec)
         fill["wait"] = 1 << Unit.STORE if group else 0
-        words += encode(Opcode.FILL, **fill)
+        if array.depthwise_lines and rng.integers(3):
+            room = spec.memory.activation_bytes // array.columns - 1
+            draw = draw_depthwise(rng, spec, results=room, stride=9, tiles=_DEPTHWISE_TILES)
+            w_base = (_WEIGHT_TILES - (group + 1) * _DEPTHWISE_TILES) * array.rows
+            depthwise[w_base] = draw
+            matmul = draw.fields | {"w_base": w_base}
+            room = spec.memory.activation_bytes - array.rows
+            matmul["x_base"] = _base(rng, matmul, "x", MATMUL_LOOPS, room)
+            if draw.shared > 1:
+                words += encode(Opcode.FILL, **fill)
+                fill = draw.padding(matmul["x_base"], int(rng.integers(256)))
+        else:
+            matmul = draw_matmul(rng, spec)
+        words += encode(Opcode.FILL, **fill, signal=1 << Unit.COMPUTE)
         words += encode(Opcode.MATMUL, **matmul, wait=1 << Unit.MOVE)
+        if "depthwise" in matmul:
+            matmul |= {"my_count": matmul["oy_count"], "mx_count": matmul["ox_count"]}
         words += encode(
             Opcode.STORE, **draw_store(rng, spec, matmul), mode=int(mode), signal=1 << Unit.MOVE
         )
@@ -37,11 +55,13 @@ def random_program(rng: np.random.Generator, spec: AcceleratorSpec, *, groups: i
         )
         for g in range(2)
     }
-    array = spec.array
+    weights = rng.integers(0, 256, (_WEIGHT_TILES * array.rows, array.columns), np.uint8)
+    for w_base, draw in depthwise.items():
+        draw.blank(weights, w_base)
     return Program(
         spec=spec,
         commands=np.array(words + encode(Opcode.END), np.uint32),
-        weights=rng.integers(0, 256, (_WEIGHT_TILES * array.rows, array.columns), np.uint8),
+        weights=weights,
         parameters=_parameters(rng, spec, mode),
         tables=rng.integers(0, 256, (spec.memory.tables, 256), np.uint8),
         buffers=regions,
@@ -91,6 +111,8 @@ def _base(
 def draw_matmul(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
     """Draw a MATMUL whose vectors start in region 0 (and may wrap around in it)."""
     values = {f"{name}_count": int(rng.integers(1, 4)) for name in MATMUL_LOOPS}
+    room = spec.memory.accumulator_depth // values["my_count"]
+    values["mx_count"] = min(values["mx_count"], room)
     values |= {f"x_{name}_stride": int(rng.integers(-20, 40)) for name in MATMUL_LOOPS}
     if rng.random() < 0.5:
         values["x_n_stride"] = 0

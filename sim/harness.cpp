@@ -16,6 +16,7 @@
 #include <string>
 #include <vector>
 
+#include "axi_memory.h"
 #include "Vdut.h"
 #include "verilated.h"
 #include "verilated_syms.h"
@@ -65,6 +66,7 @@ public:
     std::string log;
     std::string failure;
     uint64_t cycles = 0;
+    std::unique_ptr<systolith::AxiMemory> memory;
 #if SL_TRACE
     std::unique_ptr<Tracer> tracer;
 #endif
@@ -143,11 +145,49 @@ public:
         const bool traced = tracing();
         if (!cycles) eval(); // initialises the model
         uint64_t done = 0;
+        if (memory) {
+            while (!stopped() && !until() && done < limit) {
+                memory->step();
+                traced ? traced_cycle() : cycle();
+                ++done;
+            }
+            return done;
+        }
         while (!stopped() && !until() && done < limit) {
             traced ? traced_cycle() : cycle();
             ++done;
         }
         return done;
+    }
+
+    // The storage of a port, or null.
+    void* port(const std::string& name) const {
+        for (const Variable& item : variables)
+            if (item.direction != SL_INTERNAL && item.name == name) return item.data;
+        return nullptr;
+    }
+
+    // Connect a memory to the AXI4 master whose ports begin with `prefix`; false: there is none.
+    bool connect(const std::string& prefix, uint8_t* bytes, uint64_t size,
+                 const systolith::Timing& timing, uint32_t address_bytes, uint32_t data_bytes) {
+        systolith::Port out{};
+        const auto flag = [&](const char* name) {
+            return static_cast<uint8_t*>(port(prefix + name));
+        };
+        out.arvalid = flag("arvalid"), out.arready = flag("arready"), out.arlen = flag("arlen");
+        out.rvalid = flag("rvalid"), out.rready = flag("rready"), out.rlast = flag("rlast");
+        out.rresp = flag("rresp"), out.awvalid = flag("awvalid"), out.awready = flag("awready");
+        out.awlen = flag("awlen"), out.wvalid = flag("wvalid"), out.wready = flag("wready");
+        out.wlast = flag("wlast"), out.bvalid = flag("bvalid"), out.bready = flag("bready");
+        out.bresp = flag("bresp"), out.araddr = flag("araddr"), out.awaddr = flag("awaddr");
+        out.rdata = flag("rdata"), out.wdata = flag("wdata"), out.wstrb = flag("wstrb");
+        for (const void* found :
+             {static_cast<void*>(out.arvalid), static_cast<void*>(out.rvalid), out.wdata})
+            if (!found) return false;
+        out.address_bytes = address_bytes;
+        out.data_bytes = data_bytes;
+        memory = std::make_unique<systolith::AxiMemory>(bytes, size, out, timing);
+        return true;
     }
 
 private:
@@ -286,6 +326,19 @@ SL_API uint64_t sl_run_until(Sim* sim, const void* data, uint32_t bytes, uint64_
             return (*reached = (load(data, bytes) & mask) == value) != 0;
         });
     });
+}
+
+// Connect external memory; `numbers` are base, latency, rate, stalls, error address, bytes of an
+// address and of a beat. Null `bytes` disconnect. The bytes must live until then. Returns success.
+SL_API int sl_connect_memory(Sim* sim, const char* prefix, uint8_t* bytes, uint64_t size,
+                             const uint64_t* numbers) {
+    sim->memory.reset();
+    if (!bytes) return 1;
+    const systolith::Timing timing{numbers[0], static_cast<uint32_t>(numbers[1]),
+                                   static_cast<uint32_t>(numbers[2]),
+                                   static_cast<uint32_t>(numbers[3]), numbers[4]};
+    return sim->connect(prefix, bytes, size, timing, static_cast<uint32_t>(numbers[5]),
+                        static_cast<uint32_t>(numbers[6]));
 }
 
 // Drive `count` cycles from arrays: set the inputs, settle, sample the outputs, tick.

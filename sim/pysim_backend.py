@@ -10,7 +10,16 @@ from amaranth.sim import Simulator
 from numpy.typing import NDArray
 
 from systolith.hw.top import Accelerator
-from systolith.sim.backend import Progress, Result, RunError, read_buffer, write_inputs
+from systolith.sim.axi_monitor import AxiMonitor
+from systolith.sim.backend import (
+    Progress,
+    Result,
+    RunError,
+    external_image,
+    read_buffer,
+    write_inputs,
+)
+from systolith.sim.external import DEFAULT_TIMING, AxiMemory, MemoryTiming
 from systolith.sim.images import (
     activation_names,
     join_activations,
@@ -19,7 +28,7 @@ from systolith.sim.images import (
 )
 from systolith.sim.limits import cycle_limit
 from systolith.spec.program import Program
-from systolith.spec.registers import COUNTERS, REGISTERS, Window
+from systolith.spec.registers import COUNTERS, REGISTERS, ErrorCode, Window
 
 __all__ = ["PysimBackend"]
 
@@ -40,9 +49,19 @@ def _memories(dut: Accelerator) -> dict[str, Memory]:
 
 
 class PysimBackend:
-    """A thousand cycles a second or so: for small arrays and small programs."""
+    """A thousand cycles a second or so: for small arrays and small programs.
+
+    The protocol of the external memory's bus is checked in every cycle.
+
+    Parameters
+    ----------
+    memory: timing of external memory: by default a latency of 16 cycles and no stalls.
+    """
 
     name = "pysim"
+
+    def __init__(self, *, memory: MemoryTiming = DEFAULT_TIMING):
+        self._memory = memory
 
     def run(
         self,
@@ -53,10 +72,14 @@ class PysimBackend:
         progress: Progress | None = None,
     ) -> Result:
         """Run ``program`` once; see `Backend.run`."""
-        session = _Session(program, inputs, set(capture) | set(program.outputs), progress)
+        session = _Session(
+            program, inputs, set(capture) | set(program.outputs), progress, self._memory
+        )
         simulator = Simulator(session.dut)
         simulator.add_clock(1e-8)
         simulator.add_testbench(session.drive)
+        if program.spec.external.data_bytes:
+            simulator.add_testbench(session.serve, background=True)
         start = time.perf_counter()
         simulator.run()
         return Result(
@@ -76,13 +99,16 @@ class _Session:
         inputs: Mapping[str, NDArray[np.generic]],
         wanted: set[str],
         progress: Progress | None,
+        timing: MemoryTiming,
     ) -> None:
         self.program, self.wanted, self.progress = program, wanted, progress
+        self.timing = timing
         self.dut = Accelerator(program.spec)
         self.memories = _memories(self.dut)
         spec = program.spec
         image = np.zeros(spec.region_stride * spec.memory.activation_regions, np.uint8)
-        write_inputs(program, inputs, image)
+        self.external = external_image(program)
+        write_inputs(program, inputs, image, self.external)
         self.words = {**program_words(program), **split_activations(spec, image)}
         self.tensors: dict[str, NDArray[np.generic]] = {}
         self.counters: dict[str, int] = {}
@@ -98,8 +124,14 @@ class _Session:
         await self._load_tables(ctx)
         for name in sorted(self.wanted & set(self.program.inputs)):
             self.tensors[name] = self._read(ctx, name)
+        if self.program.spec.external.data_bytes:
+            await self._write(ctx, _OFFSETS["memory_low"], self.timing.base & 0xFFFFFFFF)
+            await self._write(ctx, _OFFSETS["memory_high"], self.timing.base >> 32)
         await self._write(ctx, _OFFSETS["control"], 1)
         await self._watch(ctx)
+        error = ErrorCode(ctx.get(self.dut.fetch.error))
+        if error is not ErrorCode.NONE:
+            raise RunError(f"the accelerator stopped with error {error.name.lower()}")
         for name in self.program.outputs:
             self.tensors[name] = self._read(ctx, name)
         count = ctx.get(self.dut.stamps)
@@ -108,10 +140,20 @@ class _Session:
         for counter in COUNTERS:
             self.counters[counter.name] = await self._read_register(ctx, _OFFSETS[counter.name])
 
+    async def serve(self, ctx: Any) -> None:
+        """Be the external memory."""
+        external = self.program.spec.external
+        memory = AxiMemory(self.external, external.data_bytes, self.timing)
+        monitor = AxiMonitor(external.data_bytes, external.burst_beats, external.outstanding)
+        while True:
+            memory.step(ctx, self.dut.memory)
+            monitor.step(ctx, self.dut.memory)
+            await ctx.tick()
+
     async def _watch(self, ctx: Any) -> None:
         layers = {layer.stamp + 1: layer for layer in self.program.layers}
         seen = 0
-        for _ in range(cycle_limit(self.program)):
+        for _ in range(cycle_limit(self.program, self.timing)):
             if not ctx.get(self.dut.busy):
                 return
             await ctx.tick()
@@ -126,6 +168,8 @@ class _Session:
         raise RunError(f"the accelerator is stuck after {seen} layers")
 
     def _read(self, ctx: Any, name: str) -> NDArray[np.generic]:
+        if self.program.buffers[name].external:
+            return read_buffer(self.external, self.program.buffers[name])
         spec = self.program.spec
         words = {}
         for bank in (b for pair in activation_names(spec) for b in pair):

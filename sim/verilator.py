@@ -37,6 +37,7 @@ __all__ = ["build_model", "trace_suffix"]
 
 _FORMAT = 1  # of the cache's contents; raise it when the steps of a build change
 _HARNESS = Path(__file__).with_name("harness.cpp")
+_HEADER = Path(__file__).with_name("axi_memory.h")
 _VERILATE = (
     "--cc",
     "--prefix", "Vdut",
@@ -157,6 +158,7 @@ def build_model(
         compiler=find_compiler(),
     )
     parts = [*job.tools, *job.defines, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
+    parts.append(_HEADER.read_text())
     parts += job.options
     folder = cache_folder("models") / _key(parts)
     workers = jobs or os.cpu_count() or 1
@@ -298,7 +300,8 @@ def _build(job: _Job, folder: Path, workers: int) -> None:
     _verilate(job, folder)
     clock = _write_ports(job, folder)
     (folder / "sl_hooks.h").write_text(_HOOKS)
-    shutil.copyfile(_HARNESS, folder / "harness.cpp")
+    for source in (_HARNESS, _HEADER):
+        shutil.copyfile(source, folder / source.name)
     units = _gather(folder)
     root = (folder / "Vdut___024root.h").read_text()
     single = clock and set(_TRIGGER.findall(root)) == {"__Vtrigprevexpr___TOP__clk__0"}

@@ -8,8 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.sim.accelerator import accelerator_model, axi_read, axi_write
-from systolith.sim.backend import Progress, Result, RunError, read_buffer, write_inputs
+from systolith.sim.backend import (
+    Progress,
+    Result,
+    RunError,
+    external_image,
+    read_buffer,
+    write_inputs,
+)
 from systolith.sim.dut import CycleLimitError, Dut
+from systolith.sim.external import DEFAULT_TIMING, MemoryTiming
 from systolith.sim.images import (
     activation_names,
     join_activations,
@@ -36,9 +44,20 @@ class VerilatorBackend:
     ----------
     trace: record waveforms of every run to this file (.fst, or .vcd), overwritten by each run.
     structural: the array as it is shipped; False: as an equal, faster model (`accelerator_model`).
+    memory: timing of external memory: by default a latency of 16 cycles and no stalls.
+    watchdog: cycles after which the accelerator itself stops a run with an error; 0 for never.
     """
 
-    def __init__(self, *, trace: Path | None = None, structural: bool = True):
+    def __init__(
+        self,
+        *,
+        trace: Path | None = None,
+        structural: bool = True,
+        memory: MemoryTiming = DEFAULT_TIMING,
+        watchdog: int = 0,
+    ):
+        self._memory, self._watchdog = memory, watchdog
+        self._external = np.zeros(0, np.uint8)
         self._trace = trace
         self._structural = structural
         self.name = "verilator" if structural else "verilator-fast"
@@ -66,7 +85,10 @@ class VerilatorBackend:
         dut.reset()
         self._load(dut, program)
         image = np.zeros(program.spec.region_stride * program.spec.memory.activation_regions, "u1")
-        write_inputs(program, inputs, image)
+        self._external = external_image(program)
+        write_inputs(program, inputs, image, self._external)
+        if program.spec.external.data_bytes:
+            dut.connect_memory("memory__", self._external, self._memory)
         for name, words in split_activations(program.spec, image).items():
             dut.memory(name).bytes[...] = words
         if self._trace:
@@ -86,13 +108,18 @@ class VerilatorBackend:
         )
 
     def _load(self, dut: Dut, program: Program) -> None:
-        if self._loaded is not None and self._loaded == (dut, program):
+        # What LOAD commands have written must not be left to the next run.
+        whole = bool(program.spec.external.data_bytes)
+        if not whole and self._loaded is not None and self._loaded == (dut, program):
             return
         present = set(dut.names())
         for name, words in program_words(program).items():
             # Optimization removes the parameter memories of fields that no built mode reads.
             if name in present or not name.startswith("store.parameters."):
-                dut.memory(name).bytes[: len(words)] = words
+                memory = dut.memory(name).bytes
+                memory[: len(words)] = words
+                if whole:
+                    memory[len(words) :] = 0
         self._loaded = (dut, program)
 
     def _execute(
@@ -100,10 +127,14 @@ class VerilatorBackend:
     ) -> dict[str, NDArray[np.generic]]:
         """Start, pause at the layers that complete a wanted tensor, stop; collect the tensors."""
         wanted = set(capture) - set(program.outputs)
-        limit = cycle_limit(program)
+        limit = cycle_limit(program, self._memory)
         tensors = {}
         for name in sorted(wanted & set(program.inputs)):
             tensors[name] = self._read(dut, program, name)
+        if program.spec.external.data_bytes:
+            axi_write(dut, _OFFSETS["memory_low"], self._memory.base & 0xFFFFFFFF)
+            axi_write(dut, _OFFSETS["memory_high"], self._memory.base >> 32)
+        axi_write(dut, _OFFSETS["watchdog"], self._watchdog)
         axi_write(dut, _OFFSETS["entry"], 0)
         axi_write(dut, _OFFSETS["control"], 1)
         try:
@@ -126,8 +157,9 @@ class VerilatorBackend:
             tensors[name] = self._read(dut, program, name)
         return tensors
 
-    @staticmethod
-    def _read(dut: Dut, program: Program, name: str) -> NDArray[np.generic]:
+    def _read(self, dut: Dut, program: Program, name: str) -> NDArray[np.generic]:
+        if program.buffers[name].external:
+            return read_buffer(self._external, program.buffers[name])
         banks = [name for pair in activation_names(program.spec) for name in pair]
         image = join_activations(program.spec, {b: dut.memory(b).bytes for b in banks})
         return read_buffer(image, program.buffers[name])

@@ -66,7 +66,7 @@ def test_wheel_has_every_module_and_all_data(
     assert result.returncode == 0, result.stderr
     (wheel,) = (tmp_path / "out").glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    for suffix in (".py", ".cpp", ".sv", ".npz", ".onnx", ".json"):
+    for suffix in (".py", ".cpp", ".h", ".sv", ".npz", ".onnx", ".json"):
         wanted = _modules(setuptools_table, suffix)
         assert wanted, suffix
         assert wanted <= names

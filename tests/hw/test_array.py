@@ -86,6 +86,56 @@ def test_short_tiles(rows: int, columns: int, pipelined: bool, gap: int) -> None
     check(rows, columns, pipelined, [1, 2, 1, rows], gap)
 
 
+@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize(
+    ("rows", "columns", "lines"), [(9, 4, 3), (5, 3, 2), (6, 6, 3), (4, 2, 1), (3, 5, 3), (1, 1, 1)]
+)
+def test_depthwise_among_normal_vectors(
+    rows: int, columns: int, lines: int, pipelined: bool
+) -> None:
+    """Any cycle begins a vector of either kind, and any may begin with other weights."""
+    rng = np.random.default_rng(SEED)
+    array = WeightStationaryArray(rows, columns, pipelined=pipelined, lines=lines)
+    taps, count = rows // lines, 150
+    x = rng.integers(-256, 256, (count, rows))
+    d = rng.integers(-256, 256, (count, lines, columns))
+    tiles = rng.integers(-256, 256, (1 + count // (rows + 3), rows, columns))
+    tiles[:, lines * taps :] = 0
+    lane = rng.random(count) < 0.5
+    outputs: list[int] = []
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for t in range(-rows, count):
+            tile, k = divmod(t + rows, rows + 3)
+            loads = k < rows and tile < len(tiles)
+            ctx.set(array.i_w, pack(tiles[tile, rows - 1 - k]) if loads else 0)
+            ctx.set(array.i_shift, (1 << k + 1) - 1 if loads else 0)
+            ctx.set(array.i_switch, k == rows)
+            if t >= 0:
+                ctx.set(array.i_lane, bool(lane[t]))
+                ctx.set(array.i_x, pack(x[t]))
+                ctx.set(array.i_d, pack(d[t].reshape(-1)))
+            outputs.append(ctx.get(array.o))
+            await ctx.tick()
+
+    simulate(array, bench)
+    bits, compared = sum_bits(rows), 0
+    for t in range(1, count - rows - columns - 1):
+        w = tiles[(t - 1) // (rows + 3)]  # the switch is a cycle before its first vector
+        window = d[t : t + taps].transpose(1, 0, 2).reshape(lines * taps, columns)
+        want = (window * w[: lines * taps]).sum(0) if lane[t] else x[t] @ w
+        for c in range(columns):
+            value = outputs[rows + t + array.latency + c] >> bits * c & (1 << bits) - 1
+            assert value - (value >> bits - 1 << bits) == want[c], (t, c)
+            compared += 1
+    assert compared > 120 * columns
+
+
+def test_lines_are_checked() -> None:
+    with pytest.raises(ValueError, match=r"^lines must be between 0 and 3, not 4$"):
+        WeightStationaryArray(3, 4, lines=4)
+
+
 @pytest.mark.parametrize("value", [(-256, -256), (-256, 255), (255, 255)])
 def test_rails(value: tuple[int, int]) -> None:
     rows, columns = 5, 3

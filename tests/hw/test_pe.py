@@ -8,24 +8,26 @@ from systolith.hw.pe import ProcessingElement
 from systolith.sim.pysim import simulate
 
 
+@pytest.mark.parametrize("depthwise", [False, True])
 @pytest.mark.parametrize("pipelined", [False, True])
-def test_registers(pipelined: bool) -> None:
+def test_registers(pipelined: bool, depthwise: bool) -> None:
     """Random shifts and switches in any cycle; sums with all operand values, rails often."""
     rng = np.random.default_rng(3)
-    pe = ProcessingElement(22, pipelined=pipelined)
-    x = weight = shadow = total = product = switch = 0
+    pe = ProcessingElement(22, pipelined=pipelined, depthwise=depthwise)
+    x = weight = shadow = total = product = switch = lane = 0
 
     def operand() -> int:
         return int(rng.choice([-256, 255, 0, int(rng.integers(-256, 256))]))
 
     async def bench(ctx: SimulatorContext) -> None:
-        nonlocal x, weight, shadow, total, product, switch
+        nonlocal x, weight, shadow, total, product, switch, lane
         for cycle in range(800):
             if cycle > 2:
                 assert ctx.get(pe.o_x) == x
                 assert ctx.get(pe.o_w) == shadow
                 assert ctx.get(pe.o_sum) == total
                 assert ctx.get(pe.o_switch) == switch
+                assert not depthwise or ctx.get(pe.o_lane) == lane
             settle = cycle < 2  # registers without reset get their first values
             i_x, i_w, i_sum = operand(), operand(), int(rng.integers(-(1 << 20), 1 << 20))
             i_shift, i_switch = (int(settle or rng.integers(2)) for _ in range(2))
@@ -34,8 +36,14 @@ def test_registers(pipelined: bool) -> None:
                 ("i_switch", i_switch),
             ):  # fmt: skip
                 ctx.set(getattr(pe, name), value)
-            total = i_sum + (product if pipelined else i_x * weight)
-            product = i_x * weight
+            factor = i_x
+            if depthwise:
+                lane, i_d = int(rng.integers(2)), operand()
+                ctx.set(pe.i_lane, lane)
+                ctx.set(pe.i_d, i_d)
+                factor = i_d if lane else i_x
+            total = i_sum + (product if pipelined else factor * weight)
+            product = factor * weight
             weight = shadow if i_switch else weight
             shadow = i_w if i_shift else shadow
             x, switch = i_x, i_switch

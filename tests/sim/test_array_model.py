@@ -29,7 +29,8 @@ class Resettable(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         m.submodules.grid = ResetInserter(self.reset)(self.grid)
-        for name in ("i_x", "i_switch", "i_w", "i_shift"):
+        names = ("i_x", "i_switch", "i_w", "i_shift")
+        for name in (*names, "i_lane", "i_d") if self.grid.lines else names:
             m.d.comb += getattr(self.grid, name).eq(getattr(self, name))
         m.d.comb += self.o.eq(self.grid.o)
         return m
@@ -48,6 +49,10 @@ def stimuli(rng: np.random.Generator, rows: int) -> dict[str, np.ndarray]:
     shift[half:] = rng.random((CYCLES - half, rows)) < rng.random((CYCLES - half, 1)) ** 2
     switch[half:] = rng.random(CYCLES - half) < 0.2
     ports = {"reset": rng.random(CYCLES) < 0.01, "rst": rng.random(CYCLES) < 0.003}
+    # Long stretches of either kind of vector; then mixed; then seldom one of the depthwise kind.
+    ports["i_lane"] = np.repeat(rng.random(CYCLES // 50) < 0.5, 50)
+    ports["i_lane"][half // 2 : -half // 2] = rng.random(half) < 0.5
+    ports["i_lane"][-half // 4 :] = rng.random(half // 4) < 0.05
     return ports | {"i_shift": shift, "i_switch": switch}
 
 
@@ -63,16 +68,19 @@ def drive(model: Model, ports: dict[str, np.ndarray]) -> np.ndarray:
     return output
 
 
+SIZES = [(1, 1, 0), (3, 1, 0), (2, 5, 0), (5, 3, 2)]
+LARGE_SIZES = [(5, 4, 0), (7, 20, 0), (1, 1, 1), (3, 2, 3), (9, 4, 3), (7, 20, 3), (4, 6, 1)]
+
+
 @pytest.mark.parametrize("pipelined", [False, True])
 @pytest.mark.parametrize(
-    "size",
-    [(1, 1), (3, 1), (2, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((5, 4), (7, 20)))],
+    "size", [*SIZES, *(pytest.param(s, marks=pytest.mark.slow) for s in LARGE_SIZES)]
 )
-def test_outputs_are_the_grids(size: tuple[int, int], pipelined: bool) -> None:
+def test_outputs_are_the_grids(size: tuple[int, int, int], pipelined: bool) -> None:
     """Same outputs in every cycle, for legal and for arbitrary inputs."""
-    rows, columns = size
-    model = ArrayModel(rows, columns, pipelined=pipelined)
-    grid = WeightStationaryArray(rows, columns, pipelined=pipelined)
+    rows, columns, lines = size
+    model = ArrayModel(rows, columns, pipelined=pipelined, lines=lines)
+    grid = WeightStationaryArray(rows, columns, pipelined=pipelined, lines=lines)
     assert model.latency == grid.latency
     texts = [
         f"{simulation_verilog(model)}\n{ARRAY_SOURCE.read_text()}",
@@ -80,7 +88,11 @@ def test_outputs_are_the_grids(size: tuple[int, int], pipelined: bool) -> None:
     ]
     rng = np.random.default_rng([rows, columns])
     ports = stimuli(rng, rows)
-    for name, elements in (("i_x", rows), ("i_w", columns)):
+    if not lines:
+        del ports["i_lane"]
+    for name, elements in (("i_x", rows), ("i_w", columns), ("i_d", lines * columns)):
+        if not elements:
+            continue
         ports[name] = rng.random((CYCLES, 9 * elements)) < 0.5
     ours, theirs = (drive(Model(build_model(text, jobs=1)), ports) for text in texts)
     assert theirs.any()

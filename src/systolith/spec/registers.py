@@ -48,6 +48,7 @@ class ErrorCode(IntEnum):
     READ = 2
     WRITE = 3
     TIMEOUT = 4
+    ALIGNMENT = 5
 
 
 ERRORS = {
@@ -56,6 +57,7 @@ ERRORS = {
     ErrorCode.READ: "External memory answered a read with an error.",
     ErrorCode.WRITE: "External memory answered a write with an error.",
     ErrorCode.TIMEOUT: "The run took more than `watchdog` cycles.",
+    ErrorCode.ALIGNMENT: "A LOAD of weights, parameters or commands was not aligned on the bus.",
 }
 """What each error means."""
 
@@ -89,6 +91,10 @@ COUNTERS = (
     Counter("post_busy", "Cycles in which a lane vector entered post-processing."),
     Counter("post_wait", "Store unit waited for accumulators."),
     Counter("move_busy", "Cycles in which the move unit wrote up to a line."),
+    Counter("load_beats", "Beats read from external memory."),
+    Counter("save_beats", "Beats written to external memory."),
+    Counter("load_busy", "Cycles in which the load unit ran a command."),
+    Counter("save_busy", "Cycles in which the save unit ran a command."),
 )
 
 REGISTERS = (
@@ -100,7 +106,9 @@ REGISTERS = (
     Register("error", 0x14, "ro", "`ErrorCode` of the last run."),
     Register("stamps", 0x18, "ro", "Time stamps written since start."),
     Register("interrupt", 0x1C, "rw", "Bit 0: raise `irq` while done or error is set."),
-    Register("memory_low", 0x20, "rw", "Bus address of external byte 0, bits 31:0."),
+    Register(
+        "memory_low", 0x20, "rw", "Bus address of external byte 0, bits 31:12; bits 11:0 are 0."
+    ),
     Register("memory_high", 0x24, "rw", "Bus address of external byte 0, bits 63:32."),
     Register("watchdog", 0x28, "rw", "Cycles after which a run stops with an error; 0 for never."),
     *(Register(c.name, 0x80 + 4 * i, "ro", c.doc) for i, c in enumerate(COUNTERS)),

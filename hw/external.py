@@ -1,0 +1,85 @@
+"""External memory: the load and the save unit with the AXI4 master between them and the bus."""
+
+from amaranth.hdl import Module, Mux, ResetInserter
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.axi import axi4, axi4_read, axi4_write, forward
+from systolith.hw.dma_read import ReadMaster
+from systolith.hw.dma_write import WriteMaster
+from systolith.hw.load import LoadUnit
+from systolith.hw.save import SaveUnit
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.registers import ErrorCode
+
+__all__ = ["ExternalMemory"]
+
+
+class ExternalMemory(wiring.Component):
+    """Both transfer units and both sides of the master.
+
+    The units are reset while no program runs. The master is not: bursts that are under way when a
+    run stops end as the bus protocol demands, their data discarded, writes without strobes.
+
+    Parameters
+    ----------
+    spec: everything.
+
+    Attributes
+    ----------
+    load, save: the units; whoever instantiates this connects their queues, tokens and memories.
+
+    Members
+    -------
+    bus: AXI4 master.
+    base: bus address of external byte 0.
+    running: a program runs.  stopping: it had an error and needs no more bursts.
+    failure: `ErrorCode` of a transfer, until the run has stopped.
+    quiet: no burst is under way.
+    load_beat, save_beat: a beat of a command moves on the bus.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        external = spec.external
+        super().__init__(
+            {
+                "bus": Out(axi4(external)), "base": In(external.address_bits),
+                "running": In(1), "stopping": In(1), "failure": Out(8), "quiet": Out(1),
+                "load_beat": Out(1), "save_beat": Out(1),
+            }
+        )  # fmt: skip
+        self.load, self.save = LoadUnit(spec), SaveUnit(spec)
+        self.read, self.write = ReadMaster(external), WriteMaster(external)
+
+    def elaborate(self, platform: object) -> Module:
+        """Bursts and beats between units and masters."""
+        m = Module()
+        load, save, read, write = self.load, self.save, self.read, self.write
+        m.submodules.load = ResetInserter(~self.running)(load)
+        m.submodules.save = ResetInserter(~self.running)(save)
+        m.submodules.read, m.submodules.write = read, write
+        forward(m, self.bus, read.bus, axi4_read(self.spec.external))
+        forward(m, self.bus, write.bus, axi4_write(self.spec.external))
+        for unit, master in ((load, read), (save, write)):
+            m.d.comb += [
+                master.b_valid.eq(unit.b_valid), unit.b_ready.eq(master.b_ready),
+                master.b_address.eq(unit.b_address), master.b_len.eq(unit.b_len),
+                master.base.eq(self.base), master.stop.eq(self.stopping | ~self.running),
+            ]  # fmt: skip
+        m.d.comb += [
+            load.i_valid.eq(read.o_valid), load.i_data.eq(read.o_data),
+            read.o_ready.eq(load.i_ready),
+            write.i_valid.eq(save.o_valid), write.i_data.eq(save.o_data),
+            write.i_strobe.eq(save.o_strobe), save.o_ready.eq(write.i_ready),
+            save.written.eq(write.idle & ~write.failed),
+            self.load_beat.eq(load.i_valid & load.i_ready),
+            self.save_beat.eq(save.o_valid & save.o_ready),
+            self.quiet.eq(read.idle & write.idle),
+            self.failure.eq(
+                Mux(read.failed, ErrorCode.READ,
+                    Mux(write.failed, ErrorCode.WRITE,
+                        Mux(load.misaligned, ErrorCode.ALIGNMENT, ErrorCode.NONE)))
+            ),
+        ]  # fmt: skip
+        return m

@@ -1,0 +1,242 @@
+"""The load unit: runs of external memory into the memories on chip."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.hw.activation import ActivationMemory
+from systolith.hw.beats import BeatGenerator
+from systolith.hw.bursts import EXTERNAL_BITS, PLACE_BITS, BurstGenerator
+from systolith.hw.delay import delay
+from systolith.hw.fields import command_bits, command_fields
+from systolith.hw.queue import CommandQueue
+from systolith.hw.words import weight_part_bytes
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Opcode, Target, Unit
+from systolith.spec.registers import Window, window_stride
+
+__all__ = ["LoadUnit"]
+
+_WIDE, _SHORT = 32, 16
+"""Bytes of external memory that a channel's parameters take."""
+_SHORT_WORDS = {0: 0, 1: 1, 2: 4}
+"""Word of a short channel -> word of the parameter memory's record."""
+_OFFSET_WORDS = (2, 3)
+"""Words of the record that a short channel sets to 0."""
+
+
+class LoadUnit(wiring.Component):
+    """Run LOAD commands: read bursts ahead of the data, and put each beat where it belongs.
+
+    A beat stays in a register until all of it is written: activations a beat a cycle; of the other
+    memories, a cycle writes a weight word or a beat of it, a channel's parameters or a beat of
+    them, a command word, an exponential, or a byte of a table. A command starts when the one before it has
+    finished.
+
+    Latency: 1 cycle from a beat on the bus to its first write; `finish` comes when the last write
+    is seen by all readers.
+
+    Parameters
+    ----------
+    spec: everything.
+
+    Members
+    -------
+    push, push_ready, i: LOAD commands, as fetched.
+    start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
+    finish, signal: the last byte is written; tokens to give.
+    misaligned: a run that does not consist of whole parts, aligned on the bus: the run must stop.
+    b_valid, b_ready, b_address, b_len: bursts for the `ReadMaster`.
+    i_valid, i_ready, i_data: its beats.
+    l_valid, l_address, l_count, l_data, l_ready: writes of activations.
+    w_valid, w_address, w_part, w_data: write part `w_part` of a weight word.
+    p_valid, p_address, p_lane, p_enable, p_data: write the enabled ones of the eight 32-bit words
+        of one lane's parameters.
+    t_valid, t_address, t_data: write a byte of a table.
+    c_valid, c_address, c_data: write a command word.
+    e_valid, e_address, e_data: write a word of the softmax unit's tables.
+    running: a command runs.  busy: one is waiting or running.
+    """
+
+    def __init__(self, spec: AcceleratorSpec):
+        self.spec = spec
+        size, lanes = spec.external.data_bytes, spec.post.lanes
+        self._part = weight_part_bytes(spec)
+        self._parts = window_stride(spec, Window.WEIGHTS) // self._part
+        super().__init__(
+            {
+                "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.LOAD)),
+                "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)), "misaligned": Out(1),
+                "b_valid": Out(1), "b_ready": In(1), "b_address": Out(EXTERNAL_BITS),
+                "b_len": Out(8),
+                "i_valid": In(1), "i_ready": Out(1), "i_data": In(8 * size),
+                "l_valid": Out(1), "l_address": Out(spec.activation_address_bits),
+                "l_count": Out(range(size + 1)), "l_data": Out(8 * size), "l_ready": In(1),
+                "w_valid": Out(1), "w_address": Out(range(max(2, spec.weight_words))),
+                "w_part": Out(range(max(2, self._parts))), "w_data": Out(8 * self._part),
+                "p_valid": Out(1), "p_address": Out(range(max(2, spec.lane_words))),
+                "p_lane": Out(range(max(2, lanes))), "p_enable": Out(8), "p_data": Out(256),
+                "t_valid": Out(1), "t_address": Out(12), "t_data": Out(8),
+                "c_valid": Out(1), "c_address": Out(range(spec.memory.command_words)),
+                "c_data": Out(32),
+                "e_valid": Out(1), "e_address": Out(10), "e_data": Out(32),
+                "running": Out(1), "busy": Out(1),
+            }
+        )  # fmt: skip
+
+    def elaborate(self, platform: object) -> Module:
+        """Queue, bursts, the beat in work, writes."""
+        m = Module()
+        m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
+        m.submodules.bursts = bursts = BurstGenerator(self.spec)
+        fields = command_fields(Opcode.LOAD, queue.o)
+        bursts.connect_fields(m, fields)
+        m.d.comb += [
+            queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
+            self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
+            self.start.eq(queue.valid & ~self.running & self.start_ready),
+            bursts.load.eq(self.start), self.busy.eq(queue.valid), queue.pop.eq(self.finish),
+            self.b_valid.eq(bursts.b_valid), bursts.b_ready.eq(self.b_ready),
+            self.b_address.eq(bursts.b_address), self.b_len.eq(bursts.b_len),
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += self.running.eq(1)
+        with m.If(self.finish):
+            m.d.sync += self.running.eq(0)
+        self._check(m, fields, bursts)
+        self._beats(m, fields, bursts)
+        return m
+
+    def _check(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
+        """Compare the places of runs on the bus, and their length, with the target's parts."""
+        size = self.spec.external.data_bytes
+        parts = {
+            Target.WEIGHTS: self._part,
+            Target.PARAMETERS: Mux(fields["wide"], min(_WIDE, size), min(_SHORT, size)),
+            Target.COMMANDS: 4,
+            Target.EXPONENTS: 4,
+        }
+        loose = Signal(bursts.lane_bits)
+        with m.Switch(fields["target"]):
+            for target, part in parts.items():
+                with m.Case(target):
+                    m.d.comb += loose.eq(part - 1)
+        offset = bursts.run_start[: bursts.lane_bits] | fields["length"]
+        m.d.comb += self.misaligned.eq(bursts.run_valid & (offset & loose).any())
+
+    def _beats(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
+        """Hold a beat, its next byte in the low bits, and take the next as it is used up."""
+        size = self.spec.external.data_bytes
+        m.submodules.beats = beats = BeatGenerator(size)
+        held, last = Signal(), Signal()
+        data, count, step = Signal(8 * size), Signal(range(size + 1)), Signal(range(size + 1))
+        place = Signal(PLACE_BITS)
+        stepped, empties = Signal(), Signal()
+        is_target = {t: fields["target"] == t for t in Target}
+        m.d.comb += [
+            beats.length.eq(fields["length"]), beats.run_valid.eq(bursts.run_valid),
+            bursts.run_pop.eq(beats.run_pop), beats.run_place.eq(bursts.run_place),
+            beats.run_offset.eq(bursts.run_start[: bursts.lane_bits]),
+            beats.run_last.eq(bursts.run_last),
+            stepped.eq(held & (self.l_ready | ~is_target[Target.ACTIVATIONS])),
+            empties.eq(stepped & (count <= step)),
+            self.i_ready.eq(~held | empties), beats.o_ready.eq(self.i_valid & self.i_ready),
+            self.l_valid.eq(held & is_target[Target.ACTIVATIONS]),
+            self.l_address.eq(place), self.l_count.eq(count), self.l_data.eq(data),
+        ]  # fmt: skip
+        word_ends, restart = self._words(m, fields, is_target, step, stepped, data, count)
+        with m.If(stepped):
+            m.d.sync += [held.eq(~empties), count.eq(count - step)]
+            m.d.sync += place.eq(place + word_ends)
+            with m.Switch(step):
+                for amount in sorted({1, 4, self._part, min(_SHORT, size)} - {size}):
+                    with m.Case(amount):
+                        m.d.sync += data.eq(data >> 8 * amount)
+        with m.If(beats.o_ready):
+            m.d.sync += [
+                held.eq(1), data.eq(self.i_data >> (beats.o_offset << 3)), count.eq(beats.o_count),
+                last.eq(beats.o_last),
+            ]  # fmt: skip
+            with m.If(beats.o_first | is_target[Target.ACTIVATIONS]):
+                m.d.sync += place.eq(beats.o_place)
+            m.d.comb += restart.eq(beats.o_first)
+        m.d.comb += [
+            self.w_address.eq(place), self.p_address.eq(place), self.t_address.eq(place),
+            self.c_address.eq(place), self.e_address.eq(place),
+            self.t_valid.eq(held & is_target[Target.TABLES]), self.t_data.eq(data[:8]),
+            self.c_valid.eq(held & is_target[Target.COMMANDS]), self.c_data.eq(data[:32]),
+            self.e_valid.eq(held & is_target[Target.EXPONENTS]), self.e_data.eq(data[:32]),
+            self.finish.eq(
+                delay(m, empties & last, ActivationMemory.write_latency, "landed", reset=True)
+            ),
+        ]  # fmt: skip
+
+    def _words(
+        self,
+        m: Module,
+        fields: dict[str, Value],
+        is_target: dict[Target, Value],
+        step: Signal,
+        stepped: Value,
+        data: Signal,
+        count: Value,
+    ) -> tuple[Value, Signal]:
+        """Count the parts of weight words and of channels, and the channels of lane words.
+
+        Returns whether this step ends a word, and a signal to begin a new one.
+        """
+        size, lanes = self.spec.external.data_bytes, self.spec.post.lanes
+        wide = fields["wide"]
+        restart = Signal()
+        part, lane = Signal(range(max(2, self._parts, _WIDE // size))), Signal(range(max(2, lanes)))
+        last_part, word_ends = Signal.like(part), Signal()
+        whole, last_lane = part == last_part, lane == lanes - 1
+        with m.Switch(fields["target"]):
+            with m.Case(Target.ACTIVATIONS):
+                m.d.comb += step.eq(count)
+            with m.Case(Target.WEIGHTS):
+                m.d.comb += [step.eq(self._part), last_part.eq(self._parts - 1)]
+                m.d.comb += [self.w_valid.eq(stepped), word_ends.eq(whole)]
+            with m.Case(Target.PARAMETERS):
+                m.d.comb += [
+                    step.eq(Mux(wide, min(_WIDE, size), min(_SHORT, size))),
+                    last_part.eq(
+                        Mux(wide, _WIDE // min(_WIDE, size), _SHORT // min(_SHORT, size)) - 1
+                    ),
+                    self.p_valid.eq(stepped), word_ends.eq(whole & last_lane),
+                ]  # fmt: skip
+            with m.Case(Target.TABLES):
+                m.d.comb += [step.eq(1), word_ends.eq(1)]
+            with m.Default():
+                m.d.comb += [step.eq(4), word_ends.eq(1)]
+        with m.If(restart):
+            m.d.sync += [part.eq(0), lane.eq(0)]
+        with m.Elif(stepped):
+            m.d.sync += part.eq(Mux(whole, 0, part + 1))
+            with m.If(whole):
+                m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
+        m.d.comb += [
+            self.w_part.eq(part), self.w_data.eq(data[: len(self.w_data)]), self.p_lane.eq(lane)
+        ]  # fmt: skip
+        self._parameters(m, wide, part, data)
+        return word_ends, restart
+
+    def _parameters(self, m: Module, wide: Value, part: Signal, data: Signal) -> None:
+        """Place the words of a part of a channel in the record of eight."""
+        size = self.spec.external.data_bytes
+        wide_words, short_words = min(_WIDE, size) // 4, min(_SHORT, size) // 4
+        places: list[Value] = []
+        enables: list[Value] = []
+        for word in range(8):
+            value: Value = data.word_select(word % wide_words, 32)
+            enable: Value = part == word // wide_words
+            short_value: Value | int = 0
+            short_enable: Value | int = part == 0 if word in _OFFSET_WORDS else 0
+            for source, target in _SHORT_WORDS.items():
+                if target == word:
+                    short_value = data.word_select(source % short_words, 32)
+                    short_enable = part == source // short_words
+            places.append(Mux(wide, value, short_value))
+            enables.append(Mux(wide, enable, short_enable))
+        m.d.comb += [self.p_data.eq(Cat(*places)), self.p_enable.eq(Cat(*enables))]
