@@ -91,7 +91,7 @@ class Float32Adder(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
+                "i_valid": In(1),
                 "i_a": In(32), "i_b": In(32), "o_valid": Out(1), "o": Out(32),
             }
         )  # fmt: skip
@@ -140,7 +140,7 @@ class Float32Multiplier(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
+                "i_valid": In(1),
                 "i_a": In(32), "i_b": In(32), "o_valid": Out(1), "o": Out(32),
             }
         )  # fmt: skip
@@ -271,7 +271,7 @@ class Float32Rounder(wiring.Component):
         self.bits = bits
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
+                "i_valid": In(1),
                 "i": In(32), "i_away": In(1), "o_valid": Out(1), "o": Out(bits),
             }
         )  # fmt: skip

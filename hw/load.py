@@ -30,8 +30,8 @@ class LoadUnit(wiring.Component):
 
     A beat stays in a register until all of it is written: activations a beat a cycle; of the other
     memories, a cycle writes a weight word or a beat of it, a channel's parameters or a beat of
-    them, a command word, an exponential, or a byte of a table. A command starts when the one before it has
-    finished.
+    them, a command word, an exponential, or a byte of a table. A command starts when the one before
+    it has finished.
 
     Latency: 1 cycle from a beat on the bus to its first write; `finish` comes when the last write
     is seen by all readers.

@@ -32,7 +32,7 @@ class HighMultiplier(wiring.Component):
     def __init__(self) -> None:
         super().__init__(
             {
-                "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
+                "i_valid": In(1),
                 "i_a": In(signed(32)), "i_b": In(signed(32)),
                 "o_valid": Out(1), "o": Out(signed(32)),
             }

@@ -193,7 +193,7 @@ class SoftmaxUnit(wiring.Component):
         rows, gap = Signal(16), Signal(range(_LOOK_UP + Float32Adder.latency + 1))
         takes = reader.o_valid & reader.o_next
         busy = Signal()  # a quotient is under way
-        with m.If(self._issue & (fields["form"] == _QUOTIENT)):
+        with m.If(takes & self._coding & (fields["form"] == _QUOTIENT)):
             m.d.sync += busy.eq(1)
         with m.Elif(self._divider.o_valid):
             m.d.sync += busy.eq(0)
