@@ -8,6 +8,7 @@ from systolith.golden.float32 import INFINITY, add, divide, multiply, to_integer
 from systolith.golden.memory import Chip
 from systolith.golden.nests import counts, offsets
 from systolith.golden.rounding import Int64Array, bit_length, shift_half_away, shift_half_even
+from systolith.golden.transfer import require_apart
 from systolith.spec.commands import SOFTMAX_LOOPS, Command
 from systolith.spec.program import ProgramError
 from systolith.spec.softmax import SoftmaxForm
@@ -19,13 +20,19 @@ _ONE = (1 << 31) - 1
 
 
 def softmax(chip: Chip, command: Command) -> None:
-    """Run a SOFTMAX; every row is read before any is written."""
+    """Run a SOFTMAX.
+
+    Raises
+    ------
+    ProgramError: as of `softmax_rows` and `require_apart`.
+    """
     counts(command, SOFTMAX_LOOPS)
     if not command["length"]:
         raise ProgramError("length must be at least 1, not 0")
     line = chip.spec.line_bytes
     sources = command["s_base"] + offsets(command, "s", SOFTMAX_LOOPS)
     targets = command["d_base"] + offsets(command, "d", SOFTMAX_LOOPS)
+    require_apart(chip, sources, targets, command["length"])
     codes = chip.activations.read(
         sources, command["length"], port=line, signed=bool(command["signed"])
     )

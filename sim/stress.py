@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -117,6 +118,11 @@ class _Generator:
         drawn = random_copy(self.rng, self.spec)
         if drawn is not None:
             self.issued.append(_Issued(Opcode.COPY, *drawn))
+
+    def softmax(self) -> None:
+        drawn = random_softmax(self.rng, self.spec)
+        if drawn is not None:
+            self.issued.append(_Issued(Opcode.SOFTMAX, *drawn))
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -285,7 +291,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     """
     generator = _Generator(rng, spec)
     kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
-    longest = sum(COMMANDS[o].words for o in kinds)
+    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -296,6 +302,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.fill()
         if rng.integers(2):
             generator.copy()
+        if spec.post.softmax_tables and rng.integers(2):
+            generator.softmax()
         nest = generator.matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
@@ -325,6 +333,7 @@ def _assemble(generator: _Generator) -> Program:
         inputs=tuple(names),
         outputs=tuple(names),
         layers=(),
+        exponents=random_exponents(rng, spec),
     )
 
 

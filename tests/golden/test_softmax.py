@@ -53,7 +53,7 @@ def _golden(plan: SoftmaxPlan, rows: NDArray[np.int64]) -> NDArray[np.int64]:
 def test_rows_equal_the_formula(formula: str) -> None:
     rng = np.random.default_rng(30)
     compared = refused = 0
-    for _ in range(250):
+    for _ in range(120):
         arithmetic = _arithmetic(rng, formula)
         rows = _rows(rng, arithmetic.codes)
         plan = plan_softmax(arithmetic, rows.shape[1])
@@ -62,8 +62,8 @@ def test_rows_equal_the_formula(formula: str) -> None:
             continue
         assert np.array_equal(_golden(plan, rows), softmax_codes(rows, arithmetic)), arithmetic
         compared += rows.size
-    assert compared > 100_000
-    assert refused < 40
+    assert compared > 50_000
+    assert refused < 20
 
 
 @pytest.mark.parametrize("formula", SOFTMAX_FORMULAS)
@@ -109,7 +109,7 @@ def test_rows_are_read_and_written_where_the_command_says() -> None:
     memory = rng.integers(0, 256, 256, np.uint8)
     table = np.exp(-np.arange(256, dtype=np.float32) / 30).view(np.uint32)[None]
     fields = {
-        "s_base": 40, "d_base": 250, "s_row_stride": -11, "d_row_stride": -20, "row_count": 3,
+        "s_base": 40, "d_base": 251, "s_row_stride": -11, "d_row_stride": -20, "row_count": 3,
         "length": 5, "form": SoftmaxForm.INVERSE, "signed": 1, "high": 127, "low": -128,
         "zero": -128, "scale": int(np.float32(1 / 256).view(np.uint32)),
     }  # fmt: skip
@@ -118,13 +118,14 @@ def test_rows_are_read_and_written_where_the_command_says() -> None:
     for row in range(3):
         codes = memory[40 - 11 * row :][:5].view(np.int8).astype(np.int64)
         values = softmax_rows(codes[None], Command(Opcode.SOFTMAX, {**fields, "table": 0}), table)
-        expected[250 - 20 * row :][:5] = values[0] & 255
+        expected[251 - 20 * row :][:5] = values[0] & 255
     assert np.array_equal(result.reshape(-1), expected)
 
 
 @pytest.mark.parametrize(
     ("fields", "word", "text"),
     [
+        ({"d_base": 2}, 127 << 23, "source and target must not overlap"),
         ({"length": 0}, 1, "length must be at least 1"),
         ({"row_count": 0}, 1, "row_count must be at least 1"),
         ({"form": 3}, 1, "form must be"),
