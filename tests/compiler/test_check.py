@@ -105,6 +105,123 @@ def test_bounds(nets, opcode, field, value, text):
         check_program(edited(program_of(nets), change))
 
 
+def depthwise_program(nets, kernel=(3, 5)):
+    """One depthwise layer whose rows end in the next ones' padding."""
+    net = nets.Net(5)
+    x = net.input(6, 5, 8)
+    pads = tuple(np.repeat([k // 2 for k in kernel], 2))
+    a = net.conv(x, 8, kernel=kernel, pads=tuple(map(int, pads)), groups=8)
+    base = load_spec("base")
+    spec = replace(base, array=replace(base.array, depthwise_lines=3, depthwise_width=16))
+    return compile_graph(net.graph(a), spec).program
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [
+        ("ox_count", 0, "have different loops"),
+        ("y_step", 0, "makes no outputs"),
+        ("mx_count", 17, "has rows that the lines do not hold"),
+        ("x_first", 9, "has outputs that span more than a row"),
+        ("x_my_stride", 300, "ends outputs in another row, but rows have gaps"),
+        ("y_first", 9, "reads too few pixels for its outputs"),
+        ("my_count", 8, "reads too few pixels for its outputs"),
+    ],
+)
+def test_depthwise_fields(nets, field, value, text):
+    def change(number, values):
+        if values["opcode"] == Opcode.MATMUL:
+            values[field] = value
+
+    program = depthwise_program(nets)
+    assert check_program(program).commands == 4
+    with pytest.raises(ProgramFault, match=text):
+        check_program(edited(program, change))
+
+
+def test_depthwise_needs_its_mode(nets):
+    program = depthwise_program(nets)
+    array = replace(program.spec.array, depthwise_lines=0)
+    with pytest.raises(ProgramFault, match="needs a depthwise mode"):
+        check_program(replace(program, spec=replace(program.spec, array=array)))
+
+
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 5)])
+def test_shared_padding_must_be_filled_evenly(nets, kernel):
+    """Where the array may pause behind the first of several shared columns they must be alike."""
+    program = depthwise_program(nets, kernel)
+    fills = [c for c in decode(program.commands.tolist()) if c.opcode is Opcode.FILL]
+    for index in range(len(fills)):
+        left = iter(range(len(fills)))
+
+        def change(number, values, index=index, left=left):
+            if values["opcode"] == Opcode.FILL and next(left) == index:
+                values["value"] ^= 1
+
+        if kernel == (3, 3):
+            check_program(edited(program, change))
+            continue
+        with pytest.raises(ProgramFault, match=r"^MATMUL 2 may pause in padding that is not"):
+            check_program(edited(program, change))
+
+
+def depthwise_reads(values, store, weights, spec):
+    """Bytes under weights other than zero, by the definition of a depthwise pass."""
+    lines, taps = spec.array.depthwise_lines, spec.array.depthwise_taps
+    found = set()
+    names = ("t", "n", "ky", "kx", "kc")
+    for loop in product(*(range(values[f"{n}_count"]) for n in names)):
+        base = values["x_base"]
+        base += sum(i * values[f"x_{n}_stride"] for i, n in zip(loop, names, strict=True))
+        counts = [values[f"{n}_count"] for n in names[1:]]
+        tile = weights[int(np.ravel_multi_index(loop[1:], counts))]
+        width = min(store["tile_channels"], store["channels"] - loop[1] * store["tile_channels"])
+        for line, tap, c in product(range(lines), range(taps), range(width)):
+            if tile[line * taps + tap, c] == values["w_zero"]:
+                continue
+            for i, j in product(range(values["oy_count"]), range(values["ox_count"])):
+                y = values["y_first"] + i * values["y_step"] - lines + 1 + line
+                x = values["x_first"] + j * values["x_step"] - taps + 1 + tap
+                at = base + y * values["x_my_stride"] + x * values["x_mx_stride"]
+                found.add(at + (c >> values["expand"]))
+    return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_depthwise_footprint(nets, seed):
+    """Exact where no channel between two others has only zeros."""
+    rng = np.random.default_rng(seed)
+    net = nets.Net(seed)
+    kernel = tuple(int(n) for n in rng.integers(1, 6, 2))
+    stride = tuple(int(n) for n in rng.integers(1, 3, 2))
+    x = net.input(7, 6, 5)
+    multiplier = int(rng.choice([1, 2]))
+    a = net.conv(x, 5 * multiplier, kernel=kernel, strides=stride, pads=(2, 2, 2, 2), groups=5)
+    base = load_spec("small")
+    spec = replace(base, array=replace(base.array, depthwise_lines=2))
+    program = compile_graph(net.graph(a), spec).program
+    commands = [(c.opcode, c.values) for c in decode(program.commands.tolist())]
+    found = accesses(commands, program.weights, spec)
+    for number, (opcode, values) in enumerate(commands):
+        if opcode is Opcode.MATMUL and values["depthwise"]:
+            store = commands[number + 1][1]
+            tiles = program.weights[values["w_base"] :].view(np.int8)
+            count = values["n_count"] * values["ky_count"] * values["kx_count"]
+            tiles = tiles[: count * 8].reshape(count, 8, 8)
+            wanted = depthwise_reads(values, store, tiles, spec)
+            assert wanted and bytes_of(found[number].reads) == wanted
+
+
+def test_copy_footprint():
+    values = {"s_base": 100, "d_base": 500, "length": 3, "d3_count": 1, "d2_count": 2,
+              "d1_count": 1, "d0_count": 2, "s_d3_stride": 0, "s_d2_stride": 20,
+              "s_d1_stride": 0, "s_d0_stride": 1, "d_d3_stride": 0, "d_d2_stride": 6,
+              "d_d1_stride": 0, "d_d0_stride": 3}  # fmt: skip
+    (access,) = accesses([(Opcode.COPY, values)], np.zeros((0, 4), np.uint8), load_spec("tiny"))
+    assert bytes_of(access.reads) == {*range(100, 104), *range(120, 124)}
+    assert bytes_of(access.writes) == set(range(500, 512))
+
+
 def test_strided_spans():
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -54,6 +54,7 @@ def test_tiles_are_no_smaller_than_the_array():
         ((3, 3, 80, 8, 8), 16, 6),
         ((1, 1, 64, 64, 64), 16, 4),
         ((1, 3, 100, 10, 5), 16, 2),
+        ((3, 3, 4, 2, 1), 16, 3),
     ],
 )
 def test_fewest_passes(kernel, rows, passes):

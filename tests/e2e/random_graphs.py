@@ -16,9 +16,24 @@ _SIZE = 1400
 """Most multiply-accumulates of a layer, and elements of a tensor."""
 
 
-def _spec(rows: int, columns: int, lanes: int, *, pipelined: bool = False, **memory: int):
+def _spec(
+    rows: int,
+    columns: int,
+    lanes: int,
+    *,
+    pipelined: bool = False,
+    lines: int = 0,
+    width: int = 256,
+    **memory: int,
+):
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=pipelined),
+        array=ArraySpec(
+            rows=rows,
+            columns=columns,
+            pipelined=pipelined,
+            depthwise_lines=lines,
+            depthwise_width=width,
+        ),
         memory=MemorySpec(
             weight_bytes=columns * 8 * _KIB,
             parameter_channels=lanes * 256,
@@ -40,6 +55,16 @@ SPECS = {
     "5x3": _spec(5, 3, 1, activation_regions=1, activation_bytes=9 * _KIB, accumulator_depth=16),
 }  # fmt: skip
 """Arrays that divide nothing evenly, with memories that a network of some layers fills."""
+
+DEPTHWISE_SPECS = {
+    "16x16": _spec(16, 16, 16, lines=3),
+    "9x16": _spec(9, 16, 4, lines=3, accumulator_depth=16),
+    "8x8": _spec(8, 8, 4, lines=2, width=9, accumulator_depth=20),
+    "5x3": _spec(5, 3, 1, lines=2, width=6, accumulator_depth=7),
+    "6x6": _spec(6, 6, 3, lines=3, width=5, activation_regions=1, accumulator_depth=9),
+    "4x2": _spec(4, 2, 2, lines=4, width=4, accumulator_depth=4),
+}
+"""Arrays with depthwise mode; some of their lines and accumulators are short for the images."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +154,34 @@ class RandomNet(Net):
         kind = np.int8 if self.chance(0.7) else np.uint8
         return self.conv(x, channels, kernel, strides, pads, dilations, groups, kind)
 
-    def window(self, height, width, most, *, dilated=True):
+    def random_depthwise(self, x):
+        """Filters of one channel each; the array has a mode for most of the multipliers."""
+        height, width, depth = self.shape(x)
+        multiplier = int(self.rng.choice([1, 1, 1, 1, 2, 3, 4, 8]))
+        kernel, dilations, strides, pads = self.window(height, width, 7, steps=5)
+        if self.chance(0.4):
+            kernel, dilations, pads = (3, 3), (1, 1), (1, 1, 1, 1)
+        rows, columns = self.extent((height, width), kernel, strides, pads, dilations)
+        size = rows * columns * depth * multiplier
+        if min(rows, columns) < 1 or size * kernel[0] * kernel[1] > _MACS or size > _SIZE:
+            return None
+        kind = np.int8 if self.chance(0.7) else np.uint8
+        channels = depth * multiplier
+        return self.conv(x, channels, kernel, strides, pads, dilations, depth, kind)
+
+    def random_blocks(self, x):
+        """A convolution of groups that fill tiles, or more than tiles."""
+        height, width, depth = self.shape(x)
+        groups = int(self.rng.choice([g for g in range(1, depth + 1) if depth % g == 0]))
+        channels = groups * self.any(1, 12)
+        kernel, dilations, strides, pads = self.window(height, width, 3)
+        rows, columns = self.extent((height, width), kernel, strides, pads, dilations)
+        size = rows * columns * channels
+        if size * kernel[0] * kernel[1] * depth // groups > _MACS or size > _SIZE:
+            return None
+        return self.conv(x, channels, kernel, strides, pads, dilations, groups)
+
+    def window(self, height, width, most, *, dilated=True, steps=3):
         """Kernel, dilations, strides and pads with at least one position."""
         kernel, dilations, strides, pads = [], [], [], []
         for size in (height, width):
@@ -142,7 +194,7 @@ class RandomNet(Net):
                 k, d, before, after = min(k, size), 1, 0, 0
             kernel.append(k)
             dilations.append(d)
-            strides.append(self.any(1, 3))
+            strides.append(self.any(1, steps))
             pads += [before, after]
         return tuple(kernel), tuple(dilations), tuple(strides), tuple(pads)
 
@@ -288,14 +340,15 @@ def _average(formula: str, source: Codes, out: Codes, count: int) -> Requant:
     )
 
 
-_KINDS = ("conv", "conv", "conv", "dense", "max_pool", "average", "add", "add", "table", "pad",
-          "concat", "reshape")  # fmt: skip
+_KINDS = ("conv", "conv", "conv", "depthwise", "depthwise", "depthwise", "blocks", "dense",
+          "max_pool", "average", "add", "add", "table", "pad", "concat", "reshape")  # fmt: skip
 
 
 def random_graph(seed: int) -> Graph:
     """Draw a network of one to five layers; all tensors that nothing reads are outputs."""
     net = RandomNet(seed)
-    x = net.input(net.any(1, 11), net.any(1, 9), net.any(1, 20))
+    few = net.chance(0.2)  # channels of a first layer
+    x = net.input(net.any(1, 11), net.any(1, 9), net.any(1, 3 if few else 20))
     made = [x]
     for _ in range(net.any(1, 5)):
         source = made[-1] if net.chance(0.8) else str(net.rng.choice(made))

@@ -4,6 +4,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
 from systolith.compiler.footprint import Access, accesses
 from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, decode
 from systolith.spec.program import Program
@@ -82,8 +83,17 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     words = spec.array.rows * (1 if v["w_hold"] else tiles)
     if v["w_base"] + words > len(program.weights) or len(program.weights) > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
-    if v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
+    if v["depthwise"]:
+        fault = depthwise_fault(spec, v)
+        if fault:
+            raise ProgramFault(f"{name} {fault}")
+    elif v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
         raise ProgramFault(f"{name} needs more accumulators than there are")
+
+
+def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
+    if not v["length"]:
+        raise ProgramFault(f"{name} copies no bytes")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -108,10 +118,12 @@ def _check_pairing(commands: Sequence[Command]) -> None:
     matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
     stores = [c for c in commands if c.opcode is Opcode.STORE]
     names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
+    streamed = [f"{n}_count" for n in ("t", "n", "oy", "ox")]
     if len(matmuls) != len(stores):
         raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
     for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
-        if [m[n] for n in names] != [s[n] for n in names]:
+        made = [m[n] for n in (streamed if m["depthwise"] else names)]
+        if made != [s[n] for n in names]:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 
@@ -209,7 +221,7 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store}
+_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store, Opcode.COPY: _check_copy}
 
 
 def check_program(program: Program) -> CheckReport:
@@ -226,6 +238,13 @@ def check_program(program: Program) -> CheckReport:
             _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
     items = _items(program, commands)
     _check_activations(program, items)
+    uneven = uneven_padding(
+        [(i.command.opcode, i.command.values, i.access) for i in items],
+        program.weights,
+        program.spec,
+    )
+    if uneven is not None:
+        raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
     machine = _Machine(program.spec.queue_depth)

@@ -95,10 +95,15 @@ class _Compiler:
         return out
 
     def _append(self, pair: Pair, out: _Emission) -> None:
-        out.commands += [pair.matmul, pair.store]
+        out.commands += [*pair.before, pair.matmul, pair.store]
         if "r_base" in pair.store.bases:
             x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
             out.enemies.append((x[0], r[0]))
+        for copy in pair.before:
+            # COPY reads and writes beside the array, which reads what it has written.
+            buffer = copy.bases["d_base"][0]
+            out.enemies.append((copy.bases["s_base"][0], buffer))
+            out.enemies.append((pair.store.bases["y_base"][0], buffer))
 
     def _fill(self, name: str, out: _Emission) -> None:
         """Fill halo and border of the storage that ``name`` lies in, once."""
@@ -205,7 +210,7 @@ class _Compiler:
         words: list[int] = []
         resolved = [
             dict.fromkeys((f.name for f in COMMANDS[c.opcode].fields), 0)
-            | {f.name: 1 for f in COMMANDS[c.opcode].fields if f.name.endswith("_count")}
+            | {f.name: 1 for f in COMMANDS[c.opcode].fields if f.name.endswith(("_count", "_step"))}
             | c.resolved()
             for c in commands
         ]

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
-from systolith.compiler.tiling import Load, Region, Tiles, cut_region
+from systolith.compiler.tiling import COMMAND_CYCLES, Load, Region, Tiles, cut_region
 from systolith.spec.commands import Opcode
 
-__all__ = ["Job", "Stream", "emit_pairs", "is_linear", "store_stream"]
+__all__ = ["Job", "Stream", "emit_pairs", "emit_tiles", "is_linear", "job_cycles", "store_stream"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -28,6 +28,10 @@ class Stream:
     def base(self, y: int, x: int) -> tuple[Storage, int]:
         """The vector of output pixel (y, x)."""
         return self.storage, self.offset + y * self.row + x * self.pixel
+
+    def packed(self, count: int) -> "Stream":
+        """Vectors of ``count`` neighbouring pixels."""
+        return replace(self, pixel=count * self.pixel)
 
 
 def store_stream(view: View, channel: int = 0) -> Stream:
@@ -85,6 +89,13 @@ def is_linear(job: Job, region: Region) -> bool:
     return all(s.row == region.width * s.pixel for s in job.streams)
 
 
+def job_cycles(job: Job, region: Region) -> int:
+    """What a region of a job costs, roughly."""
+    tiles = cut_region(region, job.load, linear=is_linear(job, region))
+    steady = sum(t.count * job.load.cycles(t.height * t.width) for t in tiles)
+    return steady + COMMAND_CYCLES * len(tiles)
+
+
 def _tile_strides(stream: Stream, tiles: Tiles, prefix: str, n_stride: int) -> dict[str, int]:
     """Strides of the loops t, n, my, mx; those of loops with one iteration are 0."""
     step = tiles.step_y * stream.row + tiles.step_x * stream.pixel
@@ -122,22 +133,74 @@ def _store(job: Job, tiles: Tiles, loops: dict[str, int], several: bool) -> Symb
     return SymbolicCommand(opcode=Opcode.STORE, layer=job.layer, values=values, bases=bases)
 
 
+def emit_tiles(job: Job, tiles: Tiles) -> Pair:
+    """Return the command pair that computes equal tiles."""
+    several = job.channel_tiles > 1
+    loops = {
+        "t_count": tiles.count,
+        "n_count": job.channel_tiles,
+        "my_count": tiles.height,
+        "mx_count": tiles.width,
+    }
+    return Pair(
+        matmul=_matmul(job, tiles, loops, several), store=_store(job, tiles, loops, several)
+    )
+
+
 def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
     """Return the command pairs that compute the regions, in order."""
-    pairs = []
-    several = job.channel_tiles > 1
-    for region in regions:
-        for tiles in cut_region(region, job.load, linear=is_linear(job, region)):
-            loops = {
-                "t_count": tiles.count,
-                "n_count": job.channel_tiles,
-                "my_count": tiles.height,
-                "mx_count": tiles.width,
-            }
-            pairs.append(
-                Pair(
-                    matmul=_matmul(job, tiles, loops, several),
-                    store=_store(job, tiles, loops, several),
-                )
-            )
-    return pairs
+    return [
+        emit_tiles(job, tiles)
+        for region in regions
+        for tiles in cut_region(region, job.load, linear=is_linear(job, region))
+    ]
+
+
+def _channel_tiles(command: SymbolicCommand, first: int, values: dict[str, int]) -> SymbolicCommand:
+    """A command for channel tiles from ``first`` on, with some other values."""
+    bases = {
+        name: (storage, offset + first * command.values[f"{name[0]}_n_stride"])
+        for name, (storage, offset) in command.bases.items()
+    }
+    return SymbolicCommand(
+        opcode=command.opcode, layer=command.layer, values=command.values | values, bases=bases
+    )
+
+
+def _split(pair: Pair, tiles: int, rows: int) -> tuple[Pair, Pair]:
+    m, s = pair.matmul.values, pair.store.values
+    channels, rest = tiles * s["tile_channels"], m["n_count"] - tiles
+    weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"] * rows
+    return (
+        Pair(
+            matmul=_channel_tiles(pair.matmul, 0, {"n_count": tiles}),
+            store=_channel_tiles(pair.store, 0, {"n_count": tiles, "channels": channels}),
+        ),
+        Pair(
+            matmul=_channel_tiles(
+                pair.matmul, tiles, {"n_count": rest, "w_base": m["w_base"] + weights}
+            ),
+            store=_channel_tiles(
+                pair.store,
+                tiles,
+                {
+                    "n_count": rest,
+                    "channels": s["channels"] - channels,
+                    "p_base": s["p_base"] + tiles * s["p_stride"],
+                },
+            ),
+        ),
+    )
+
+
+def split_channels(pairs: Sequence[Pair], tiles: int, rows: int) -> list[Pair]:
+    """Return commands that compute the first channel tiles of all pairs, then the others.
+
+    Parameters
+    ----------
+    pairs: of one layer, each with more than ``tiles`` channel tiles and weights for each.
+    tiles: how many come first.
+    rows: weight words of a pass.
+    """
+    parts = [_split(pair, tiles, rows) for pair in pairs]
+    return [first for first, _ in parts] + [rest for _, rest in parts]

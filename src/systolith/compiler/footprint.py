@@ -1,15 +1,15 @@
 """Which activation bytes a command reads and writes, exactly."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
+from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
 
-__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "strided"]
+__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
 Int64Array = NDArray[np.int64]
 
@@ -94,6 +94,28 @@ def _loops(values: Mapping[str, int], names: Sequence[str], stream: str) -> list
     return [(values[f"{n}_count"], values[f"{stream}_{n}_stride"]) for n in names]
 
 
+def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
+    """Offset of every iteration of a loop nest, in order."""
+    total = np.zeros(1, np.int64)
+    for count, stride in loops:
+        total = (total[:, None] + np.arange(count, dtype=np.int64) * stride).ravel()
+    return total
+
+
+def _used_weights(
+    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
+) -> NDArray[np.bool_]:
+    """Which weights are not zero, [n, pass, rows, columns]."""
+    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
+    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
+    stored = 1 if values["w_hold"] else tiles * passes
+    words = weights[values["w_base"] : values["w_base"] + stored * rows]
+    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
+    if values["w_hold"]:
+        return np.broadcast_to(used, (tiles, passes, rows, columns))
+    return used.reshape(tiles, passes, rows, columns)
+
+
 def _used_rows(
     values: Mapping[str, int],
     store: Mapping[str, int],
@@ -104,20 +126,88 @@ def _used_rows(
 
     A weight matters if it is not zero and its column is stored.
     """
-    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
-    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
-    stored = 1 if values["w_hold"] else tiles * passes
-    words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
-    used = used.reshape(1 if values["w_hold"] else tiles, -1, rows, columns)
-    first, last = (np.zeros((tiles, passes), np.int64) for _ in range(2))
-    for tile in range(tiles):
+    used = _used_weights(values, weights, spec)
+    rows = spec.array.rows
+    first, last = (np.zeros(used.shape[:2], np.int64) for _ in range(2))
+    for tile in range(values["n_count"]):
         left = store["channels"] - tile * store["tile_channels"]
         width = min(store["tile_channels"], left)
-        some = used[0 if values["w_hold"] else tile][..., :width].any(axis=2)
+        some = used[tile][..., :width].any(axis=2)
         reach = np.where(some.any(axis=1), rows - some[:, ::-1].argmax(axis=1), 0)
         first[tile], last[tile] = some.argmax(axis=1), reach
     return first, last
+
+
+def _depthwise_spans(
+    values: Mapping[str, int],
+    store: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
+    pixels: Callable[[Int64Array], Int64Array],
+) -> Spans:
+    """The bytes that matter of pixels: ``pixels`` has their offsets, given the rows with weights.
+
+    A weight matters if it is not zero and its column is stored.
+    """
+    t, n, ky, kx, kc, _, _ = _loops(values, MATMUL_LOOPS, "x")
+    used, passes, tiles = _used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
+    starts, ends = [], []
+    for tile, number in np.ndindex(used.shape[:2]):
+        width = min(store["channels"] - tile * store["tile_channels"], store["tile_channels"])
+        some = used[tile, number, :, :width]
+        columns = np.flatnonzero(some.any(axis=0))
+        if len(columns):
+            base = values["x_base"] + tile * n[1] + passes[number]
+            part = (tiles[:, None] + pixels(np.flatnonzero(some.any(axis=1)))).ravel() + base
+            starts.append(part + (columns[0] >> values["expand"]))
+            ends.append(part + (columns[-1] >> values["expand"]) + 1)
+    return _merge(np.concatenate(starts), np.concatenate(ends)) if starts else EMPTY
+
+
+def _depthwise_reads(
+    values: Mapping[str, int],
+    store: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
+) -> Spans:
+    """Bytes that meet a weight other than zero: in each pass, the taps that any channel has."""
+    lines, taps = spec.array.depthwise_lines, spec.array.depthwise_taps
+    ys = values["y_first"] - lines + 1 + np.arange(values["oy_count"]) * values["y_step"]
+    xs = values["x_first"] - taps + 1 + np.arange(values["ox_count"]) * values["x_step"]
+
+    def pixels(rows: Int64Array) -> Int64Array:
+        y, x = ys + rows[:, None] // taps, xs + rows[:, None] % taps
+        return np.unique(
+            y[:, :, None] * values["x_my_stride"] + x[:, None, :] * values["x_mx_stride"]
+        )
+
+    return _depthwise_spans(values, store, weights, spec, pixels)
+
+
+def shared_padding(
+    values: Mapping[str, int],
+    store: Mapping[str, int],
+    weights: NDArray[np.uint8],
+    spec: AcceleratorSpec,
+) -> Spans:
+    """Bytes that must be equal: starts of rows in which outputs of the row before end.
+
+    The array may pause behind such an output and then repeats the last pixel that it got, so the
+    pixels up to there must be alike. One pixel alone is always like itself.
+    """
+    lines, taps = spec.array.depthwise_lines, spec.array.depthwise_taps
+    last = values["x_first"] + (values["ox_count"] - 1) * values["x_step"]
+    shared = last + 1 - values["mx_count"]
+    if shared < 2:
+        return EMPTY
+    ys = values["y_first"] - lines + 1 + np.arange(values["oy_count"]) * values["y_step"]
+
+    def pixels(rows: Int64Array) -> Int64Array:
+        own = ys + np.unique(rows // taps)[:, None]
+        starts = np.unique(np.concatenate([own, own + 1])) * values["x_my_stride"]
+        return (starts[:, None] + np.arange(shared) * values["x_mx_stride"]).ravel()
+
+    return _depthwise_spans(values, store, weights, spec, pixels)
 
 
 def _matmul_reads(
@@ -129,9 +219,7 @@ def _matmul_reads(
     """Bytes that meet a weight other than zero; the others cannot change a result."""
     t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
     pixels = _offsets([t, my, mx]) + values["x_base"]
-    grid = np.zeros((n[0], 1), np.int64) + np.arange(n[0])[:, None] * n[1]
-    for count, stride in (ky, kx, kc):
-        grid = (grid[:, :, None] + np.arange(count) * stride).reshape(n[0], -1)
+    grid = np.arange(n[0])[:, None] * n[1] + _grid([ky, kx, kc])
     first, last = _used_rows(values, store, weights, spec)
     starts, ends = [], []
     for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
@@ -173,7 +261,8 @@ def accesses(
     result = []
     for opcode, values in commands:
         if opcode is Opcode.MATMUL:
-            reads = _matmul_reads(values, next(stores), weights, spec)
+            find = _depthwise_reads if values["depthwise"] else _matmul_reads
+            reads = find(values, next(stores), weights, spec)
             result.append(Access(reads=reads))
         elif opcode is Opcode.STORE:
             reads = _store_spans(values, "r") if values["residual"] else EMPTY
@@ -181,6 +270,14 @@ def accesses(
         elif opcode is Opcode.FILL:
             loops = _loops(values, FILL_LOOPS, "d")
             result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
+        elif opcode is Opcode.COPY:
+            s, d = (_loops(values, COPY_LOOPS, stream) for stream in "sd")
+            result.append(
+                Access(
+                    reads=strided(values["s_base"], s, values["length"]),
+                    writes=strided(values["d_base"], d, values["length"]),
+                )
+            )
         else:
             result.append(EMPTY_ACCESS)
     return result

@@ -1,6 +1,6 @@
 """What lowering produces before addresses are known: storages, views and symbolic commands."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from systolith.spec.commands import Opcode
@@ -90,7 +90,7 @@ class SymbolicCommand:
 
     Parameters
     ----------
-    opcode: MATMUL, STORE or FILL.
+    opcode: MATMUL, STORE, FILL or COPY.
     layer: the layer it belongs to.
     values: fields that are known.
     bases: base field -> (storage, byte offset).
@@ -108,7 +108,14 @@ class SymbolicCommand:
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Pair:
-    """A MATMUL and the STORE that consumes its tiles."""
+    """A MATMUL and the STORE that consumes its tiles.
+
+    Parameters
+    ----------
+    matmul, store: the two commands.
+    before: COPY commands that go in front of them, for this pair or for a later one.
+    """
 
     matmul: SymbolicCommand
     store: SymbolicCommand
+    before: Sequence[SymbolicCommand] = ()

@@ -1,37 +1,32 @@
 """Convolutions and fully connected layers, dense, grouped and depthwise."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import MacArithmetic
-from systolith.compiler.constants import ChannelParameters
-from systolith.compiler.emit import Job, Stream, emit_pairs, store_stream
-from systolith.compiler.fit import accumulator_range
+from systolith.compiler.emit import (
+    Job,
+    Stream,
+    emit_pairs,
+    job_cycles,
+    split_channels,
+    store_stream,
+)
 from systolith.compiler.ir import Pair
-from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise, plan_depthwise
+from systolith.compiler.lower_im2col import lower_gathered, plan_gather
+from systolith.compiler.lowering import Lowering
+from systolith.compiler.mac import MacLayer, mac_layer, mac_requantizer, packings, part_of
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
-from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
+from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
-from systolith.compiler.tiling import Region
-from systolith.graph import Node, Op
+from systolith.graph import Op
 
 __all__ = ["lower_mac"]
 
 Int64Array = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Window:
-    """Geometry of a convolution; a fully connected layer is 1 x 1."""
-
-    kernel: tuple[int, int] = (1, 1)
-    strides: tuple[int, int] = (1, 1)
-    dilations: tuple[int, int] = (1, 1)
-    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
-    groups: int = 1
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -53,27 +48,6 @@ class _Part:
     x_tile: int
     reduction: Reduction
     blocks: Int64Array
-
-
-def _window(node: Node) -> _Window:
-    if node.op is Op.FULLY_CONNECTED:
-        return _Window()
-    a = node.attributes
-    return _Window(
-        kernel=tuple(a["kernel"]),
-        strides=tuple(a["strides"]),
-        dilations=tuple(a["dilations"]),
-        pads=tuple(a["pads"]),
-        groups=int(a["groups"]),
-    )
-
-
-def _codes(arithmetic: MacArithmetic) -> tuple[Int64Array, int, dict[str, int]]:
-    """Weight codes, the code worth zero, and the MATMUL's weight fields."""
-    w, zero = arithmetic.weights.astype(np.int64), arithmetic.weight_zero_point
-    if w.size == 0 or (w - zero).min() >= -128 and (w - zero).max() <= 127:
-        return w - zero, 0, {"w_signed": 1, "w_zero": 0}
-    return w, zero, {"w_signed": int(arithmetic.weights.dtype == np.int8), "w_zero": zero}
 
 
 def _dense(
@@ -146,35 +120,10 @@ def _parts(
         yield _dense(own, zero, kernel, first, rows, columns)
 
 
-def _requantizer(low: Lowering, step: Step, arithmetic: MacArithmetic) -> Requantizer:
-    w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
-    flat = w.reshape(len(w), -1)
-    zero = arithmetic.input_zero_point
-    bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = code_range(low.graph.tensor(step.source).dtype)
-    least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
-    problem = Problem(
-        requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
-    )
-    return choose_requantizer(step.node, problem, low.spec.post.modes)
-
-
-def _slice(channels: ChannelParameters, first: int, count: int) -> ChannelParameters:
-    part = slice(first, first + count)
-    return ChannelParameters(
-        bias=channels.bias[part],
-        multiplier=channels.multiplier[part],
-        offset=channels.offset[part],
-        shift=channels.shift[part],
-    )
-
-
-def _job(low: Lowering, step: Step, part: _Part, window: _Window, requantizer: Requantizer) -> Job:
+def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
     """The job of one part, but for its weights."""
-    view = low.view(step.source)
-    parameters = low.constants.parameters(
-        _slice(requantizer.channels, part.first_out, part.channels), part.tile
-    )
+    step, window, view = layer.step, layer.window, low.view(layer.step.source)
+    residual = low.residual_stream(step, part.first_out)
     return Job(
         layer=step.node.name,
         x=Stream(
@@ -183,40 +132,129 @@ def _job(low: Lowering, step: Step, part: _Part, window: _Window, requantizer: R
             row=window.strides[0] * view.row,
             pixel=window.strides[1] * view.pixel,
         ),
-        y=store_stream(low.view(step.target), part.first_out),
-        r=low.residual_stream(step, part.first_out),
+        y=store_stream(low.view(step.target), part.first_out).packed(layer.packed),
+        r=residual.packed(layer.packed) if residual else None,
         channels=part.channels,
         tile_channels=part.tile,
         x_tile=part.x_tile,
         counts=part.reduction.counts,
         strides=part.reduction.strides,
         load=low.load(part.reduction.passes, part.channels, part.tile, hold=False),
-        matmul={"x_signed": int(low.signed(step.source))},
-        store=low.store_fields(step, requantizer, parameters),
     )
 
 
-def lower_mac(low: Lowering, step: Step) -> list[Pair]:
-    """Return the command pairs of a convolution or fully connected layer."""
-    arithmetic = step.node.arithmetic
-    assert isinstance(arithmetic, MacArithmetic)
-    window, view, array = _window(step.node), low.view(step.source), low.spec.array
-    requantizer = _requantizer(low, step, arithmetic)
-    codes, zero, fields = _codes(arithmetic)
+def _add_constants(
+    low: Lowering, layer: MacLayer, part: _Part, job: Job, requantizer: Requantizer
+) -> None:
+    """Store the weights and parameters of one part and complete its job."""
+    channels = part_of(requantizer.channels, part.first_out, part.channels, layer.packed)
+    parameters = low.constants.parameters(channels, part.tile)
+    tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec)
+    job.matmul.update(
+        layer.fields,
+        x_signed=int(low.signed(layer.step.source)),
+        w_base=low.constants.weights(tiles),
+    )
+    job.store.update(low.store_fields(layer.step, requantizer, parameters))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Option:
+    """A way to compute a layer.
+
+    Parameters
+    ----------
+    cycles: estimate.
+    lower: makes its commands.
+    depthwise: whether the array streams all pixels of a channel tile before the next tile.
+    """
+
+    cycles: int
+    lower: Callable[[Requantizer], list[Pair]]
+    depthwise: bool = False
+
+
+def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
+    """Every channel tile reads the window where it lies."""
+    window, view, array = layer.window, low.view(layer.step.source), low.spec.array
     kernel = Kernel(
         height=window.kernel[0],
         width=window.kernel[1],
         row=view.row * window.dilations[0],
         pixel=view.pixel * window.dilations[1],
-        channels=arithmetic.weights.shape[3],
+        channels=layer.codes.shape[3],
     )
-    height, width, _ = low.graph.tensor(step.target).shape
-    regions = [Region(y=0, x=0, height=height, width=width)]
-    parts = list(_parts(codes, zero, window.groups, kernel, array.rows, array.columns))
-    pairs = []
-    for part in parts:
-        job = _job(low, step, part, window, requantizer)
-        tiles = pack_tiles(part.reduction, part.blocks, zero, low.spec)
-        job.matmul.update(fields, w_base=low.constants.weights(tiles))
-        pairs += emit_pairs(job, low.regions(step, job) if len(parts) == 1 else regions)
-    return pairs
+    parts = list(_parts(layer.codes, layer.zero, window.groups, kernel, array.rows, array.columns))
+    jobs = [_job(low, layer, part) for part in parts]
+    region = low.region(layer.step, layer.packed)
+
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        pairs, alone = [], len(parts) == 1
+        by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
+        for part, job in zip(parts, jobs, strict=True):
+            cut = alone and not by_tile
+            regions = low.regions(layer.step, job, layer.packed) if cut else [region]
+            _add_constants(low, layer, part, job, requantizer)
+            pairs += emit_pairs(job, regions)
+        first = jobs[0].channel_tiles - 1
+        if by_tile and alone and first:
+            low.early[layer.step.target] = first * jobs[0].tile_channels
+            return split_channels(pairs, first, low.spec.array.rows)
+        return pairs
+
+    return _Option(cycles=sum(job_cycles(job, region) for job in jobs), lower=lower)
+
+
+def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
+    """COPY gathers the windows first, if that takes fewer cycles than ``direct``."""
+    array, size = low.spec.array, layer.codes[0].size
+    kernel = Kernel(height=1, width=1, row=0, pixel=0, channels=size)
+    w = layer.codes.reshape(-1, 1, 1, size)
+    part = _dense(w, layer.zero, kernel, (0, 0), array.rows, array.columns)
+    job = _job(low, layer, part)
+    plan = plan_gather(low, layer, job, direct)
+    if plan is None:
+        return None
+
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        _add_constants(low, layer, part, job, requantizer)
+        return lower_gathered(plan, job)
+
+    return _Option(cycles=plan.cycles, lower=lower)
+
+
+def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
+    """The array's depthwise mode, where it can hold the layer."""
+    filters = depthwise_layer(low, layer)
+    plan = plan_depthwise(low, filters) if filters else None
+    if filters is None or plan is None:
+        return None
+
+    def lower(requantizer: Requantizer) -> list[Pair]:
+        return lower_depthwise(low, filters, plan[0], requantizer)
+
+    return _Option(cycles=plan[1], lower=lower, depthwise=True)
+
+
+def _cheapest(low: Lowering, step: Step) -> _Option:
+    """The way that takes fewest cycles."""
+    layer = mac_layer(low, step)
+    options = [_depthwise(low, layer)]
+    for variant in packings(low, layer):
+        direct = _ordinary(low, variant)
+        options.append(direct)
+        if layer.window.groups == 1 and layer.window.kernel != (1, 1):
+            options.append(_gathered(low, variant, direct.cycles))
+    return min((o for o in options if o is not None), key=lambda o: o.cycles)
+
+
+def _is_depthwise(low: Lowering, step: Step | None, source: str) -> bool:
+    """Whether a step reads a tensor channel tile by channel tile."""
+    if step is None or step.source != source or step.node.op is not Op.CONV2D:
+        return False
+    return step.node.attributes["groups"] > 1 and _cheapest(low, step).depthwise
+
+
+def lower_mac(low: Lowering, step: Step) -> list[Pair]:
+    """Return the command pairs of a convolution or fully connected layer, the cheapest found."""
+    return _cheapest(low, step).lower(mac_requantizer(low, step))

@@ -1,12 +1,18 @@
-"""Average and max pooling: identity weights, one pass a tap, windows clipped at the border."""
+"""Average and max pooling; windows are clipped at the border.
+
+Identity weights, one pass a tap; or for averages, a depthwise filter of ones.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from systolith.arithmetic import MaxPoolArithmetic, PoolArithmetic
-from systolith.compiler.emit import Job, Stream, emit_pairs, store_stream
+from systolith.compiler.emit import Job, Stream, emit_pairs, job_cycles, store_stream
 from systolith.compiler.errors import layer_error
 from systolith.compiler.ir import Pair
+from systolith.compiler.lower_depthwise import Depthwise, lower_depthwise, plan_depthwise
 from systolith.compiler.lower_elementwise import identity_tile
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.requantize import (
@@ -79,14 +85,14 @@ def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requan
     return average_requantizer(step.node, arithmetic, count, channels, modes)
 
 
-def _emit(job: Job, region: Region) -> list[Pair]:
-    """Emit a region; channel tiles of few outputs become pixels, as all share their parameters.
+def _turned(job: Job, region: Region) -> tuple[Job, Region]:
+    """Make channel tiles of few outputs pixels, as all share their parameters.
 
     A pass over one pixel would wait for the sum of the pass before it.
     """
     tile, tiles = job.tile_channels, job.channel_tiles
     if min(region.height, region.width) > 1 or tiles == 1 or job.channels % tile:
-        return emit_pairs(job, [region])
+        return job, region
     along = region.height == 1
 
     def turned(stream: Stream) -> Stream:
@@ -103,14 +109,14 @@ def _emit(job: Job, region: Region) -> list[Pair]:
         load=replace(job.load, channel_tiles=1),
     )
     outputs = region.width if along else region.height
-    return emit_pairs(narrow, [Region(y=0, x=0, height=outputs, width=tiles)])
+    return narrow, Region(y=0, x=0, height=outputs, width=tiles)
 
 
-def _job(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer) -> Job:
-    """The job of the outputs whose windows are clipped alike."""
+def _job(low: Lowering, step: Step, y: _Span, x: _Span) -> Job:
+    """The job of the outputs whose windows are clipped alike, but for its constants."""
     view, a = low.view(step.source), step.node.attributes
     (sh, sw), (dh, dw), (top, _, left, _) = a["strides"], a["dilations"], a["pads"]
-    weights, tile = identity_tile(low)
+    tile = min(low.spec.array.rows, low.spec.array.columns)
     return Job(
         layer=step.node.name,
         x=Stream(
@@ -127,17 +133,54 @@ def _job(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer
         counts=(y.taps, x.taps, 1),
         strides=(view.row * dh, view.pixel * dw, 0),
         load=low.load(y.taps * x.taps, view.shape[2], tile, hold=True),
-        matmul={
-            "x_signed": int(low.signed(step.source)),
-            "w_signed": 1,
-            "w_hold": 1,
-            "maximum": int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
-            "w_base": weights,
-        },
-        store=low.store_fields(
-            step, requantizer, low.constants.parameters(requantizer.channels, tile)
-        ),
     )
+
+
+def _add_constants(low: Lowering, step: Step, requantizer: Requantizer, job: Job) -> None:
+    """Store the identity weights and the parameters and complete a job."""
+    weights, tile = identity_tile(low)
+    parameters = low.constants.parameters(requantizer.channels, tile)
+    job.matmul.update(
+        x_signed=int(low.signed(step.source)),
+        w_signed=1,
+        w_hold=1,
+        maximum=int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
+        w_base=weights,
+    )
+    job.store.update(low.store_fields(step, requantizer, parameters))
+
+
+def _sums(low: Lowering, step: Step, y: _Span, x: _Span) -> Depthwise | None:
+    """An average as a depthwise filter of ones, if the array has that mode."""
+    a, channels = step.node.attributes, low.view(step.source).shape[2]
+    if not low.spec.array.depthwise_lines or isinstance(step.node.arithmetic, MaxPoolArithmetic):
+        return None
+    (dh, dw), (top, _, left, _) = a["dilations"], a["pads"]
+    return Depthwise(
+        step=step,
+        kernel=(y.taps, x.taps),
+        strides=a["strides"],
+        dilations=(dh, dw),
+        start=(y.skipped * dh - top, x.skipped * dw - left),
+        region=Region(y=y.first, x=x.first, height=y.count, width=x.count),
+        weights=np.ones((channels, y.taps, x.taps), np.int64),
+        zero=0,
+        channels=channels,
+        expand=0,
+        fields={"w_signed": 1},
+    )
+
+
+def _lower(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer) -> list[Pair]:
+    """Compute the outputs whose windows are clipped alike, in the cheaper of two ways."""
+    region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
+    job, outputs = _turned(_job(low, step, y, x), region)
+    filters = _sums(low, step, y, x)
+    plan = plan_depthwise(low, filters) if filters else None
+    if filters and plan and plan[1] < job_cycles(job, outputs):
+        return lower_depthwise(low, filters, plan[0], requantizer)
+    _add_constants(low, step, requantizer, job)
+    return emit_pairs(job, [outputs])
 
 
 def lower_pool(low: Lowering, step: Step) -> list[Pair]:
@@ -149,6 +192,5 @@ def lower_pool(low: Lowering, step: Step) -> list[Pair]:
         count = y.taps * x.taps
         if count not in known:
             known[count] = _requantizer(low, step, count, channels)
-        region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
-        pairs += _emit(_job(low, step, y, x, known[count]), region)
+        pairs += _lower(low, step, y, x, known[count])
     return pairs

@@ -40,6 +40,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    early: tensors whose first channels are stored well before the rest, and how many.
     """
 
     graph: Graph
@@ -48,6 +49,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter
     notes: dict[str, str] = field(default_factory=dict)
+    early: dict[str, int] = field(default_factory=dict)
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""
@@ -57,11 +59,15 @@ class Lowering:
         """Where the tensor lies."""
         return self.layout.views[tensor]
 
-    def regions(self, step: Step, job: Job) -> list[Region]:
-        """The output of a step that has one job, cut in two where the next step can start early."""
+    def region(self, step: Step, packed: int = 1) -> Region:
+        """The whole output of a step, in vectors of ``packed`` pixels."""
         height, width, _ = self.graph.tensor(step.target).shape
-        whole = Region(y=0, x=0, height=height, width=width)
-        return self.splitter.regions(step, job.load, linear=is_linear(job, whole))
+        return Region(y=0, x=0, height=height, width=width // packed)
+
+    def regions(self, step: Step, job: Job, packed: int = 1) -> list[Region]:
+        """The output of a step that has one job, cut in two where the next step can start early."""
+        whole = self.region(step, packed)
+        return self.splitter.regions(step, whole, job.load, linear=is_linear(job, whole))
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""

@@ -53,15 +53,18 @@ class RowSplitter:
         self._next = {id(a): b for a, b in zip(steps, steps[1:], strict=False)}
         self._before: _Before | None = None
 
+    def after(self, step: Step) -> Step | None:
+        """The next step."""
+        return self._next.get(id(step))
+
     def finished(self, step: Step) -> None:
         """Forget the step before, unless it was this one."""
         if self._before is not None and self._before.target != step.target:
             self._before = None
 
-    def regions(self, step: Step, load: Load, *, linear: bool) -> list[Region]:
-        """The step's output as one region, or cut in two."""
-        height, width, _ = self.graph.tensor(step.target).shape
-        whole = Region(y=0, x=0, height=height, width=width)
+    def regions(self, step: Step, whole: Region, load: Load, *, linear: bool) -> list[Region]:
+        """The step's output, ``whole``, as one region or cut in two."""
+        height, width = whole.height, whole.width
 
         def plan(rows: int) -> _Plan:
             region = Region(y=0, x=0, height=rows, width=width)

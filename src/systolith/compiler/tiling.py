@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["Load", "Region", "Tiles", "cut_region"]
+__all__ = ["COMMAND_CYCLES", "TILE_CYCLES", "Load", "Region", "Tiles", "cut_region"]
 
-_COMMAND_CYCLES = 24
+COMMAND_CYCLES = 24
 """Rough cost of one more MATMUL and STORE: fetching, and the tile pipeline's start."""
-_TILE_CYCLES = 2
+TILE_CYCLES = 2
 """Rough cost of one more tile, so that equal plans prefer fewer."""
 
 
@@ -65,7 +65,7 @@ class Load:
     def cycles(self, pixels: int) -> int:
         """Steady cycles of one tile with all its channel tiles."""
         array = self.passes * max(pixels, self.least)
-        return self.channel_tiles * (max(array, pixels * self.beats) + _TILE_CYCLES)
+        return self.channel_tiles * (max(array, pixels * self.beats) + TILE_CYCLES)
 
 
 def _balanced(total: int, most: int) -> Iterator[int]:
@@ -79,10 +79,10 @@ def _best_extent(total: int, unit: int, load: Load) -> int:
 
     def cost(extent: int) -> int:
         full, rest = divmod(total, extent)
-        cycles = full * load.cycles(extent * unit) + _COMMAND_CYCLES
+        cycles = full * load.cycles(extent * unit) + COMMAND_CYCLES
         last = extent
         if rest:
-            cycles += load.cycles(rest * unit) + _COMMAND_CYCLES
+            cycles += load.cycles(rest * unit) + COMMAND_CYCLES
             last = rest
         return cycles + last * unit * load.beats
 
