@@ -8,6 +8,7 @@ from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
 from systolith.compiler.footprint import Access, accesses
 from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, decode
 from systolith.spec.program import Program
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
@@ -45,6 +46,11 @@ class _Item:
     unit: Unit
     access: Access
     number: int
+
+    def conflicts(self, other: "_Item") -> bool:
+        """Whether the order of the two matters: that of time stamps does, too."""
+        both = bool(self.command["stamp"] and other.command["stamp"])
+        return both or self.access.conflicts(other.access)
 
     def units(self, mask: str) -> list[Unit]:
         return [u for u in Unit if self.command[mask] >> u & 1]
@@ -94,6 +100,14 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
 def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
     if not v["length"]:
         raise ProgramFault(f"{name} copies no bytes")
+
+
+def _check_softmax(program: Program, name: str, v: Mapping[str, int]) -> None:
+    tables = v["table"] + (v["form"] == SoftmaxForm.QUOTIENT)
+    if tables >= min(len(program.exponents), program.spec.post.softmax_tables):
+        raise ProgramFault(f"{name} names a table that does not exist")
+    if not v["length"]:
+        raise ProgramFault(f"{name} has empty rows")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -201,11 +215,11 @@ def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
             if other is item.unit:
                 continue
             for index, earlier in enumerate(history[other]):
-                if not item.access.conflicts(earlier.access):
+                if not item.conflicts(earlier):
                     continue
                 ordered += 1
                 if clock[other] <= index:
-                    raise ProgramFault(f"{item} and {earlier} race for the same bytes")
+                    raise ProgramFault(f"{item} and {earlier} race for the same bytes or stamp")
         history[item.unit].append(item)
     return ordered
 
@@ -221,7 +235,12 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store, Opcode.COPY: _check_copy}
+_CHECKS = {
+    Opcode.MATMUL: _check_matmul,
+    Opcode.STORE: _check_store,
+    Opcode.COPY: _check_copy,
+    Opcode.SOFTMAX: _check_softmax,
+}
 
 
 def check_program(program: Program) -> CheckReport:

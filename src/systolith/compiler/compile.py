@@ -10,7 +10,7 @@ from systolith.compiler.allocate import allocate, live_ranges
 from systolith.compiler.check import check_program
 from systolith.compiler.constants import Constants
 from systolith.compiler.fills import fill_border, fill_halo
-from systolith.compiler.footprint import Access, accesses, joined, strided
+from systolith.compiler.footprint import Access, accesses, joined, stamped, strided
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins, plan_layout
@@ -21,6 +21,7 @@ from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.schedule import assign_tokens
+from systolith.compiler.softmax import softmax_commands
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
@@ -59,7 +60,7 @@ class _Emission:
 class _Compiler:
     def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
         self.graph, self.spec, self.report = graph, spec, report
-        self.cut: Partition = partition(graph)
+        self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
         self.layout = plan_layout(graph, self.steps, self.cut.inputs)
         self.low = Lowering(
@@ -79,6 +80,9 @@ class _Compiler:
             self._fill(name, out)
         for index, step in enumerate(self.steps):
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
+            if step.node.op is Op.SOFTMAX:
+                self._softmax(step, out)
+                continue
             pairs = _LOWERINGS[step.node.op](self.low, step)
             self.low.splitter.finished(step)
             if step.node.op is Op.PAD:
@@ -93,6 +97,16 @@ class _Compiler:
             self._finish(step, pairs, out)
         out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
         return out
+
+    def _softmax(self, step: Step, out: _Emission) -> None:
+        """Append the commands of a softmax, the last of which is stamped."""
+        plan = self.cut.softmax.layers[step.node.name]
+        self.low.splitter.finished(step)
+        self._fill(step.target, out)
+        views = (self.low.view(name) for name in (step.source, step.target))
+        out.commands += softmax_commands(step.node.name, plan, *views)
+        self.low.notes[step.node.name] = f"softmax table {plan.fields['table']}"
+        self._layer(step, out.commands[-1], out)
 
     def _append(self, pair: Pair, out: _Emission) -> None:
         out.commands += [*pair.before, pair.matmul, pair.store]
@@ -132,21 +146,25 @@ class _Compiler:
 
     def _finish(self, step: Step, pairs: Sequence[Pair], out: _Emission) -> None:
         """Stamp the step's last STORE, or add an alias to the layer that wrote its bytes."""
-        node = step.node
         if pairs:
-            pairs[-1].store.values["stamp"] = 1
-            out.layers.append(
-                Layer(
-                    name=node.name,
-                    op=str(node.op),
-                    tensor=step.target,
-                    stamp=len(out.layers),
-                    macs=self.graph.macs(node),
-                    fused=tuple(n.name for n in step.nodes if n is not node),
-                )
-            )
+            self._layer(step, pairs[-1].store, out)
         else:
             self._alias(step, out)
+
+    def _layer(self, step: Step, last: SymbolicCommand, out: _Emission) -> None:
+        """Add a layer that its last command completes, and let that be stamped."""
+        node = step.node
+        last.values["stamp"] = 1
+        out.layers.append(
+            Layer(
+                name=node.name,
+                op=str(node.op),
+                tensor=step.target,
+                stamp=len(out.layers),
+                macs=self.graph.macs(node),
+                fused=tuple(n.name for n in step.nodes if n is not node),
+            )
+        )
 
     def _alias(self, step: Step, out: _Emission) -> None:
         """Name a move without commands in the last layer that wrote its bytes."""
@@ -177,6 +195,7 @@ class _Compiler:
             weights=weights,
             parameters=parameters,
             tables=tables,
+            exponents=self.cut.softmax.exponents,
             buffers={n: self._buffer(n) for n in views if views[n].storage.address >= 0},
             inputs=self.cut.inputs,
             outputs=self.cut.outputs,
@@ -239,6 +258,8 @@ class _Compiler:
 
     def _with_border(self, command: SymbolicCommand, access: Access) -> Access:
         """Let the STORE that stamps a padded tensor wait for the FILLs of its border."""
+        if command.values.get("stamp") and self.cut.softmax.layers:
+            access = stamped(access)  # softmax and STORE are stamped by different units
         storage, _ = command.bases.get("y_base", (None, 0))
         if storage is None or not command.values.get("stamp") or command.layer not in self.padded:
             return access

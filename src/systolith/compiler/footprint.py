@@ -7,9 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
+from systolith.spec.commands import (
+    COPY_LOOPS,
+    FILL_LOOPS,
+    MATMUL_LOOPS,
+    SOFTMAX_LOOPS,
+    STORE_LOOPS,
+    Opcode,
+)
 
-__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
+__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "stamped", "strided"]
 
 Int64Array = NDArray[np.int64]
 
@@ -88,6 +95,13 @@ class Access:
 
 
 EMPTY_ACCESS = Access()
+_STAMP = strided(-1, (), 1)
+"""The next time stamp, as a byte that every stamped command writes."""
+
+
+def stamped(access: Access) -> Access:
+    """Let the order of a command and all others that are stamped matter."""
+    return Access(reads=access.reads, writes=joined(access.writes, _STAMP))
 
 
 def _loops(values: Mapping[str, int], names: Sequence[str], stream: str) -> list[tuple[int, int]]:
@@ -270,8 +284,9 @@ def accesses(
         elif opcode is Opcode.FILL:
             loops = _loops(values, FILL_LOOPS, "d")
             result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
-        elif opcode is Opcode.COPY:
-            s, d = (_loops(values, COPY_LOOPS, stream) for stream in "sd")
+        elif opcode in (Opcode.COPY, Opcode.SOFTMAX):
+            names = COPY_LOOPS if opcode is Opcode.COPY else SOFTMAX_LOOPS
+            s, d = (_loops(values, names, stream) for stream in "sd")
             result.append(
                 Access(
                     reads=strided(values["s_base"], s, values["length"]),

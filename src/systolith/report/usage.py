@@ -46,6 +46,7 @@ def memory_use(compiled: CompiledModel) -> tuple[MemoryUse, ...]:
         ("weights", program.weights.shape[0], spec.weight_words, "words"),
         ("parameters", program.parameters.shape[0], spec.lane_words, "lane words"),
         ("tables", program.tables.shape[0], spec.memory.tables, "tables"),
+        ("softmax tables", program.exponents.shape[0], spec.post.softmax_tables, "tables"),
         ("commands", len(program.commands), spec.memory.command_words, "words"),
         ("stamps", len(program.layers), spec.memory.stamps, "stamps"),
     )

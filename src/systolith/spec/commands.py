@@ -118,7 +118,11 @@ HEADER = (
     Field("opcode", 4, doc="`Opcode`."),
     Field("wait", 6, doc="Bit u: consume one token that unit u signalled, before starting."),
     Field("signal", 6, doc="Bit u: give one token to unit u, after finishing."),
-    Field("stamp", 1, doc="Units STORE and MOVE: append the cycle counter to the stamps when finished."),
+    Field(
+        "stamp",
+        1,
+        doc="Units STORE and MOVE: append the cycle counter to the stamps when finished.",
+    ),
     Field("words", 5, doc="Length of the command in 32-bit words, header included."),
 )
 
