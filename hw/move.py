@@ -195,10 +195,13 @@ class MoveUnit(wiring.Component):
         """
         m.submodules.places = places = Memory(shape=len(place), depth=_SLOTS, init=[])
         m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=_SLOTS, init=[])
-        granted = self.c_valid & self.c_ready
+        asks, granted = Signal(), Signal()
         arrives = delay(m, granted, _READING, "arrives", reset=True)
         under_way, waiting = Signal(range(_SLOTS + 1)), Signal(range(_SLOTS + 1))
-        m.d.comb += self.c_valid.eq(reading & (under_way != _SLOTS))
+        m.d.comb += [
+            asks.eq(reading & (under_way != _SLOTS)), granted.eq(asks & self.c_ready),
+            self.c_valid.eq(asks),
+        ]  # fmt: skip
         m.d.sync += [
             under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
         ]  # fmt: skip

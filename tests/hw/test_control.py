@@ -20,13 +20,14 @@ SPEC = AcceleratorSpec(
         activation_regions=3, activation_bytes=72, weight_bytes=6 * 20, parameter_channels=2 * 9,
         command_words=100, tables=3, stamps=5, accumulator_depth=4,
     ),
-    post=PostSpec(lanes=2),
+    post=PostSpec(lanes=2, softmax_tables=3),
 )  # fmt: skip
 SIZES = {
     Window.WEIGHTS: 20 * 8,
     Window.PARAMETERS: 9 * 64,
     Window.TABLES: 3 * 256,
     Window.COMMANDS: 400,
+    Window.EXPONENTS: 3 * 1024,
 }
 
 
@@ -178,7 +179,7 @@ def test_strobes() -> None:
             for strobe in range(16):
                 host.taken.clear()
                 assert await host.write(ctx, at(window, 8), strobe, strobe) == OKAY
-                words = window in (Window.PARAMETERS, Window.COMMANDS)
+                words = window in (Window.PARAMETERS, Window.COMMANDS, Window.EXPONENTS)
                 wanted = [] if words and strobe != 15 else [(window, 8, strobe, strobe)]
                 assert host.taken == wanted
 

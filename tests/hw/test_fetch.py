@@ -6,11 +6,11 @@ from amaranth.sim import SimulatorContext
 
 from systolith.hw.fetch import Fetcher
 from systolith.sim.pysim import simulate
-from systolith.spec.accelerator import AcceleratorSpec, MemorySpec
+from systolith.spec.accelerator import AcceleratorSpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.registers import ErrorCode
 
-QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX)
 Pushed = list[tuple[Opcode, list[int]]]
 
 
@@ -24,7 +24,8 @@ class Bench:
     """A fetcher, what it has pushed, and how its runs ended."""
 
     def __init__(self, depth: int, words: list[int], seed: int = 0, ready: float = 0.5) -> None:
-        self.fetcher = Fetcher(AcceleratorSpec(memory=MemorySpec(command_words=depth)))
+        memory, post = MemorySpec(command_words=depth), PostSpec(softmax_tables=1)
+        self.fetcher = Fetcher(AcceleratorSpec(memory=memory, post=post))
         self.rng, self.ready = np.random.default_rng(seed), ready
         self.words = words
         self.pushed: Pushed = []

@@ -86,12 +86,12 @@ def test_simulators_agree_on_many(
 
 @pytest.mark.parametrize(
     ("form", "slope", "constant"),
-    [(SoftmaxForm.FIXED, 3, 80), (SoftmaxForm.INVERSE, 5, 80), (SoftmaxForm.QUOTIENT, 27, 50)],
+    [(SoftmaxForm.FIXED, 3, 120), (SoftmaxForm.INVERSE, 5, 150), (SoftmaxForm.QUOTIENT, 26, 60)],
 )
 def test_cycles_of_a_row(
     verilator: VerilatorBackend, form: SoftmaxForm, slope: int, constant: int
 ) -> None:
-    """As `SoftmaxUnit` says; and stamps, which tell when a command has finished."""
+    """As `SoftmaxUnit` says, and a little more with short lines; stamps are right."""
     length = 200
     fields = {
         "form": form, "length": length, "d_base": 512, "high": 255, "stamp": 1,
