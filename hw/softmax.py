@@ -28,7 +28,7 @@ _BITS = 10
 class SoftmaxUnit(wiring.Component):
     """Run a SOFTMAX command: three passes over a row, then the next row.
 
-    A row of n codes takes about 3 n + 70 cycles with form FIXED, 5 n + 70 with INVERSE, 26 n + 40
+    A row of n codes takes about 3 n + 60 cycles with form FIXED, 5 n + 55 with INVERSE, 26 n + 25
     with QUOTIENT, if every read and write is granted at once and a line has 16 bytes or more.
 
     Parameters
