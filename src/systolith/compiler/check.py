@@ -47,10 +47,11 @@ class _Item:
     access: Access
     number: int
 
-    def conflicts(self, other: "_Item") -> bool:
-        """Whether the order of the two matters: that of time stamps does, too."""
-        both = bool(self.command["stamp"] and other.command["stamp"])
-        return both or self.access.conflicts(other.access)
+    def shares(self, other: "_Item") -> str:
+        """What makes the order of the two matter, or nothing."""
+        if self.access.conflicts(other.access):
+            return "bytes"
+        return "time stamp" if self.command["stamp"] and other.command["stamp"] else ""
 
     def units(self, mask: str) -> list[Unit]:
         return [u for u in Unit if self.command[mask] >> u & 1]
@@ -215,11 +216,12 @@ def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
             if other is item.unit:
                 continue
             for index, earlier in enumerate(history[other]):
-                if not item.conflicts(earlier):
+                shared = item.shares(earlier)
+                if not shared:
                     continue
                 ordered += 1
                 if clock[other] <= index:
-                    raise ProgramFault(f"{item} and {earlier} race for the same bytes or stamp")
+                    raise ProgramFault(f"{item} and {earlier} race for the same {shared}")
         history[item.unit].append(item)
     return ordered
 
