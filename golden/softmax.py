@@ -36,7 +36,8 @@ def softmax(chip: Chip, command: Command) -> None:
     codes = chip.activations.read(
         sources, command["length"], port=line, signed=bool(command["signed"])
     )
-    result = softmax_rows(codes.astype(np.int64), command, chip.exponents)
+    tables = chip.exponents.astype(np.int64)
+    result = softmax_rows(codes.astype(np.int64), command, tables)
     chip.activations.write(targets, (result & 255).astype(np.uint8), port=line)
 
 
@@ -61,7 +62,7 @@ def softmax_rows(codes: Int64Array, command: Command, tables: Int64Array) -> Int
     last = first + (form == SoftmaxForm.QUOTIENT)
     if last >= len(tables):
         raise ProgramError(f"softmax table must be below {len(tables)}, not {last}")
-    words = tables[first : last + 1].astype(np.int64)
+    words = np.asarray(tables[first : last + 1], np.int64)
     limit = 1 << 31 if form == SoftmaxForm.FIXED else INFINITY
     if words.max() >= limit:
         raise ProgramError(f"words of table {first} must be below {limit:#x}, not {words.max():#x}")
@@ -70,7 +71,7 @@ def softmax_rows(codes: Int64Array, command: Command, tables: Int64Array) -> Int
     return np.clip(rounded + command["zero"], command["low"], command["high"])
 
 
-def _high_mul(a: Int64Array, b: Int64Array) -> Int64Array:
+def _high_mul(a: Int64Array, b: Int64Array | int) -> Int64Array:
     """Return ``a * b / 2**31``, rounded half up."""
     return (a * b + (1 << 30)) >> np.int64(31)
 
@@ -78,7 +79,7 @@ def _high_mul(a: Int64Array, b: Int64Array) -> Int64Array:
 def _reciprocal(total: Int64Array, zeros: Int64Array) -> Int64Array:
     """Return ``2**31 / (total << zeros)`` in Q31, for leading `zeros`: gemmlowp's Newton steps."""
     half = (total << zeros) >> np.int64(1)  # of the divisor: in [1/2, 1), Q31
-    x = 1515870810 + _high_mul(half, np.int64(-1010580540))  # 48/17 - 32/17 * half, Q29
+    x = 1515870810 + _high_mul(half, -1010580540)  # 48/17 - 32/17 * half, Q29
     for _ in range(3):
         error = (1 << 29) - _high_mul(half, x)
         x = x + (_high_mul(x, error) << np.int64(2))
@@ -108,7 +109,7 @@ def _inverse(values: Int64Array, scale: int) -> Int64Array:
     """float32 exponentials times one inverse."""
     if not 0 < scale < INFINITY:
         raise ProgramError(f"scale must be a positive float32 number, not {scale:#x}")
-    divisor = multiply(_sum(values[0]), np.int64(scale))
+    divisor = multiply(_sum(values[0]), np.array([scale]))
     if divisor.min() == 0 or divisor.max() >= INFINITY:
         raise ProgramError("sum * scale must be a positive float32 number, not 0 or infinity")
     inverse = divide(np.full_like(divisor, 127 << 23), divisor)

@@ -48,6 +48,10 @@ class SoftmaxUnit(wiring.Component):
         self.spec = spec
         bits, line = spec.activation_address_bits, spec.line_bytes
         self.exponents = Memory(shape=32, depth=256 * spec.post.softmax_tables, init=[])
+        self._reader, self._writer = RowReader(spec), LineWriter(spec)
+        self._adder, self._multiplier = Float32Adder(), Float32Multiplier()
+        self._divider, self._rounder = Float32Divider(), Float32Rounder(_BITS)
+        self._high, self._reciprocal = HighMultiplier(), Reciprocal()
         super().__init__(
             {
                 "start": In(1), "i": In(command_bits(Opcode.SOFTMAX)), "done": Out(1),
@@ -63,14 +67,10 @@ class SoftmaxUnit(wiring.Component):
         """Parts, then what connects them, then the states."""
         m = Module()
         self._fields = command_fields(Opcode.SOFTMAX, self.i)
-        for name, part in (
-            ("reader", RowReader(self.spec)), ("writer", LineWriter(self.spec)),
-            ("adder", Float32Adder()), ("multiplier", Float32Multiplier()),
-            ("divider", Float32Divider()), ("rounder", Float32Rounder(_BITS)),
-            ("high", HighMultiplier()), ("reciprocal", Reciprocal()),
+        for name in (
+            "reader", "writer", "adder", "multiplier", "divider", "rounder", "high", "reciprocal"
         ):  # fmt: skip
-            m.submodules[name] = part
-            setattr(self, f"_{name}", part)
+            m.submodules[name] = getattr(self, f"_{name}")
         self._summing, self._coding, self._invert = Signal(), Signal(), Signal()
         self._issue, self._largest = Signal(), Signal(8)
         for port in ("valid", "address"):
@@ -186,33 +186,47 @@ class SoftmaxUnit(wiring.Component):
         q.advance()
         m.d.comb += [self._writer.i_valid.eq(q.valid), self._writer.i.eq(q["code"])]
 
-    def _states(self, m: Module) -> None:
-        """The passes of a row, and the rows."""
+    def _rows(self, m: Module) -> Value:
+        """Addresses of the present row; whether it is the last."""
         fields, reader, writer = self._fields, self._reader, self._writer
         source, target = (Signal.like(self.c_address, name=n) for n in ("source", "target"))
-        rows, gap = Signal(16), Signal(range(_LOOK_UP + Float32Adder.latency + 1))
-        takes = reader.o_valid & reader.o_next
-        busy = Signal()  # a quotient is under way
-        with m.If(takes & self._coding & (fields["form"] == _QUOTIENT)):
-            m.d.sync += busy.eq(1)
-        with m.Elif(self._divider.o_valid):
-            m.d.sync += busy.eq(0)
-        with m.If(gap != 0):
-            m.d.sync += gap.eq(gap - 1)
+        rows = Signal(16)
         m.d.comb += [
             reader.address.eq(source), reader.length.eq(fields["length"]),
             writer.address.eq(target), writer.length.eq(fields["length"]),
+        ]  # fmt: skip
+        with m.If(self.start):
+            m.d.sync += [
+                source.eq(fields["s_base"]), target.eq(fields["d_base"]),
+                rows.eq(fields["row_count"]),
+            ]  # fmt: skip
+        with m.Elif(writer.done):
+            m.d.sync += [
+                source.eq(source + fields["s_row_stride"]),
+                target.eq(target + fields["d_row_stride"]), rows.eq(rows - 1),
+            ]  # fmt: skip
+        return rows == 1
+
+    def _states(self, m: Module) -> None:
+        """The passes of a row, one row after the other."""
+        fields, reader, writer = self._fields, self._reader, self._writer
+        last_row = self._rows(m)
+        gap = Signal(range(_LOOK_UP + Float32Adder.latency + 1))  # cycles to wait for a sum
+        takes = reader.o_valid & reader.o_next
+        dividing = Signal()
+        with m.If(takes & self._coding & (fields["form"] == _QUOTIENT)):
+            m.d.sync += dividing.eq(1)
+        with m.Elif(self._divider.o_valid):
+            m.d.sync += dividing.eq(0)
+        with m.If(gap != 0):
+            m.d.sync += gap.eq(gap - 1)
+        m.d.comb += [
             writer.issue.eq(takes & self._coding),
             self._issue.eq(takes & (self._summing | self._coding)),
         ]  # fmt: skip
         with m.FSM():
-            with m.State("IDLE"):
-                m.d.sync += [
-                    source.eq(fields["s_base"]), target.eq(fields["d_base"]),
-                    rows.eq(fields["row_count"]),
-                ]  # fmt: skip
-                with m.If(self.start):
-                    m.next = "ROW"
+            with m.State("IDLE"), m.If(self.start):
+                m.next = "ROW"
             with m.State("ROW"):
                 m.d.comb += [reader.start.eq(1), writer.start.eq(1)]
                 m.d.sync += self._largest.eq(0)
@@ -239,13 +253,9 @@ class SoftmaxUnit(wiring.Component):
             with m.State("INVERT"), m.If(self._inverted):
                 m.next = "RESULTS"
             with m.State("RESULTS"):
-                m.d.comb += [self._coding.eq(1), reader.o_next.eq(writer.ready & ~busy)]
+                m.d.comb += [self._coding.eq(1), reader.o_next.eq(writer.ready & ~dividing)]
                 with m.If(writer.done):
-                    m.d.sync += [
-                        source.eq(source + fields["s_row_stride"]),
-                        target.eq(target + fields["d_row_stride"]), rows.eq(rows - 1),
-                    ]  # fmt: skip
-                    m.d.comb += self.done.eq(rows == 1)
+                    m.d.comb += self.done.eq(last_row)
                     m.next = "ROW"
-                    with m.If(rows == 1):
+                    with m.If(last_row):
                         m.next = "IDLE"

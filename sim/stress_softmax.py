@@ -34,8 +34,8 @@ def random_softmax(rng: Rng, spec: AcceleratorSpec) -> tuple[dict[str, int], Mas
     """
     for _ in range(_ATTEMPTS):
         rows = int(min(rng.integers(1, 5, 2)))
-        length = int(rng.choice([1, spec.line_bytes, rng.integers(1, 20), rng.integers(1, 70)]))
-        form = SoftmaxForm(rng.integers(len(SoftmaxForm)))
+        length = int(rng.choice([1, spec.line_bytes, *rng.integers(1, (20, 70)).tolist()]))
+        form = SoftmaxForm(int(rng.integers(len(SoftmaxForm))))
         tables = spec.post.softmax_tables - (form is SoftmaxForm.QUOTIENT)
         if not tables:
             continue

@@ -26,9 +26,8 @@ SIZES = {
     Window.WEIGHTS: 20 * 8,
     Window.PARAMETERS: 9 * 64,
     Window.TABLES: 3 * 256,
-    Window.COMMANDS: 400,
-    Window.EXPONENTS: 3 * 1024,
-}
+    Window.COMMANDS: 400, Window.EXPONENTS: 3 * 1024,
+}  # fmt: skip
 
 
 class Host:
