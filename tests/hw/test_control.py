@@ -234,8 +234,8 @@ def test_outside_the_map() -> None:
     no_write += [at(w, 0xFFFFFC) for w in (Window.ACTIVATIONS, *SIZES)]
     # Activations: three regions of 72 bytes, 128 apart.
     holes = [at(Window.ACTIVATIONS, o) for o in (72, 124, 200, 3 * 128, 2 * 128 + 72)]
-    no_write += [*holes, at(Window.STAMPS), 7 << 24, 15 << 24]
-    no_read = [0x20, 0x7C, OFFSET["control"], *holes, at(Window.STAMPS, 20), 7 << 24, 15 << 24]
+    no_write += [*holes, at(Window.STAMPS), 8 << 24, 15 << 24]
+    no_read = [0x20, 0x7C, OFFSET["control"], *holes, at(Window.STAMPS, 20), 8 << 24, 15 << 24]
     no_read += [at(w) for w in SIZES]
 
     async def body(ctx: SimulatorContext) -> None:
