@@ -78,14 +78,16 @@ def execute(
         machine.step()
         while finished < len(program.layers) and program.layers[finished].stamp < machine.stamps:
             layer = program.layers[finished]
-            if layer.tensor in capture:
+            if layer.tensor in capture and not program.buffers[layer.tensor].external:
                 captured[layer.tensor] = machine.read(program.buffers[layer.tensor])
             finished += 1
             if progress is not None:
                 progress(finished, len(program.layers))
     if len(machine.results):
         raise ProgramError(f"program must store all results, but {len(machine.results)} are left")
-    outputs = {n: machine.read(program.buffers[n]) for n in program.outputs}
+    # What was saved is complete at the end; tensors in external memory share no bytes.
+    late = {n for n in capture if program.buffers[n].external} - captured.keys()
+    outputs = {n: machine.read(program.buffers[n]) for n in (*late, *program.outputs)}
     return captured | outputs
 
 

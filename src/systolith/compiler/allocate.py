@@ -1,15 +1,32 @@
 """Addresses of storages: by live range, several first-fit orders, the best one wins."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
 
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode
+from systolith.spec.commands import Opcode, Target
 
-__all__ = ["Live", "MemoryReport", "allocate", "live_ranges"]
+__all__ = ["AllocationError", "Live", "MemoryReport", "allocate", "live_ranges"]
+
+
+class AllocationError(CompileError):
+    """Storages do not fit the activation memory.
+
+    Parameters
+    ----------
+    text: the message.
+    ranges: when the storages are in use that found no place, in moments of `live_ranges`.
+    """
+
+    def __init__(self, text: str, ranges: Sequence[tuple[int, int]]) -> None:
+        super().__init__(text)
+        self.ranges = tuple(ranges)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,7 +44,7 @@ class Live:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryReport:
-    """How much activation memory the program uses.
+    """How much memory the program uses.
 
     Parameters
     ----------
@@ -35,12 +52,18 @@ class MemoryReport:
     bound: most bytes live at one time: no allocation needs less.
     available: bytes of all regions.
     shared_reads: pairs of MATMUL input and residual operand that share a region's read port.
+    constants: addresses used of the memories that are loaded during the run, by `Target`, in the
+        units of `MemorySpec`; empty without external memory.
+    loaded, saved: bytes moved from and to external memory.
     """
 
     peak: int
     bound: int
     available: int
     shared_reads: int
+    constants: Mapping[Target, int] = field(default_factory=dict)
+    loaded: int = 0
+    saved: int = 0
 
 
 def live_ranges(
@@ -64,8 +87,9 @@ def live_ranges(
     for command in commands:
         # A STORE runs while its MATMUL still reads: both are one moment.
         time += command.opcode is not Opcode.STORE
-        for storage, _ in command.bases.values():
-            use(storage, time)
+        for storage in (*(s for s, _ in command.bases.values()), *command.holds):
+            if not storage.external:
+                use(storage, time)
     for storage in to_end:
         use(storage, time)
     return [Live(storage=s, first=first[k], last=last[k]) for k, s in known.items()]
@@ -94,6 +118,26 @@ def _lowest(
     return position if position + live.storage.size <= capacity else None
 
 
+class _Region:
+    """Storages placed in a region, as columns: first and last use, start and end address."""
+
+    def __init__(self, count: int) -> None:
+        self._rows = np.zeros((count, 4), np.int64)
+        self._count = 0
+
+    def add(self, live: Live, offset: int) -> None:
+        """Place a storage."""
+        row = live.first, live.last, offset, offset + live.storage.size
+        self._rows[self._count] = row
+        self._count += 1
+
+    def taken(self, live: Live) -> list[tuple[int, int]]:
+        """Addresses in use while a storage is."""
+        rows = self._rows[: self._count]
+        rows = rows[(rows[:, 0] <= live.last) & (rows[:, 1] >= live.first)]
+        return [(start, end) for start, end in rows[:, 2:].tolist()]
+
+
 def _place(
     lives: Sequence[Live],
     enemies: Mapping[int, set[int]],
@@ -101,29 +145,26 @@ def _place(
     *,
     alignment: int,
     avoid: bool,
-) -> _Placement | None:
-    """Place storages greedily; None if one does not fit."""
+) -> tuple[_Placement, list[Live]]:
+    """Place storages greedily; return those that find no place, too."""
     placed: _Placement = {}
-    done: list[Live] = []
+    failed: list[Live] = []
+    regions = [_Region(len(lives)) for _ in range(spec.memory.activation_regions)]
     for live in lives:
         options = []
-        for region in range(spec.memory.activation_regions):
-            taken = [
-                (placed[id(o.storage)][1], placed[id(o.storage)][1] + o.storage.size)
-                for o in done
-                if placed[id(o.storage)][0] == region and o.overlaps(live)
-            ]
-            offset = _lowest(live, taken, spec.memory.activation_bytes, alignment)
+        for region, held in enumerate(regions):
+            offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, alignment)
             if offset is not None:
                 near = {e for e in enemies.get(id(live.storage), ()) if e in placed}
                 bad = sum(placed[e][0] == region for e in near) if avoid else 0
                 options.append((bad, offset + live.storage.size, region, offset))
         if not options:
-            return None
+            failed.append(live)
+            continue
         _, _, region, offset = min(options)
         placed[id(live.storage)] = region, offset
-        done.append(live)
-    return placed
+        regions[region].add(live, offset)
+    return placed, failed
 
 
 def _shared(placed: _Placement, enemies: Mapping[int, set[int]]) -> int:
@@ -139,11 +180,13 @@ def _peak(placed: _Placement, lives: Sequence[Live]) -> int:
     return sum(tops.values())
 
 
-def _bound(lives: Sequence[Live]) -> int:
-    return max(
-        (sum(o.storage.size for o in lives if o.first <= v.first <= o.last) for v in lives),
-        default=0,
-    )
+def _needs(lives: Sequence[Live]) -> NDArray[np.int64]:
+    """Bytes in use at the first use of every storage."""
+    size = np.array([v.storage.size for v in lives], np.int64)
+    first = np.array([v.first for v in lives], np.int64)
+    last = np.array([v.last for v in lives], np.int64)
+    used = (first[None, :] <= first[:, None]) & (first[:, None] <= last[None, :])
+    return np.asarray(used @ size, np.int64)
 
 
 def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
@@ -151,10 +194,11 @@ def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
     for live in lives:
         need = live.storage.size
         if need > have:
-            raise CompileError(
+            raise AllocationError(
                 f"layer {live.storage.layer!r}: activation memory needs {need} bytes in one region"
                 f" for tensor {live.storage.name!r}, the specification has {have}: raise "
-                f"memory.activation_bytes to at least {need}"
+                f"memory.activation_bytes to at least {need}",
+                [(v.first, v.last) for v in lives if v.storage.size > have],
             )
 
 
@@ -181,16 +225,19 @@ def allocate(
         if a is not b:
             apart.setdefault(id(a), set()).add(id(b))
             apart.setdefault(id(b), set()).add(id(a))
-    found = []
+    found: list[tuple[tuple[int, int, int], _Placement]] = []
+    fewest: list[Live] = list(lives)
     for order, alignment, avoid in product(_ORDERS, (spec.line_bytes, 1), (True, False)):
         ordered = sorted(lives, key=order)
-        placed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
-        if placed is not None:
+        placed, failed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
+        if failed:
+            fewest = min(fewest, failed, key=len)
+        else:
             cost = _shared(placed, apart), -alignment, _peak(placed, lives)
             found.append((cost, placed))
-    bound = _bound(lives)
+    bound = int(_needs(lives).max(initial=0))
     if not found:
-        raise CompileError(_too_much(lives, bound, spec))
+        raise AllocationError(_too_much(lives, bound, spec), [(v.first, v.last) for v in fewest])
     (shared, _, peak), best = min(found, key=lambda f: f[0])
     for live in lives:
         region, offset = best[id(live.storage)]
@@ -201,10 +248,7 @@ def allocate(
 
 
 def _too_much(lives: Sequence[Live], bound: int, spec: AcceleratorSpec) -> str:
-    def needed(live: Live) -> int:
-        return sum(o.storage.size for o in lives if o.first <= live.first <= o.last)
-
-    worst = max(lives, key=needed)
+    worst = lives[int(_needs(lives).argmax())]
     regions, have = spec.memory.activation_regions, spec.memory.activation_bytes
     least = -(-bound // regions)
     return (

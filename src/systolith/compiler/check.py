@@ -5,8 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
-from systolith.compiler.footprint import Access, accesses
-from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, decode
+from systolith.compiler.footprint import Access, Spans, accesses
+from systolith.compiler.hazards import LastAccess
+from systolith.compiler.spaces import Space, by_space, span, stamped, whole_access
+from systolith.compiler.trace import Trace, trace_program
+from systolith.spec.commands import COMMANDS, Command, Opcode, Target, Unit
 from systolith.spec.program import Program
 from systolith.spec.softmax import SoftmaxForm
 
@@ -15,6 +18,16 @@ __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 _TOKENS = 255
 """What a token counter of the hardware holds."""
+
+_NAMES = {
+    Space.ACTIVATIONS: "activation",
+    Space.WEIGHTS: "weight",
+    Space.PARAMETERS: "parameter",
+    Space.TABLES: "table",
+    Space.COMMANDS: "command",
+    Space.EXPONENTS: "exponent",
+    Space.EXTERNAL: "external",
+}
 
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
@@ -31,7 +44,7 @@ class CheckReport:
     Parameters
     ----------
     commands: without END.
-    ordered: conflicting pairs of accesses found in order.
+    ordered: conflicts found in order: a command and the latest of another unit.
     tokens: bound on the tokens outstanding between two units.
     """
 
@@ -46,12 +59,8 @@ class _Item:
     unit: Unit
     access: Access
     number: int
-
-    def shares(self, other: "_Item") -> str:
-        """What makes the order of the two matter, or nothing."""
-        if self.access.conflicts(other.access):
-            return "bytes"
-        return "time stamp" if self.command["stamp"] and other.command["stamp"] else ""
+    position: int
+    base: int
 
     def units(self, mask: str) -> list[Unit]:
         return [u for u in Unit if self.command[mask] >> u & 1]
@@ -60,35 +69,66 @@ class _Item:
         return f"{self.command.opcode.name} {self.number}"
 
 
-def _items(program: Program, commands: Sequence[Command]) -> list[_Item]:
-    footprints = accesses([(c.opcode, c.values) for c in commands], program.weights, program.spec)
+def _items(program: Program, trace: Trace) -> list[_Item]:
+    found = [
+        (c.opcode, dict(c.values) | ({"w_base": base} if c.opcode is Opcode.MATMUL else {}))
+        for c, base in zip(trace.commands, trace.bases, strict=True)
+    ]
+    footprints = accesses(found, trace.weights, program.spec)
     result = []
-    for number, (command, access) in enumerate(zip(commands, footprints, strict=True)):
+    for number, (command, access) in enumerate(zip(trace.commands, footprints, strict=True)):
         unit = COMMANDS[command.opcode].unit
         if unit is not None:
-            result.append(_Item(command=command, unit=unit, access=access, number=number))
+            whole = access
+            if program.spec.external.data_bytes:
+                whole = whole_access(command.opcode, command.values, access, program.spec)
+            item = _Item(
+                command=command,
+                unit=unit,
+                access=whole,
+                number=number,
+                position=trace.positions[number],
+                base=trace.bases[number],
+            )
+            result.append(item)
     return result
 
 
-def _check_activations(program: Program, items: Sequence[_Item]) -> None:
-    """Every byte must exist."""
+def _limits(program: Program) -> dict[Space, int]:
     spec = program.spec
+    return {
+        Space.WEIGHTS: spec.weight_words,
+        Space.PARAMETERS: spec.lane_words,
+        Space.TABLES: 256 * spec.memory.tables,
+        Space.COMMANDS: spec.memory.command_words,
+        Space.EXPONENTS: 256 * spec.post.softmax_tables,
+        Space.EXTERNAL: program.external_bytes,
+    }
+
+
+def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
+    """Every address must exist."""
+    spec, limits = program.spec, _limits(program)
     for item in items:
         for spans in (item.access.reads, item.access.writes):
-            if not len(spans.starts):
-                continue
-            inside = (spans.ends - 1) % spec.region_stride < spec.memory.activation_bytes
-            same = (spans.ends - 1) // spec.region_stride == spans.starts // spec.region_stride
-            last = spans.ends[-1] <= spec.memory.activation_regions * spec.region_stride
-            if not (inside.all() and same.all() and last and spans.starts[0] >= 0):
-                raise ProgramFault(f"{item} leaves the activation memory")
+            for space, starts, ends in by_space(spans):
+                if space is Space.ACTIVATIONS:
+                    inside = (ends - 1) % spec.region_stride < spec.memory.activation_bytes
+                    same = (ends - 1) // spec.region_stride == starts // spec.region_stride
+                    last = ends[-1] <= spec.memory.activation_regions * spec.region_stride
+                    good = bool(inside.all() and same.all() and last and starts[0] >= 0)
+                else:
+                    good = ends[-1] <= limits[space]
+                if not good:
+                    raise ProgramFault(f"{item} leaves the {_NAMES[space]} memory")
 
 
 def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     spec = program.spec
     tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
     words = spec.array.rows * (1 if v["w_hold"] else tiles)
-    if v["w_base"] + words > len(program.weights) or len(program.weights) > spec.weight_words:
+    have = spec.weight_words if spec.external.data_bytes else len(program.weights)
+    if v["w_base"] + words > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["depthwise"]:
         fault = depthwise_fault(spec, v)
@@ -116,13 +156,15 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
     width = min(v["tile_channels"], v["channels"])
     beats = -(-width // spec.post.lanes)
     words = v["p_base"] + (v["n_count"] - 1) * v["p_stride"] + beats
-    if words > len(program.parameters) or words > spec.lane_words:
+    have = spec.lane_words if spec.external.data_bytes else len(program.parameters)
+    if words > have or words > spec.lane_words:
         raise ProgramFault(f"{name} leaves the parameter memory")
     if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
         raise ProgramFault(f"{name} has channels and tiles that do not agree")
     if width > spec.array.columns:
         raise ProgramFault(f"{name} stores more channels than the array has columns")
-    if v["table"] and v["table_index"] >= min(len(program.tables), spec.memory.tables):
+    tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
+    if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):
         raise ProgramFault(f"{name} names a table that does not exist")
     if v["mode"] not in spec.post.modes or (v["residual"] and not spec.post.residual):
         raise ProgramFault(f"{name} needs post-processing that is not built in")
@@ -165,7 +207,11 @@ class _Machine:
         waiting, moved = deque(items), True
         while moved:
             moved = False
-            while waiting and len(self.queues[waiting[0].unit]) < self.depth:
+            while (
+                waiting
+                and not self.queues[Unit.FETCH]
+                and len(self.queues[waiting[0].unit]) < self.depth
+            ):
                 self.queues[waiting[0].unit].append(waiting.popleft())
                 moved = True
             for unit in Unit:
@@ -207,23 +253,42 @@ def _join(a: _Clock, b: _Clock) -> _Clock:
 
 
 def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
-    """Every conflicting pair of different units must be ordered as in the program."""
+    """Every conflicting pair of different units must be ordered as in the program, and stamps.
+
+    Units run in order: if the latest conflicting command of a unit is done, so are the others.
+    """
     history: dict[Unit, list[_Item]] = {u: [] for u in Unit}
-    ordered = 0
+    last, ordered = LastAccess(), 0
     for item in items:
-        clock = started[item.number]
-        for other in Unit:
-            if other is item.unit:
-                continue
-            for index, earlier in enumerate(history[other]):
-                shared = item.shares(earlier)
-                if not shared:
-                    continue
-                ordered += 1
-                if clock[other] <= index:
-                    raise ProgramFault(f"{item} and {earlier} race for the same {shared}")
+        others = tuple(u for u in Unit if u is not item.unit)
+        access = stamped(item.access) if item.command["stamp"] else item.access
+        for other, index in last.conflicts(access, others).items():
+            ordered += 1
+            if started[item.number][other] <= index:
+                earlier = history[other][index]
+                what = "bytes" if item.access.conflicts(earlier.access) else "time stamp"
+                raise ProgramFault(f"{item} and {earlier} race for the same {what}")
+        last.record(item.unit, len(history[item.unit]), access)
         history[item.unit].append(item)
     return ordered
+
+
+def _check_fetches(items: Sequence[_Item], started: Mapping[int, _Clock]) -> None:
+    """A command must be fetched after the LOAD that wrote it: a JUMP between them waits."""
+    written: list[tuple[int, Spans]] = []
+    loads, known = 0, 0
+    for item in items:
+        own = span(Space.COMMANDS, item.position, COMMANDS[item.command.opcode].words)
+        for index, spans in written:
+            if index >= known and spans.overlaps(own):
+                raise ProgramFault(f"{item} may be fetched before it is loaded")
+        if item.unit is Unit.FETCH:
+            known = started[item.number][Unit.LOAD]
+            written = [entry for entry in written if entry[0] >= known]
+        if item.command.opcode is Opcode.LOAD:
+            if item.command["target"] == Target.COMMANDS:
+                written.append((loads, item.access.writes))
+            loads += 1
 
 
 def _most_tokens(items: Sequence[_Item], depth: int) -> int:
@@ -252,16 +317,17 @@ def check_program(program: Program) -> CheckReport:
     ------
     ProgramFault: it is not; the text names the commands.
     """
-    commands = list(decode(program.commands.tolist()))
+    trace = trace_program(program)
+    commands = trace.commands
     _check_pairing(commands)
     for number, command in enumerate(commands):
         if command.opcode in _CHECKS:
             _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
-    items = _items(program, commands)
-    _check_activations(program, items)
+    items = _items(program, trace)
+    _check_addresses(program, items)
     uneven = uneven_padding(
-        [(i.command.opcode, i.command.values, i.access) for i in items],
-        program.weights,
+        [(i.command.opcode, dict(i.command.values) | {"w_base": i.base}, i.access) for i in items],
+        trace.weights,
         program.spec,
     )
     if uneven is not None:
@@ -271,6 +337,7 @@ def check_program(program: Program) -> CheckReport:
     machine = _Machine(program.spec.queue_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
+    _check_fetches(items, machine.started)
     tokens = _most_tokens(items, program.spec.queue_depth)
     if tokens > _TOKENS:
         raise ProgramFault(f"{tokens} tokens can be open between two units, at most {_TOKENS}")

@@ -63,6 +63,16 @@ class Constants:
         self._known: dict[tuple[str, bytes], int] = {}
         self._weight_words = self._lane_words = 0
 
+    @property
+    def weight_words(self) -> int:
+        """Weight words so far."""
+        return self._weight_words
+
+    @property
+    def lane_words(self) -> int:
+        """Words of the parameter memory so far."""
+        return self._lane_words
+
     def weights(self, tiles: ArrayLike) -> int:
         """Store weight tiles [n, k, rows, columns] (codes) and return their word address."""
         words = np.asarray(tiles).astype(np.int64) & 255

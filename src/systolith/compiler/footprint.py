@@ -16,7 +16,7 @@ from systolith.spec.commands import (
     Opcode,
 )
 
-__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "stamped", "strided"]
+__all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
 Int64Array = NDArray[np.int64]
 
@@ -95,13 +95,6 @@ class Access:
 
 
 EMPTY_ACCESS = Access()
-_STAMP = strided(-1, (), 1)
-"""The next time stamp, as a byte that every stamped command writes."""
-
-
-def stamped(access: Access) -> Access:
-    """Let the order of a command and all others that are stamped matter."""
-    return Access(reads=access.reads, writes=joined(access.writes, _STAMP))
 
 
 def _loops(values: Mapping[str, int], names: Sequence[str], stream: str) -> list[tuple[int, int]]:

@@ -10,7 +10,7 @@ __all__ = ["Codes", "Pair", "Storage", "SymbolicCommand", "View"]
 
 @dataclass(eq=False, kw_only=True, slots=True)
 class Storage:
-    """A run of bytes inside one activation region, compared by identity.
+    """A run of bytes inside one activation region or external memory, compared by identity.
 
     Parameters
     ----------
@@ -18,12 +18,14 @@ class Storage:
     size: bytes.
     layer: the layer that writes it first, for error messages.
     address: byte address, once allocated.
+    external: whether it lies in external memory.
     """
 
     name: str
     size: int
     layer: str
     address: int = -1
+    external: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,16 +92,18 @@ class SymbolicCommand:
 
     Parameters
     ----------
-    opcode: MATMUL, STORE, FILL or COPY.
+    opcode: what it does.
     layer: the layer it belongs to.
     values: fields that are known.
     bases: base field -> (storage, byte offset).
+    holds: storages that must keep their bytes meanwhile, for a command that runs beside it.
     """
 
     opcode: Opcode
     layer: str
     values: dict[str, int] = field(default_factory=dict)
     bases: Mapping[str, tuple[Storage, int]] = field(default_factory=dict)
+    holds: tuple[Storage, ...] = ()
 
     def resolved(self) -> dict[str, int]:
         """All fields, once the storages have addresses."""

@@ -101,6 +101,8 @@ def plan_gather(low: Lowering, layer: MacLayer, job: Job, direct: int) -> Gather
     job: it, reading gathered windows.
     direct: cycles of reading the input itself.
     """
+    if not low.scratch:
+        return None
     whole = low.region(layer.step, layer.packed)
     plans = []
     for blocks in _blocks(whole.height, whole.width, low.spec.memory.accumulator_depth):

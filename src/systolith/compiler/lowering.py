@@ -10,7 +10,7 @@ from systolith.compiler.errors import layer_error
 from systolith.compiler.fit_residual import ResidualParameters, fit_residual
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
-from systolith.compiler.overlap import RowSplitter
+from systolith.compiler.overlap import RowSplitter, WholeRows
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
@@ -41,15 +41,17 @@ class Lowering:
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
     early: tensors whose first channels are stored well before the rest, and how many.
+    scratch: whether a layer may have buffers besides its operands.
     """
 
     graph: Graph
     spec: AcceleratorSpec
     layout: Layout
     constants: Constants
-    splitter: RowSplitter
+    splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
     early: dict[str, int] = field(default_factory=dict)
+    scratch: bool = True
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""

@@ -12,7 +12,7 @@ from systolith.compiler.steps import Step
 from systolith.compiler.tiling import Load, Region, cut_region
 from systolith.graph import Graph, Op
 
-__all__ = ["RowSplitter"]
+__all__ = ["RowSplitter", "WholeRows"]
 
 _LATENCY = 48
 """Cycles from a tile's last pass to its last byte in memory, besides one per lane vector."""
@@ -147,3 +147,14 @@ class RowSplitter:
         a, rows = step.node.attributes, self.graph.tensor(step.target).shape[0]
         free = early + a["pads"][0] - (a["kernel"][0] - 1) * a["dilations"][0] - 1
         return min(rows, free // a["strides"][0] + 1) if free >= 0 else 0
+
+
+class WholeRows:
+    """A splitter that cuts nothing."""
+
+    def regions(self, step: Step, whole: Region, load: Load, *, linear: bool) -> list[Region]:
+        """The step's output, ``whole``, as one region."""
+        return [whole]
+
+    def finished(self, step: Step) -> None:
+        """Nothing to remember."""

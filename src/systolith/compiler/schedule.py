@@ -1,12 +1,13 @@
 """Tokens: which command waits for which other unit, no more often than needed."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.compiler.footprint import Access
+from systolith.compiler.hazards import LastAccess
 from systolith.spec.commands import Unit
 
-__all__ = ["Clock", "Timeline", "Tokens", "assign_tokens"]
+__all__ = ["Clock", "Sequencer", "Timeline", "Tokens", "assign_tokens"]
 
 Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
@@ -61,51 +62,70 @@ class Timeline:
         self.now[unit] = clock
 
 
-def _latest_conflict(
-    own: Access, others: Sequence[tuple[int, Access]], known: int, skip: int
-) -> int | None:
-    """Position in ``others`` of the latest conflicting command that is not yet known."""
-    for index in range(len(others) - 1, known - 1, -1):
-        if index != skip and own.conflicts(others[index][1]):
-            return index
-    return None
+class Sequencer:
+    """Appends commands in program order and gives each the tokens it needs.
+
+    Every conflicting pair of commands of different units is ordered. Signals are matched to waits
+    in order; a wait always follows its signal in program order, so the queues cannot deadlock
+    however short they are.
+    """
+
+    def __init__(self) -> None:
+        self.tokens: list[Tokens] = []
+        self._timeline = Timeline()
+        self._last = LastAccess()
+        self._positions: dict[Unit, list[int]] = {u: [] for u in Unit}
+        self._matmuls: list[Access] = []
+
+    def count(self, unit: Unit) -> int:
+        """Commands of the unit so far."""
+        return len(self._positions[unit])
+
+    def waits(self, unit: Unit, access: Access) -> dict[Unit, int]:
+        """Return the commands that the unit's next one must wait for: unit and its number."""
+        others = tuple(u for u in Unit if u is not unit)
+        found = self._last.conflicts(access, others)
+        if unit is Unit.STORE and found.get(Unit.COMPUTE, -1) == self.count(unit):
+            # The MATMUL that a STORE consumes is ordered by the accumulators.
+            found[Unit.COMPUTE] = self._before_own(access)
+        return {u: i for u, i in found.items() if not self._timeline.knows(unit, u, i)}
+
+    def _before_own(self, access: Access) -> int:
+        """The latest conflicting MATMUL before the one that the next STORE consumes, or -1."""
+        for index in range(self.count(Unit.STORE) - 1, -1, -1):
+            if access.conflicts(self._matmuls[index]):
+                return index
+        return -1
+
+    def append(self, unit: Unit, access: Access, waits: Mapping[Unit, int]) -> None:
+        """Append a command with what `waits` returned for it."""
+        position, token = len(self.tokens), Tokens()
+        self.tokens.append(token)
+        for other, index in _needed(self._timeline, waits):
+            self._timeline.wait(unit, other, index)
+            token.wait |= 1 << other
+            self.tokens[self._positions[other][index]].signal |= 1 << unit
+        self._timeline.run(unit)
+        self._last.record(unit, self.count(unit), access)
+        self._positions[unit].append(position)
+        if unit is Unit.COMPUTE:
+            self._matmuls.append(access)
 
 
 def assign_tokens(commands: Sequence[tuple[Unit, Access]]) -> list[Tokens]:
     """Order every conflicting pair of commands of different units.
 
-    Signals are matched to waits in order; a wait always follows its signal in program order, so
-    the queues cannot deadlock however short they are.
-
     Parameters
     ----------
     commands: unit and footprint, in program order.
     """
-    tokens = [Tokens() for _ in commands]
-    timeline = Timeline()
-    history: dict[Unit, list[tuple[int, Access]]] = {u: [] for u in Unit}
-    for position, (unit, access) in enumerate(commands):
-        # The MATMUL that a STORE consumes is ordered by the accumulators.
-        own = len(history[unit]) if unit is Unit.STORE else -1
-        found = {}
-        for other in Unit:
-            if other is unit:
-                continue
-            skip = own if other is Unit.COMPUTE else -1
-            known = timeline.now[unit][other]
-            index = _latest_conflict(access, history[other], known, skip)
-            if index is not None:
-                found[other] = index
-        for other, index in _needed(timeline, found):
-            timeline.wait(unit, other, index)
-            tokens[position].wait |= 1 << other
-            tokens[history[other][index][0]].signal |= 1 << unit
-        timeline.run(unit)
-        history[unit].append((position, access))
-    return tokens
+    sequencer = Sequencer()
+    for unit, access in commands:
+        sequencer.append(unit, access, sequencer.waits(unit, access))
+    return sequencer.tokens
 
 
-def _needed(timeline: Timeline, found: dict[Unit, int]) -> list[tuple[Unit, int]]:
+def _needed(timeline: Timeline, found: Mapping[Unit, int]) -> list[tuple[Unit, int]]:
     """Leave out a wait that another one implies."""
     kept = dict(found)
     for other, index in found.items():

@@ -57,7 +57,8 @@ class Layer:
     Parameters
     ----------
     name, op: as in the graph; ``op`` is the graph's operator name.
-    tensor: the tensor complete once time stamp number ``stamp`` has been written.
+    tensor: the tensor complete once time stamp number ``stamp`` has been written, or at the end
+        of the run if its buffer is external.
     stamp: index of the time stamp of the layer's last STORE (0 is the program's first).
     macs: multiply-accumulates of the operator itself.
     fused: names of further nodes computed by the same commands (their tensors come out of it).

@@ -1,0 +1,405 @@
+"""Commands of all steps in program order: fills, transfers, tiles, time stamps."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.arithmetic import ConcatArithmetic, PadArithmetic
+from systolith.compiler.fills import fill_border, fill_halo
+from systolith.compiler.host import Partition
+from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
+from systolith.compiler.layout import gather_origins
+from systolith.compiler.lowering import Lowering
+from systolith.compiler.softmax import softmax_commands
+from systolith.compiler.spill import SpillPlan, operands
+from systolith.compiler.split import Splitter
+from systolith.compiler.steps import Step
+from systolith.compiler.tiles import Tiler, TileWork
+from systolith.compiler.transfers import dense_view, rows_of, transfer
+from systolith.graph import Op
+from systolith.spec.commands import FILL_LOOPS, Opcode
+from systolith.spec.program import Layer
+
+__all__ = ["Emission", "Emitter"]
+
+Lower = Callable[[Lowering, Step], list[Pair]]
+
+
+@dataclass(kw_only=True, eq=False)
+class Emission:
+    """Commands in program order and the layers they complete.
+
+    Parameters
+    ----------
+    commands: END last.
+    layers: in order of their stamps.
+    enemies: storages that are accessed at the same time.
+    views: external tensors that are not where `Layout` has them.
+    contents: external storages, and what they hold before the run, if that matters.
+    owners: number of the step of every command, or of the one that it prepares.
+    """
+
+    commands: list[SymbolicCommand] = field(default_factory=list)
+    layers: list[Layer] = field(default_factory=list)
+    enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
+    views: dict[str, View] = field(default_factory=dict)
+    contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
+    owners: list[int] = field(default_factory=list)
+
+    def steps_in(self, ranges: Sequence[tuple[int, int]]) -> set[int]:
+        """Steps with a command in one of some ranges of moments of `live_ranges`."""
+        opcodes = [c.opcode for c in self.commands[: len(self.owners)]]
+        moments = np.cumsum([opcode is not Opcode.STORE for opcode in opcodes])
+        owners = np.array(self.owners)
+        found: set[int] = set()
+        for first, last in ranges:
+            found |= set(owners[(moments >= first) & (moments <= last)].tolist())
+        return found
+
+
+@dataclass(kw_only=True, eq=False)
+class _Entry:
+    """A step or a tile of one, as a unit of the order."""
+
+    step: Step
+    work: TileWork
+    fills: list[SymbolicCommand] = field(default_factory=list)
+    late_fills: list[SymbolicCommand] = field(default_factory=list)
+    last: bool = False
+
+
+class Emitter:
+    """Emits a network, however often, for different plans.
+
+    Parameters
+    ----------
+    low: the network and its constants.
+    steps, cut: what is computed, from what to what.
+    lowerings: how.
+    report: called with a text for every step.
+    """
+
+    def __init__(
+        self,
+        low: Lowering,
+        steps: Sequence[Step],
+        cut: Partition,
+        lowerings: Mapping[Op, Lower],
+        report: Callable[[str], None],
+    ) -> None:
+        self.low, self.steps, self.cut, self.report = low, steps, cut, report
+        self._lowerings = lowerings
+        self._tiler = Tiler(low, lowerings)
+        self._whole: dict[int, list[Pair]] = {}
+        self._filled: set[int] = set()
+        self._out = Emission()
+
+    def emit(self, plan: SpillPlan, buffers: int) -> Emission:
+        """Return the commands for a plan."""
+        self._out, self._filled = Emission(), set()
+        for view in self.low.layout.views.values():
+            view.storage.external = id(view.storage) in plan.external
+            view.storage.address = -1
+        for name in self.cut.inputs:
+            self._out.commands += self._fills(name)
+            self._edge(Opcode.LOAD, name, self._out.commands)
+        self._out.owners += [0] * len(self._out.commands)
+        entries = self._entries(plan)
+        if self.low.spec.external.data_bytes:
+            pairs = [pair for entry in entries for pair in entry.work.pairs]
+            splitter = Splitter(self.low.spec, pairs)
+            for entry in entries:
+                entry.work.pairs = splitter.split(entry.work.pairs)
+        self._order(entries, buffers)
+        self._out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
+        return self._out
+
+    def _entries(self, plan: SpillPlan) -> list[_Entry]:
+        entries: list[_Entry] = []
+        for index, step in enumerate(self.steps):
+            self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
+            outside = any(self.low.view(n).storage.external for n in operands(step))
+            if step.node.op is Op.SOFTMAX:
+                works = self._softmax(step, plan.rows.get(id(step), 1 << 16))
+            elif not outside:
+                works = [TileWork(pairs=self._lowered(step))]
+            elif step.is_move:
+                works = list(self._moves(step, plan.rows[id(step)])) or [TileWork()]
+            else:
+                works = self._tiles(step, plan.rows[id(step)])
+            entries += [_Entry(step=step, work=work) for work in works]
+            entries[-1].last = True
+            fills = self._fills(step.target)
+            if step.node.op is Op.PAD or outside:
+                # A border is part of the tensor, complete when the last STORE is.
+                entries[-len(works)].fills = fills
+            else:
+                # Readers are a layer away: they need not hold up this layer's first command.
+                entries[-1].late_fills = fills
+        return entries
+
+    def _lowered(self, step: Step) -> list[Pair]:
+        """Lower a step whose operands are all on chip, once."""
+        if id(step) not in self._whole:
+            self._whole[id(step)] = self._lowerings[step.node.op](self.low, step)
+            self.low.splitter.finished(step)
+        for pair in self._whole[id(step)]:
+            pair.store.values.pop("stamp", None)
+            pair.matmul.holds = ()
+        return self._whole[id(step)]
+
+    def _tiles(self, step: Step, rows: int) -> list[TileWork]:
+        height = self.low.view(step.target).shape[0]
+        works = [
+            self._tiler.tile(step, first, min(rows, height - first))
+            for first in range(0, height, rows)
+        ]
+        note = self.low.notes.get(step.node.name, "")
+        if len(works) > 1 and "row tiles" not in note:
+            self.low.notes[step.node.name] = f"{note}; {len(works)} row tiles"
+        return works
+
+    def _softmax(self, step: Step, rows: int) -> list[TileWork]:
+        """Softmax of so many rows at a time; what is in external memory passes through slabs."""
+        layer, plan = step.node.name, self.cut.softmax.layers[step.node.name]
+        whole, works = self.low.view(step.target), []
+        if not any(self.low.view(n).storage.external for n in operands(step)):
+            rows = whole.shape[0]
+        for first in range(0, whole.shape[0], rows):
+            count, work = min(rows, whole.shape[0] - first), TileWork()
+            source, target = (
+                rows_of(self.low.view(n), first, count) for n in (step.source, step.target)
+            )
+            if source.storage.external:
+                near = dense_view(f"{step.source} rows", source.shape, external=False)
+                work.loads.append(transfer(Opcode.LOAD, layer, near, source))
+                source = near
+            if target.storage.external:
+                near = dense_view(f"{step.target} rows", target.shape, external=False)
+                work.saves.append(transfer(Opcode.SAVE, layer, near, target))
+                work.outputs.append(near.storage)
+                target = near
+            work.softmax = softmax_commands(layer, plan, source, target)
+            works.append(work)
+        self.low.splitter.finished(step)
+        self.low.notes[layer] = f"softmax table {plan.fields['table']}"
+        return works
+
+    def _moves(self, step: Step, rows: int) -> Iterable[TileWork]:
+        """Copies of a move that touches external memory."""
+        node, target = step.node, self.low.view(step.target)
+        needed = [i for i in range(len(node.inputs)) if (node.name, i) in self.low.layout.copies]
+        for index in needed:
+            name = node.inputs[index]
+            source = self.low.view(name)
+            if node.op is Op.RESHAPE:
+                yield _copy(node.name, source, target, self.low, step)
+                continue
+            origin = gather_origins(self.low.graph, node)[index]
+            inner = View(
+                storage=target.storage,
+                offset=target.at(*origin),
+                shape=source.shape,
+                row=target.row,
+                pixel=target.pixel,
+            )
+            table = None
+            if isinstance(node.arithmetic, ConcatArithmetic):
+                table = node.arithmetic.tables[index]
+            for first in range(0, source.shape[0], rows):
+                count = min(rows, source.shape[0] - first)
+                near, far = rows_of(source, first, count), rows_of(inner, first, count)
+                if table is None and (near.storage.external or far.storage.external):
+                    yield _copy(node.name, near, far, self.low, step)
+                else:
+                    part = replace(step, source=name, table=table)
+                    yield self._tiler.copy(part, near, far)
+        text = f"copied {len(needed)} of {len(node.inputs)}" if needed else "aliased"
+        self.low.notes[node.name] = text
+
+    def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
+        """Load for the next entry and save of the last one beside each entry's commands."""
+        out = self._out.commands
+        writers = _last_writers(entries)
+        numbers = {id(step): number for number, step in enumerate(self.steps)}
+        owners = self._out.owners
+        loaded = -1
+        for index, entry in enumerate(entries):
+            out += entry.fills
+            before = entries[index - 1].work if index else TileWork()
+            if buffers > 1:
+                out += before.saves
+            for ahead in range(index, min(index + buffers, len(entries))):
+                if ahead > loaded and writers[ahead] < index:
+                    out += entries[ahead].work.loads
+                    loaded = ahead
+                elif ahead > loaded:
+                    break
+            held = tuple(before.outputs) if buffers > 1 else ()
+            for number, pair in enumerate(entry.work.pairs):
+                pair.matmul.holds = held
+                self._append(pair)
+                if number == 0:
+                    out += entry.late_fills
+            for command in entry.work.softmax:
+                command.holds = held
+                out.append(command)
+            if not entry.work.pairs:
+                out += entry.late_fills
+            if buffers == 1 or index == len(entries) - 1:
+                out += entry.work.saves
+            if entry.last:
+                self._finish(entries, index)
+            owners += [numbers[id(entry.step)]] * (len(out) - len(owners))
+
+    def _append(self, pair: Pair) -> None:
+        out = self._out
+        out.commands += [*pair.before, pair.matmul, pair.store]
+        if "r_base" in pair.store.bases:
+            x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
+            out.enemies.append((x[0], r[0]))
+        for copy in pair.before:
+            # COPY reads and writes beside the array, which reads what it has written.
+            buffer = copy.bases["d_base"][0]
+            out.enemies.append((copy.bases["s_base"][0], buffer))
+            out.enemies.append((pair.store.bases["y_base"][0], buffer))
+
+    def _edge(self, opcode: Opcode, name: str, out: list[SymbolicCommand]) -> None:
+        """Move an input or output from or to external memory, if it is not there anyway."""
+        view = self.low.view(name)
+        if not self.low.spec.external.data_bytes or view.storage.external:
+            return
+        far = self._out.views.get(name)
+        if far is None:
+            far = self._out.views[name] = dense_view(name, view.shape, external=True)
+            self._out.contents[far.storage] = None
+        out.append(transfer(opcode, name, view, far))
+
+    def _fills(self, name: str) -> list[SymbolicCommand]:
+        """Return the fills of halo and border of the storage that ``name`` lies in, once."""
+        layout = self.low.layout
+        while name in layout.parents:
+            name = layout.parents[name]
+        view = layout.views[name]
+        if id(view.storage) in self._filled:
+            return []
+        self._filled.add(id(view.storage))
+        layer, fills = view.storage.layer, []
+        if layout.halos[name].any:
+            fills += fill_halo(layer, view, layout.halos[name])
+        for step in self.steps:
+            root = step.target
+            while root in layout.parents and step.node.op is Op.PAD:
+                root = layout.parents[root]
+            if step.node.op is Op.PAD and root == name:
+                assert isinstance(step.node.arithmetic, PadArithmetic)
+                fills += fill_border(
+                    layer,
+                    layout.views[step.target],
+                    gather_origins(self.low.graph, step.node)[0],
+                    self.low.graph.tensor(step.source).shape,
+                    step.node.arithmetic.value,
+                )
+        if not view.storage.external:
+            return fills
+        self._out.contents[view.storage] = _filled(view.storage, fills) if fills else None
+        return []
+
+    def _finish(self, entries: Sequence[_Entry], index: int) -> None:
+        """Stamp the step's last command, or add an alias to the layer that wrote its bytes."""
+        step = entries[index].step
+        node, layers = step.node, self._out.layers
+        work = entries[index].work
+        if work.pairs or work.softmax:
+            last = work.softmax[-1] if work.softmax else work.pairs[-1].store
+            last.values["stamp"] = 1
+            layers.append(
+                Layer(
+                    name=node.name,
+                    op=str(node.op),
+                    tensor=step.target,
+                    stamp=len(layers),
+                    macs=self.low.graph.macs(node),
+                    fused=tuple(n.name for n in step.nodes if n is not node),
+                )
+            )
+        else:
+            self._alias(step)
+        if step.target in self.cut.outputs:
+            self._edge(Opcode.SAVE, step.target, self._out.commands)
+
+    def _alias(self, step: Step) -> None:
+        """Name a move without commands in the last layer that wrote its bytes."""
+        layers, views = self._out.layers, self.low.layout.views
+        storage = views[step.target].storage
+        for index in range(len(layers) - 1, -1, -1):
+            layer = layers[index]
+            if views[layer.tensor].storage is storage:
+                layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
+                return
+
+
+def _copy(layer: str, near: View, far: View, low: Lowering, step: Step) -> TileWork:
+    """Move elements from one view to another, at least one of them in external memory."""
+    inside = [v for v in (near, far) if not v.storage.external]
+    if inside:
+        opcode = Opcode.SAVE if far.storage.external else Opcode.LOAD
+        chip, outside = (near, far) if far.storage.external else (far, near)
+        if chip.shape != outside.shape:
+            if chip.dense:
+                chip = chip.reshaped(outside.shape)
+            elif outside.dense:
+                outside = outside.reshaped(chip.shape)
+            else:
+                raise low.error(
+                    step.node, "both sides of the reshape have padding", "pad explicitly"
+                )
+        command = transfer(opcode, layer, chip, outside)
+        return TileWork(saves=[command]) if opcode is Opcode.SAVE else TileWork(loads=[command])
+    slab = dense_view(f"{layer} rows", near.shape, external=False)
+    load = transfer(Opcode.LOAD, layer, slab, near)
+    save = transfer(Opcode.SAVE, layer, slab.reshaped(far.shape), far)
+    return TileWork(loads=[load], saves=[save], outputs=[slab.storage])
+
+
+def _filled(storage: Storage, fills: Sequence[SymbolicCommand]) -> NDArray[np.uint8]:
+    """What FILL commands leave in a storage."""
+    image = np.zeros(storage.size, np.uint8)
+    for fill in fills:
+        v = fill.values
+        starts = np.full(1, fill.bases["d_base"][1], np.int64)
+        for name in FILL_LOOPS:
+            steps = np.arange(v.get(f"{name}_count", 1)) * v.get(f"d_{name}_stride", 0)
+            starts = (starts[:, None] + steps).reshape(-1)
+        image[(starts[:, None] + np.arange(v["length"])).reshape(-1)] = v["value"]
+    return image
+
+
+def _reach(command: SymbolicCommand) -> tuple[int, int, int]:
+    """External storage, and first and last byte + 1, of a transfer."""
+    storage, offset = command.bases["e_base"]
+    v = command.values
+    end = offset + v["length"]
+    for name in ("d0", "d1", "d2"):
+        end += (v.get(f"{name}_count", 1) - 1) * v.get(f"e_{name}_stride", 0)
+    return id(storage), offset, end
+
+
+def _last_writers(entries: Sequence[_Entry]) -> list[int]:
+    """For every entry, the last one before it that saves what it loads, -1 for none."""
+    saved: dict[int, list[tuple[int, int, int]]] = {}
+    result = []
+    for index, entry in enumerate(entries):
+        last = -1
+        for load in entry.work.loads:
+            key, start, end = _reach(load)
+            for at, low, high in saved.get(key, ()):
+                if low < end and start < high:
+                    last = max(last, at)
+        result.append(last)
+        for save in entry.work.saves:
+            key, start, end = _reach(save)
+            saved.setdefault(key, []).append((index, start, end))
+    return result

@@ -1,0 +1,286 @@
+"""Program order with external memory: LOADs between the other commands, in halves if need be."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from systolith.compiler.external import ExternalImage
+from systolith.compiler.footprint import Access
+from systolith.compiler.hazards import LastAccess
+from systolith.compiler.predict import Prediction, cycles
+from systolith.compiler.schedule import Sequencer, Tokens
+from systolith.compiler.spaces import Space, span
+from systolith.compiler.split import full_values
+from systolith.errors import CompileError
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import COMMANDS, Opcode, Target, Unit
+
+__all__ = [
+    "Interleaved",
+    "Item",
+    "Movable",
+    "chunk_arena",
+    "interleave",
+    "movable_loads",
+    "place_chunks",
+]
+
+
+@dataclass(kw_only=True, eq=False, slots=True)
+class Item:
+    """A command with all its fields.
+
+    Parameters
+    ----------
+    opcode, values, layer: the command.
+    access: what it touches in all memories.
+    storages: identities of the storages it names.
+    """
+
+    opcode: Opcode
+    values: dict[str, int]
+    layer: str
+    access: Access
+    storages: frozenset[int] = frozenset()
+
+    @property
+    def words(self) -> int:
+        """Length in command words."""
+        return COMMANDS[self.opcode].words
+
+
+@dataclass(kw_only=True, eq=False, slots=True)
+class Movable:
+    """A LOAD that may be anywhere after one command and before another.
+
+    Parameters
+    ----------
+    item: the LOAD.
+    after: number of the last other command that it must follow, -1 for none.
+    before: number of the first other command that must follow it.
+    """
+
+    item: Item
+    after: int
+    before: int
+
+
+def movable_loads(items: Sequence[Item]) -> tuple[list[Item], list[Movable]]:
+    """Take the LOADs out of a program; return the other commands, and the LOADs.
+
+    A LOAD may wait for its first user: until then nothing else uses its storage.
+    """
+    others: list[Item] = []
+    loads: list[Movable] = []
+    unused: dict[int, list[Movable]] = {}
+    last = LastAccess()
+    for item in items:
+        if item.opcode is not Opcode.LOAD:
+            for storage in item.storages & unused.keys():
+                for movable in unused.pop(storage):
+                    movable.before = len(others)
+            # Here all units count together: a number is a position among the others.
+            last.record(Unit.MOVE, len(others), item.access)
+            others.append(item)
+            continue
+        found = last.conflicts(item.access, (Unit.MOVE,))
+        movable = Movable(item=item, after=found.get(Unit.MOVE, -1), before=len(others))
+        loads.append(movable)
+        for storage in item.storages:
+            unused.setdefault(storage, []).append(movable)
+    return others, loads
+
+
+@dataclass(kw_only=True, eq=False)
+class _Chunk:
+    """Commands that lie in command memory at one time.
+
+    Parameters
+    ----------
+    base: word address of the half.
+    items: commands in order.
+    loader: the LOAD that fetches the chunk, except for the first.
+    """
+
+    base: int
+    items: list[Item] = field(default_factory=list)
+    loader: Item | None = None
+
+    @property
+    def words(self) -> int:
+        """Length in command words."""
+        return sum(item.words for item in self.items)
+
+
+@dataclass(kw_only=True, eq=False)
+class Interleaved:
+    """The program, in chunks that follow each other through JUMPs.
+
+    Parameters
+    ----------
+    chunks: all but the last end with JUMP, the last with END.
+    tokens: of all commands in order, without END.
+    cycles: predicted.
+    """
+
+    chunks: list[_Chunk]
+    tokens: list[Tokens]
+    cycles: int
+
+
+class _Writer:
+    """Appends commands, cuts chunks, and keeps tokens and the predicted time."""
+
+    def __init__(self, spec: AcceleratorSpec, words: int) -> None:
+        self.spec = spec
+        self.sequencer = Sequencer()
+        self.prediction = Prediction(spec.queue_depth)
+        self.chunks = [_Chunk(base=0)]
+        self.remaining = words
+        have = spec.memory.command_words
+        self.room = have if words <= have else have // 2
+        self.pending: Item | None = None
+        self._used = 0
+        self._begin()
+
+    def _begin(self) -> None:
+        """Load the next chunk while this one runs, unless this is the last."""
+        self.pending = None
+        if self.remaining > self.room:
+            base = self.room - self.chunks[-1].base
+            values = {"target": int(Target.COMMANDS), "m_base": base, "length": 4 * self.room}
+            item = Item(
+                opcode=Opcode.LOAD,
+                values=full_values(Opcode.LOAD, values),
+                layer="",
+                access=Access(writes=span(Space.COMMANDS, base, self.room)),
+            )
+            self.remaining += item.words
+            self.pending = item
+            self._put(item)
+
+    def _jump(self) -> None:
+        assert self.pending is not None
+        base = self.room - self.chunks[-1].base
+        values = full_values(Opcode.JUMP, {"address": base})
+        access = Access(reads=span(Space.COMMANDS, base, self.room))
+        self.remaining += COMMANDS[Opcode.JUMP].words
+        self._put(Item(opcode=Opcode.JUMP, values=values, layer="", access=access))
+        self.chunks.append(_Chunk(base=base, loader=self.pending))
+        self._used = 0
+        self._begin()
+
+    def _put(self, item: Item) -> None:
+        self.chunks[-1].items.append(item)
+        self._used += item.words
+        self.remaining -= item.words
+        unit = COMMANDS[item.opcode].unit
+        waits: dict[Unit, int] = {}
+        if unit is not None:
+            waits = self.sequencer.waits(unit, item.access)
+            self.sequencer.append(unit, item.access, waits)
+        busy = cycles(item.opcode, item.values, self.spec)
+        self.prediction.append(item.opcode, busy, waits)
+
+    def append(self, item: Item) -> None:
+        """Append a command, behind a JUMP where the chunk is full."""
+        if self.pending is not None:
+            room = self.room - self._used - COMMANDS[Opcode.JUMP].words
+            if item.words > room:
+                self._jump()
+        self._put(item)
+
+
+def _least_words() -> int:
+    """Command words of the smallest half: LOAD, the longest command, JUMP."""
+    longest = max(layout.words for layout in COMMANDS.values())
+    return COMMANDS[Opcode.LOAD].words + longest + COMMANDS[Opcode.JUMP].words
+
+
+def interleave(
+    others: Sequence[Item], loads: Sequence[Movable], spec: AcceleratorSpec
+) -> Interleaved:
+    """Merge LOADs into the other commands: whichever finds room in its unit's queue first.
+
+    Parameters
+    ----------
+    others: in program order, END included.
+    loads: in the order in which they are needed.
+    spec: queues, bus and command memory.
+
+    Raises
+    ------
+    CompileError: not even half a command memory holds a command and what loads the next.
+    """
+    words = sum(i.words for i in others) + sum(m.item.words for m in loads)
+    have, least = spec.memory.command_words, 2 * _least_words()
+    if words > have and have < least:
+        raise CompileError(
+            f"memory.command_words must be at least {min(words, least)} for this network, not "
+            f"{have}: raise memory.command_words"
+        )
+    writer = _Writer(spec, words)
+    position = 0
+    for number, item in enumerate(others):
+        while position < len(loads):
+            movable = loads[position]
+            early = movable.before > number
+            if early and (movable.after >= number or _later(writer.prediction, movable.item, item)):
+                break
+            writer.append(movable.item)
+            position += 1
+        writer.append(item)
+    return Interleaved(
+        chunks=writer.chunks, tokens=writer.sequencer.tokens, cycles=writer.prediction.end
+    )
+
+
+def _later(prediction: Prediction, load: Item, other: Item) -> bool:
+    """Whether a LOAD would wait longer for its queue than another command for its own."""
+    return prediction.accepted(load.opcode) - load.words > (
+        prediction.accepted(other.opcode) - other.words
+    )
+
+
+def chunk_arena(words: int, spec: AcceleratorSpec) -> int:
+    """Bytes of external memory that hold the chunks of a program of so many words, or more."""
+    have = spec.memory.command_words
+    if words <= have:
+        return 0
+    half = have // 2
+    used = max(half - _least_words(), 1)
+    return 4 * half * (words // used + 2)
+
+
+def place_chunks(
+    result: Interleaved,
+    external: ExternalImage,
+    arena: int,
+    encode: Callable[[Item, Tokens | None], list[int]],
+) -> list[int]:
+    """Encode all chunks, put all but the first into external memory, and return the first.
+
+    Parameters
+    ----------
+    result: changed: the LOADs of commands get their addresses.
+    external: gets the commands.
+    arena: address of `chunk_arena` bytes that they may fill.
+    encode: words of a command with its tokens (END has none).
+    """
+    for chunk in result.chunks[1:]:
+        assert chunk.loader is not None
+        chunk.loader.values["length"] = 4 * chunk.words
+        chunk.loader.values["e_base"] = arena
+        arena += 4 * chunk.words
+    tokens = iter(result.tokens)
+    first: list[int] = []
+    for chunk in result.chunks:
+        words: list[int] = []
+        for item in chunk.items:
+            words += encode(item, None if item.opcode is Opcode.END else next(tokens))
+        if chunk.loader is None:
+            first = words
+        else:
+            external.put(chunk.loader.values["e_base"], np.array(words, "<u4").view(np.uint8))
+    return first

@@ -1,0 +1,213 @@
+"""Constants in external memory: every command's weights, parameters and table are loaded for it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.compiler.constants import Constants
+from systolith.compiler.external import ExternalImage
+from systolith.compiler.residency import Arrival, Residency, Use, place_blocks
+from systolith.compiler.split import weight_words
+from systolith.errors import CompileError
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import Opcode, Target
+from systolith.spec.registers import Window, window_stride
+from systolith.spec.requant import PARAMETER_FIELDS
+
+__all__ = ["ConstantLoad", "ConstantStream", "stream_constants"]
+
+_Values = dict[str, int]
+_Block = tuple[int, int]
+"""Address in the image of `Constants`, and length."""
+
+_LONGEST = 8192
+"""Bytes of a LOAD at most, so that what is needed first does not wait behind a large block."""
+_OFFSET = next(f.word for f in PARAMETER_FIELDS if f.name == "offset")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class ConstantLoad:
+    """Fields of a LOAD, and between which commands it must be: see `Arrival`."""
+
+    values: _Values
+    after: int
+    before: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ConstantStream:
+    """The result of `stream_constants`.
+
+    Parameters
+    ----------
+    loads: in the order of first uses.
+    peaks: addresses used of each memory.
+    """
+
+    loads: list[ConstantLoad]
+    peaks: dict[Target, int]
+
+
+def _weight_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | None:
+    if opcode is not Opcode.MATMUL:
+        return None
+    words = weight_words(v, spec.array.rows)
+    return v["w_base"], words if v["w_hold"] else words * v["n_count"]
+
+
+def _parameter_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | None:
+    if opcode is not Opcode.STORE:
+        return None
+    beats = -(-min(v["tile_channels"], v["channels"]) // spec.post.lanes)
+    return v["p_base"], (v["n_count"] - 1) * v["p_stride"] + beats
+
+
+def _table_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | None:
+    return (v["table_index"], 1) if opcode is Opcode.STORE and v["table"] else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Memory:
+    """A memory on chip: its size, its field, and how commands use and external memory holds it."""
+
+    target: Target
+    option: str
+    capacity: int
+    scale: int
+    field: str
+    block: Callable[[Opcode, _Values, AcceleratorSpec], _Block | None]
+    image: Callable[[_Block], tuple[NDArray[np.uint8], int, bool]]
+
+
+def _memories(constants: Constants) -> list[_Memory]:
+    spec = constants.spec
+    weights, parameters, tables = constants.images()
+
+    def weight_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
+        stride = window_stride(spec, Window.WEIGHTS)
+        words = np.zeros((block[1], stride), np.uint8)
+        words[:, : spec.array.columns] = weights[block[0] : block[0] + block[1]]
+        return words.reshape(-1), stride, False
+
+    def parameter_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
+        records = parameters[block[0] : block[0] + block[1]]
+        wide = bool(records[..., _OFFSET : _OFFSET + 2].any())
+        if not wide:
+            # bias, multiplier, shift, unused
+            records = np.stack(
+                [records[..., 0], records[..., 1], records[..., 4], 0 * records[..., 0]], axis=-1
+            )
+        codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
+        return codes, (32 if wide else 16) * spec.post.lanes, wide
+
+    def table_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
+        return tables[block[0]], 256, False
+
+    return [
+        _Memory(
+            target=Target.WEIGHTS,
+            option="weight_bytes",
+            capacity=spec.weight_words,
+            scale=spec.array.columns,
+            field="w_base",
+            block=_weight_block,
+            image=weight_bytes,
+        ),
+        _Memory(
+            target=Target.PARAMETERS,
+            option="parameter_channels",
+            capacity=spec.lane_words,
+            scale=spec.post.lanes,
+            field="p_base",
+            block=_parameter_block,
+            image=parameter_bytes,
+        ),
+        _Memory(
+            target=Target.TABLES,
+            option="tables",
+            capacity=spec.memory.tables,
+            scale=1,
+            field="table_index",
+            block=_table_block,
+            image=table_bytes,
+        ),
+    ]
+
+
+def _uses(
+    memory: _Memory, commands: Sequence[tuple[Opcode, _Values, str]], spec: AcceleratorSpec
+) -> list[Use]:
+    result = []
+    for at, (opcode, values, layer) in enumerate(commands):
+        block = memory.block(opcode, values, spec)
+        if block is None:
+            continue
+        if block[1] > memory.capacity:
+            need = block[1] * memory.scale
+            raise CompileError(
+                f"layer {layer!r}: memory.{memory.option} must be at least {need}, not "
+                f"{memory.capacity * memory.scale}: raise memory.{memory.option} to at least {need}"
+            )
+        result.append(Use(at=at, key=block, size=block[1]))
+    return result
+
+
+def _load(
+    memory: _Memory, arrival: Arrival, external: ExternalImage, known: dict[_Block, int]
+) -> list[ConstantLoad]:
+    """LOADs of one block, which is put into external memory once."""
+    block: _Block = arrival.key  # type: ignore[assignment]
+    codes, stride, wide = memory.image(block)
+    if block not in known:
+        known[block] = external.add(codes)
+    # Tables count in bytes on chip.
+    unit = 256 if memory.target is Target.TABLES else 1
+    step = max(1, _LONGEST // stride)
+    loads = []
+    for first in range(0, block[1], step):
+        count = min(step, block[1] - first)
+        values = {
+            "target": int(memory.target),
+            "wide": int(wide),
+            "e_base": known[block] + first * stride,
+            "m_base": (arrival.address + first) * unit,
+            "length": count * stride,
+        }
+        loads.append(ConstantLoad(values=values, after=arrival.after, before=arrival.before))
+    return loads
+
+
+def stream_constants(
+    commands: Sequence[tuple[Opcode, _Values, str]],
+    constants: Constants,
+    external: ExternalImage,
+) -> ConstantStream:
+    """Give constants their places on chip over time, and change the commands' fields to them.
+
+    Parameters
+    ----------
+    commands: opcode, all fields, layer; in program order. The fields are changed.
+    constants: what the fields refer to.
+    external: gets a copy of every block that is used.
+
+    Raises
+    ------
+    CompileError: a command needs more than a memory holds.
+    """
+    spec = constants.spec
+    loads: list[ConstantLoad] = []
+    peaks = {}
+    for memory in _memories(constants):
+        uses = _uses(memory, commands, spec)
+        placed: Residency = place_blocks(uses, memory.capacity)
+        for use, address in zip(uses, placed.addresses, strict=True):
+            values, block = commands[use.at][1], use.key
+            values[memory.field] += address - block[0]  # type: ignore[index]
+        known: dict[_Block, int] = {}
+        for arrival in placed.arrivals:
+            loads += _load(memory, arrival, external, known)
+        peaks[memory.target] = placed.peak * memory.scale
+    loads.sort(key=lambda item: item.before)
+    return ConstantStream(loads=loads, peaks=peaks)

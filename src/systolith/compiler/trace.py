@@ -1,0 +1,103 @@
+"""The commands that a program runs, in order, with the weights that each finds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.compiler.spaces import transfer_unit
+from systolith.spec.commands import COMMANDS, Command, Opcode, Target, decode_one
+from systolith.spec.program import Program
+
+__all__ = ["Trace", "trace_program"]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trace:
+    """What `trace_program` returns.
+
+    Parameters
+    ----------
+    commands: in the order in which they are fetched, END last.
+    positions: word address of each.
+    weights: weight words [words, columns]; those of command i begin at ``bases[i]``.
+    bases: as `w_base`, but never overwritten; 0 for all but MATMUL.
+    """
+
+    commands: list[Command]
+    positions: list[int]
+    weights: NDArray[np.uint8]
+    bases: list[int]
+
+
+class _Memories:
+    """Weight and command memory as LOADs fill them from what external memory holds at first."""
+
+    def __init__(self, program: Program) -> None:
+        self.program, self.spec = program, program.spec
+        self.commands = np.zeros(self.spec.memory.command_words, np.uint32)
+        first = np.asarray(program.commands)[: len(self.commands)]
+        self.commands[: len(first)] = first
+        self.weights = np.zeros((self.spec.weight_words, self.spec.array.columns), np.uint8)
+        self.weights[: len(program.weights)] = program.weights[: len(self.weights)]
+        self._kept: list[NDArray[np.uint8]] = []
+        self._known: dict[bytes, int] = {}
+        self._words = 0
+
+    def load(self, command: Command) -> None:
+        """Fill one of the two memories."""
+        target = Target(command["target"])
+        if target not in (Target.WEIGHTS, Target.COMMANDS):
+            return
+        codes = self.program.external[command["e_base"] : command["e_base"] + command["length"]]
+        if target is Target.COMMANDS:
+            words = np.ascontiguousarray(codes).view("<u4")
+            self.commands[command["m_base"] : command["m_base"] + len(words)] = words
+            return
+        rows = codes.reshape(-1, transfer_unit(self.spec, target, wide=False))
+        part = rows[:, : self.spec.array.columns]
+        self.weights[command["m_base"] : command["m_base"] + len(part)] = part
+
+    def keep(self, command: Command) -> int:
+        """Keep a copy of the weights that a MATMUL finds; return its address."""
+        count = command["ky_count"] * command["kx_count"] * command["kc_count"]
+        tiles = 1 if command["w_hold"] else command["n_count"] * count
+        words = self.weights[command["w_base"] :][: tiles * self.spec.array.rows].copy()
+        key = words.tobytes()
+        if key not in self._known:
+            self._known[key] = self._words
+            self._kept.append(words)
+            self._words += len(words)
+        return self._known[key]
+
+    def kept(self) -> NDArray[np.uint8]:
+        """All copies."""
+        return np.concatenate([self.weights[:0], *self._kept])
+
+
+def trace_program(program: Program) -> Trace:
+    """Follow a program from its first command to END.
+
+    LOADs of weights and commands are taken to be one run, as the compiler emits them.
+
+    Raises
+    ------
+    ValueError: an unknown opcode, or commands that run off the memory.
+    """
+    memories = _Memories(program)
+    commands: list[Command] = []
+    positions: list[int] = []
+    bases: list[int] = []
+    position = 0
+    while not commands or commands[-1].opcode is not Opcode.END:
+        command = decode_one(cast(Sequence[int], memories.commands), position)
+        commands.append(command)
+        positions.append(position)
+        bases.append(memories.keep(command) if command.opcode is Opcode.MATMUL else 0)
+        if command.opcode is Opcode.LOAD:
+            memories.load(command)
+        jump = command.opcode is Opcode.JUMP
+        position = command["address"] if jump else position + COMMANDS[command.opcode].words
+    return Trace(commands=commands, positions=positions, weights=memories.kept(), bases=bases)
