@@ -13,6 +13,7 @@ from systolith.compiler.softmax import SoftmaxPlan, plan_softmax, softmax_comman
 from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.profiles.softmax import SOFTMAX_FORMULAS
+from systolith.spec.accelerator import ExternalSpec
 from systolith.spec.commands import COMMANDS, Opcode, Unit, decode, encode
 from systolith.spec.configuration import load_spec
 from systolith.verify.modes import layer_modes
@@ -174,3 +175,18 @@ def test_stamps_of_two_units_are_ordered(nets):
     loose = _changed(loose, Opcode.SOFTMAX, signal=0)
     with pytest.raises(ProgramFault, match="race for the same time stamp$"):
         check_program(loose)
+
+
+@pytest.mark.parametrize("formula", SOFTMAX_FORMULAS)
+@pytest.mark.parametrize("activation_bytes", [1 << 14, 1024, 512])
+def test_tensors_in_external_memory(nets, formula, activation_bytes):
+    """Rows pass through slabs where a tensor has no place on chip."""
+    spec = spec_with(4)
+    memory = replace(spec.memory, activation_bytes=activation_bytes)
+    spec = replace(spec, memory=memory, external=ExternalSpec(data_bytes=4))
+    net = nets.Net(3)
+    x = net.input(12, 10, 8)
+    soft = net.softmax(net.conv(x, 9), formula)
+    joined = net.binary(Op.ADD, net.conv(soft, 9), net.conv(x, 9))
+    model = nets.compare(net.graph(net.lut(net.softmax(joined, formula)), soft), spec)
+    assert not model.epilogue

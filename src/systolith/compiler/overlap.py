@@ -156,5 +156,9 @@ class WholeRows:
         """The step's output, ``whole``, as one region."""
         return [whole]
 
+    def after(self, step: Step) -> Step | None:
+        """Nothing is known of the next step."""
+        return None
+
     def finished(self, step: Step) -> None:
         """Nothing to remember."""
