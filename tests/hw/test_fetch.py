@@ -221,6 +221,7 @@ def test_softmax_without_its_unit() -> None:
 
     async def run(ctx: SimulatorContext) -> None:
         await bench.load(ctx, bench.words)
+        ctx.set(bench.fetcher.quiet, 1)
         ctx.set(bench.fetcher.start, 1)
         await ctx.tick().until(bench.fetcher.finish)
         ctx.set(bench.fetcher.start, 0)
