@@ -212,3 +212,21 @@ def test_start_while_running_is_ignored() -> None:
         assert pushes == 1
 
     check(bench, run)
+
+
+def test_softmax_without_its_unit() -> None:
+    bench = Bench(64, encode(Opcode.SOFTMAX) + encode(Opcode.END))
+    bench.fetcher = Fetcher(AcceleratorSpec(memory=MemorySpec(command_words=64)))
+    errors: list[int] = []
+
+    async def run(ctx: SimulatorContext) -> None:
+        await bench.load(ctx, bench.words)
+        ctx.set(bench.fetcher.quiet, 1)
+        ctx.set(bench.fetcher.start, 1)
+        await ctx.tick().until(bench.fetcher.finish)
+        ctx.set(bench.fetcher.start, 0)
+        await ctx.tick()
+        errors.append(ctx.get(bench.fetcher.error))
+
+    simulate(bench.fetcher, run)
+    assert errors == [ErrorCode.OPCODE]

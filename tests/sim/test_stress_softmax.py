@@ -12,8 +12,14 @@ from systolith.sim.pysim_backend import PysimBackend
 from systolith.sim.stress import random_inputs, random_program
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.sim.verilator_backend import VerilatorBackend
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.commands import Opcode, decode, encode
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
+from systolith.spec.commands import Opcode, Target, Unit, decode, encode
 from systolith.spec.program import Program
 from systolith.spec.softmax import SoftmaxForm
 
@@ -120,3 +126,33 @@ def test_the_move_unit_keeps_its_order(verilator: VerilatorBackend) -> None:
     ]
     program = replace(random_program(rng, SPEC, layers=0), commands=np.array(words, np.uint32))
     agree(verilator, program, 4)
+
+
+def test_tables_from_external_memory(verilator: VerilatorBackend) -> None:
+    """LOAD writes tables between commands that read them; tokens keep them apart."""
+    rng = np.random.default_rng(5)
+    spec = replace(SPEC, external=ExternalSpec(data_bytes=4))
+    tables = random_exponents(rng, spec)
+    fields = {"length": 50, "form": SoftmaxForm.INVERSE, "scale": 0x3B800000, "high": 255}
+    load = {"target": Target.EXPONENTS, "e_base": 64, "m_base": 256, "length": 1024}
+    words = [
+        *encode(Opcode.LOAD, **load, signal=1 << Unit.MOVE),
+        *encode(
+            Opcode.SOFTMAX, **fields, table=1, d_base=100,
+            wait=1 << Unit.LOAD, signal=1 << Unit.LOAD,
+        ),
+        *encode(
+            Opcode.LOAD, **load | {"e_base": 64 + 1024, "length": 512},
+            wait=1 << Unit.MOVE, signal=1 << Unit.MOVE,
+        ),
+        *encode(Opcode.SOFTMAX, **fields, table=1, d_base=200, wait=1 << Unit.LOAD),
+        *encode(Opcode.END),
+    ]  # fmt: skip
+    image = np.concatenate([np.zeros(64, np.uint8), tables.view(np.uint8).reshape(-1)])
+    program = replace(
+        random_program(rng, spec, layers=0),
+        commands=np.array(words, np.uint32),
+        external=image,
+        external_bytes=len(image),
+    )
+    agree(verilator, program, 5)

@@ -101,8 +101,7 @@ class PostSpec:
     lanes: output channels requantized a cycle; must divide the array's columns.
     modes: requantizer modes built into every lane (`RequantMode`), at least one.
     residual: whether the lanes can add a second operand.
-    softmax_tables: tables of 256 exponentials for SOFTMAX, 1 to 4: one for each network's input
-        scale, two where the runtime is ONNX Runtime. 0 leaves the softmax unit out.
+    softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
     """
 
     lanes: int = 8
