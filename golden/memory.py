@@ -209,7 +209,9 @@ class Chip:
         else:
             short = codes.view("<u4").reshape(count, lanes, 4)
             part[...] = 0
-            part[..., 0], part[..., 1], part[..., 4] = np.moveaxis(short[..., :3], -1, 0)
+            part[..., :3] = short[..., :3]
+            part[..., 3] = (short[..., 3].view("<i4") >> 8).view("<u4")
+            part[..., 4] = short[..., 3] & 255
 
 
 def _memory(

@@ -7,6 +7,7 @@ from systolith.golden.memory import Chip
 from systolith.golden.nests import counts, offsets
 from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, Target
 from systolith.spec.program import ProgramError
+from systolith.spec.registers import Window, window_stride
 
 __all__ = ["External", "copy", "load", "require_apart", "save"]
 
@@ -54,11 +55,26 @@ def load(chip: Chip, external: External, command: Command) -> None:
     for place, run in zip(places.tolist(), runs, strict=True):
         codes = external.bytes[run]
         if target is not Target.ACTIVATIONS:
+            _check_alignment(chip, target, int(run[0]), wide=bool(command["wide"]))
             chip.write(target, place, codes, wide=bool(command["wide"]))
             continue
         for done, count in _pieces(chip, place, run):
             piece = codes[done : done + count]
             chip.activations.write(np.array([place + done]), piece[None], port=count)
+
+
+def _check_alignment(chip: Chip, target: Target, address: int, *, wide: bool) -> None:
+    """Require that no beat of the bus holds two parts of words."""
+    word = {
+        Target.WEIGHTS: window_stride(chip.spec, Window.WEIGHTS),
+        Target.PARAMETERS: 32 if wide else 16,
+        Target.COMMANDS: 4,
+    }.get(target, 1)
+    part = min(word, chip.spec.external.data_bytes)
+    if address % part:
+        raise ProgramError(
+            f"external address of {target.name.lower()} must be a multiple of {part}, not {address}"
+        )
 
 
 def save(chip: Chip, external: External, command: Command) -> None:

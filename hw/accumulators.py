@@ -30,6 +30,9 @@ class Accumulators(wiring.Component):
     -------
     i_sums: the array's outputs, column 0 first.
     i_valid, i_pass_first, i_k_first, i_k_last, i_maximum: one cycle before column 0's sum arrives.
+    i_claim: a result vector has been issued that will need room in the ring.
+    i_release: a result vector has been taken from the ring.
+    o_space: how many more there is room for.
     o_credit: a result vector has been completed (all columns written).
     r_valid, r_address: read a result vector of the ring; `r_data` (int32 per column) follows one
         cycle later.
@@ -43,6 +46,7 @@ class Accumulators(wiring.Component):
                 "i_sums": In(sum_width * columns),
                 "i_valid": In(1), "i_pass_first": In(1), "i_k_first": In(1), "i_k_last": In(1),
                 "i_maximum": In(1),
+                "i_claim": In(1), "i_release": In(1), "o_space": Out(range(depth + 1)),
                 "o_credit": Out(1),
                 "r_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "r_address": In(range(depth)),
@@ -65,6 +69,9 @@ class Accumulators(wiring.Component):
         control: Value = Cat(
             self.i_valid, self.i_k_first, self.i_k_last, self.i_maximum, address, place
         )
+        space = Signal(range(depth + 1), init=depth)
+        m.d.sync += space.eq(space + self.i_release - self.i_claim)
+        m.d.comb += self.o_space.eq(space)
         outputs = []
         for c in range(self.spec.array.columns):
             sums = self.i_sums[self.sum_width * c : self.sum_width * (c + 1)].as_signed()

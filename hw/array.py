@@ -1,6 +1,6 @@
 """The weight-stationary systolic array."""
 
-from amaranth.hdl import Cat, Module, Value
+from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,7 +86,8 @@ class WeightStationaryArray(wiring.Component):
         above_w = [w.as_signed() for w in ws]
         above_sum = [None] * self.columns
         switch = self.i_switch
-        streams, lane = self._streams(m), self.i_lane if self.lines else None
+        streams = self._streams(m)
+        lane: Value = self.i_lane if self.lines else Const(0)
         for r, stream in enumerate(streams):
             left_x, left_switch, left_lane = xs[r].as_signed(), switch, lane
             for c in range(self.columns):

@@ -49,9 +49,7 @@ def axi4_write(external: ExternalSpec) -> wiring.Signature:
 
 def axi4(external: ExternalSpec) -> wiring.Signature:
     """All five channels, seen from the master; every transaction has ID 0."""
-    return wiring.Signature(
-        {**axi4_read(external).members, **axi4_write(external).members}  # type: ignore[dict-item]
-    )
+    return wiring.Signature({**axi4_read(external).members, **axi4_write(external).members})
 
 
 def forward(m: Module, outer: object, inner: object, signature: wiring.Signature) -> None:

@@ -37,7 +37,7 @@ class BeatGenerator(wiring.Component):
                 "run_offset": In(range(data_bytes)), "run_last": In(1),
                 "o_valid": Out(1), "o_ready": In(1), "o_place": Out(PLACE_BITS),
                 "o_offset": Out(range(data_bytes)), "o_count": Out(range(data_bytes + 1)),
-                "o_first": Out(1, init=1), "o_last": Out(1),
+                "o_first": Out(1), "o_last": Out(1),
             }
         )  # fmt: skip
 
@@ -45,10 +45,12 @@ class BeatGenerator(wiring.Component):
         """A run's first beat takes its numbers from the list, all others from registers."""
         m = Module()
         rest, place = Signal(LENGTH_BITS), Signal(PLACE_BITS)
+        first = Signal(init=1)
         left, room, ends = Signal(LENGTH_BITS), Signal(range(self.data_bytes + 1)), Signal()
         taken = self.o_valid & self.o_ready
         m.d.comb += [
             self.o_valid.eq(self.run_valid),
+            self.o_first.eq(first),
             left.eq(Mux(self.o_first, self.length, rest)),
             self.o_place.eq(Mux(self.o_first, self.run_place, place)),
             self.o_offset.eq(Mux(self.o_first, self.run_offset, 0)),
@@ -61,6 +63,6 @@ class BeatGenerator(wiring.Component):
         with m.If(taken):
             m.d.sync += [
                 rest.eq(left - self.o_count), place.eq(self.o_place + self.o_count),
-                self.o_first.eq(ends),
+                first.eq(ends),
             ]  # fmt: skip
         return m

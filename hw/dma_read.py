@@ -17,7 +17,8 @@ class ReadMaster(wiring.Component):
     It is never reset while bursts are under way. Once `stop` has been seen or a beat had an error,
     it issues no more and discards all data until none is under way, even if `stop` ends before.
 
-    Latency: 1 cycle from a burst to ARVALID, 0 from RDATA to `o_data`.
+    Latency: 1 cycle from a burst to ARVALID, 0 from RDATA to `o_data`. A memory that takes L cycles
+    from an address to its first beat gives a beat a cycle if ``(outstanding - 1) * beats > L``.
 
     Parameters
     ----------

@@ -1,6 +1,8 @@
 """External memory: the load and the save unit with the AXI4 master between them and the bus."""
 
-from amaranth.hdl import Module, Mux, ResetInserter
+from typing import Any
+
+from amaranth.hdl import Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -52,6 +54,14 @@ class ExternalMemory(wiring.Component):
         self.load, self.save = LoadUnit(spec), SaveUnit(spec)
         self.read, self.write = ReadMaster(external), WriteMaster(external)
 
+    @property
+    def events(self) -> dict[str, Signal]:
+        """What the counters of transfers count, by their names."""
+        return {
+            "load_beats": self.load_beat, "save_beats": self.save_beat,
+            "load_busy": self.load.running, "save_busy": self.save.running,
+        }  # fmt: skip
+
     def elaborate(self, platform: object) -> Module:
         """Bursts and beats between units and masters."""
         m = Module()
@@ -61,7 +71,8 @@ class ExternalMemory(wiring.Component):
         m.submodules.read, m.submodules.write = read, write
         forward(m, self.bus, read.bus, axi4_read(self.spec.external))
         forward(m, self.bus, write.bus, axi4_write(self.spec.external))
-        for unit, master in ((load, read), (save, write)):
+        pairs: tuple[tuple[Any, Any], ...] = ((load, read), (save, write))
+        for unit, master in pairs:
             m.d.comb += [
                 master.b_valid.eq(unit.b_valid), unit.b_ready.eq(master.b_ready),
                 master.b_address.eq(unit.b_address), master.b_len.eq(unit.b_len),

@@ -53,7 +53,8 @@ class Fetcher(wiring.Component):
             "start": In(1), "entry": In(16), "units_busy": In(1),
             "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
             "wait": Out(len(Unit)), "jump_ready": In(1), "jump": Out(1),
-            "failure": In(8), "quiet": In(1), "timeout": In(1), "stopping": Out(1),
+            "quiet": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
+            "failure": In(8), "timeout": In(1), "stopping": Out(1),
             "h_valid": In(1), "h_address": In(self.address_bits), "h_data": In(32),
         }  # fmt: skip
         for opcode in self.queued:

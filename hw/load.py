@@ -1,6 +1,6 @@
 """The load unit: runs of external memory into the memories on chip."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,10 +19,10 @@ __all__ = ["LoadUnit"]
 
 _WIDE, _SHORT = 32, 16
 """Bytes of external memory that a channel's parameters take."""
-_SHORT_WORDS = {0: 0, 1: 1, 2: 4}
-"""Word of a short channel -> word of the parameter memory's record."""
-_OFFSET_WORDS = (2, 3)
-"""Words of the record that a short channel sets to 0."""
+_SHORT_PLACES = {0: (0, 0, 32), 1: (1, 0, 32), 2: (2, 0, 32), 3: (3, 8, 32), 4: (3, 0, 8)}
+"""Word of the parameter memory's record -> word of a short channel, and its bits there."""
+_SIGNED_WORD = 3
+"""Word of the record that takes the sign of what a short channel has of it."""
 
 
 class LoadUnit(wiring.Component):
@@ -30,8 +30,8 @@ class LoadUnit(wiring.Component):
 
     A beat stays in a register until all of it is written: activations a beat a cycle; of the other
     memories, a cycle writes a weight word or a beat of it, a channel's parameters or a beat of
-    them, a command word, an exponential, or a byte of a table. A command starts when the one before
-    it has finished.
+    them, a command word, an exponential, or a byte of a table. A command starts when all bursts of
+    the one before it have been issued: its data follows without a gap but for one cycle.
 
     Latency: 1 cycle from a beat on the bus to its first write; `finish` comes when the last write
     is seen by all readers.
@@ -90,32 +90,60 @@ class LoadUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.bursts = bursts = BurstGenerator(self.spec)
-        fields = command_fields(Opcode.LOAD, queue.o)
-        bursts.connect_fields(m, fields)
+        ahead = command_fields(Opcode.LOAD, queue.o)
+        bursts.connect_fields(m, ahead)
+        fields = self._jobs(m, ahead)
+        issuing = Signal()  # the queue's head has started: it stays until its bursts are issued
+        landing = Signal(ActivationMemory.write_latency)
+        mask = fields["signal"]
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
-            self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
-            self.start.eq(queue.valid & ~self.running & self.start_ready),
-            bursts.load.eq(self.start), self.busy.eq(queue.valid), queue.pop.eq(self.finish),
+            self.wait.eq(ahead["wait"]),
+            self.start.eq(queue.valid & ~issuing & self._jobs_ready & self.start_ready),
+            bursts.load.eq(self.start), queue.pop.eq(issuing & bursts.done),
+            self.running.eq(self._job_valid | landing.any()),
+            self.busy.eq(queue.valid | self.running),
             self.b_valid.eq(bursts.b_valid), bursts.b_ready.eq(self.b_ready),
             self.b_address.eq(bursts.b_address), self.b_len.eq(bursts.b_len),
+            self.finish.eq(landing[-1]),
+            self.signal.eq(delay(m, mask, ActivationMemory.write_latency, "signal")),
         ]  # fmt: skip
+        m.d.sync += landing.eq(Cat(self._ended, landing))
         with m.If(self.start):
-            m.d.sync += self.running.eq(1)
-        with m.If(self.finish):
-            m.d.sync += self.running.eq(0)
+            m.d.sync += issuing.eq(1)
+        with m.Elif(bursts.done):
+            m.d.sync += issuing.eq(0)
         self._check(m, fields, bursts)
         self._beats(m, fields, bursts)
         return m
 
+    def _jobs(self, m: Module, ahead: dict[str, Value]) -> dict[str, Value]:
+        """List what the data of commands that have started needs; return the oldest's fields.
+
+        The bursts of later commands are issued while the data of earlier ones is on its way.
+        """
+        parts = {name: ahead[name] for name in ("target", "wide", "length", "signal")}
+        jobs = CommandQueue(sum(map(len, parts.values())), self.spec.external.outstanding)
+        m.submodules.jobs = jobs
+        self._ended, self._last = Signal(), Signal()
+        self._jobs_ready, self._job_valid = jobs.ready, jobs.valid
+        m.d.comb += [
+            jobs.push.eq(self.start), jobs.i.eq(Cat(*parts.values())), jobs.pop.eq(self._ended)
+        ]  # fmt: skip
+        fields, place = {}, 0
+        for name, value in parts.items():
+            fields[name] = jobs.o[place : place + len(value)]
+            place += len(value)
+        return fields
+
     def _check(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
         """Compare the places of runs on the bus, and their length, with the target's parts."""
         size = self.spec.external.data_bytes
-        parts = {
-            Target.WEIGHTS: self._part,
+        parts: dict[Target, Value] = {
+            Target.WEIGHTS: Const(self._part),
             Target.PARAMETERS: Mux(fields["wide"], min(_WIDE, size), min(_SHORT, size)),
-            Target.COMMANDS: 4,
-            Target.EXPONENTS: 4,
+            Target.COMMANDS: Const(4),
+            Target.EXPONENTS: Const(4),
         }
         loose = Signal(bursts.lane_bits)
         with m.Switch(fields["target"]):
@@ -123,7 +151,9 @@ class LoadUnit(wiring.Component):
                 with m.Case(target):
                     m.d.comb += loose.eq(part - 1)
         offset = bursts.run_start[: bursts.lane_bits] | fields["length"]
-        m.d.comb += self.misaligned.eq(bursts.run_valid & (offset & loose).any())
+        # Behind a command's last beat the list holds runs of the next.
+        mine = bursts.run_valid & self._job_valid & ~self._last
+        m.d.comb += self.misaligned.eq(mine & (offset & loose).any())
 
     def _beats(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
         """Hold a beat, its next byte in the low bits, and take the next as it is used up."""
@@ -141,7 +171,9 @@ class LoadUnit(wiring.Component):
             beats.run_last.eq(bursts.run_last),
             stepped.eq(held & (self.l_ready | ~is_target[Target.ACTIVATIONS])),
             empties.eq(stepped & (count <= step)),
-            self.i_ready.eq(~held | empties), beats.o_ready.eq(self.i_valid & self.i_ready),
+            # A command's last beat leaves before the next command's first comes.
+            self.i_ready.eq(~held | (empties & ~last)),
+            beats.o_ready.eq(self.i_valid & self.i_ready),
             self.l_valid.eq(held & is_target[Target.ACTIVATIONS]),
             self.l_address.eq(place), self.l_count.eq(count), self.l_data.eq(data),
         ]  # fmt: skip
@@ -167,9 +199,7 @@ class LoadUnit(wiring.Component):
             self.t_valid.eq(held & is_target[Target.TABLES]), self.t_data.eq(data[:8]),
             self.c_valid.eq(held & is_target[Target.COMMANDS]), self.c_data.eq(data[:32]),
             self.e_valid.eq(held & is_target[Target.EXPONENTS]), self.e_data.eq(data[:32]),
-            self.finish.eq(
-                delay(m, empties & last, ActivationMemory.write_latency, "landed", reset=True)
-            ),
+            self._ended.eq(empties & last), self._last.eq(held & last),
         ]  # fmt: skip
 
     def _words(
@@ -232,11 +262,13 @@ class LoadUnit(wiring.Component):
             value: Value = data.word_select(word % wide_words, 32)
             enable: Value = part == word // wide_words
             short_value: Value | int = 0
-            short_enable: Value | int = part == 0 if word in _OFFSET_WORDS else 0
-            for source, target in _SHORT_WORDS.items():
-                if target == word:
-                    short_value = data.word_select(source % short_words, 32)
-                    short_enable = part == source // short_words
-            places.append(Mux(wide, value, short_value))
+            short_enable: Value | int = 0
+            if word in _SHORT_PLACES:
+                source, low, high = _SHORT_PLACES[word]
+                short_value = data.word_select(source % short_words, 32)[low:high]
+                if word == _SIGNED_WORD:
+                    short_value = short_value.as_signed()
+                short_enable = part == source // short_words
+            places.append(Mux(wide, value, short_value)[:32])
             enables.append(Mux(wide, enable, short_enable))
         m.d.comb += [self.p_data.eq(Cat(*places)), self.p_enable.eq(Cat(*enables))]

@@ -1,12 +1,26 @@
 """Counting semaphores between the in-order units."""
 
+import itertools
+from collections.abc import Collection
+
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Unit
 
-__all__ = ["Tokens"]
+__all__ = ["Tokens", "token_pairs"]
+
+_LOADER = (Unit.LOAD, Unit.COMPUTE)
+"""The pair whose tokens the weight loader takes."""
+
+
+def token_pairs(spec: AcceleratorSpec) -> list[tuple[Unit, Unit]]:
+    """Pairs of units that exist, the first of which gives tokens."""
+    absent = () if spec.external.data_bytes else (Unit.LOAD, Unit.SAVE)
+    units = [unit for unit in Unit if unit not in absent]
+    return [(a, b) for a, b in itertools.permutations(units, 2) if a is not Unit.FETCH]
 
 
 class Tokens(wiring.Component):
@@ -18,6 +32,8 @@ class Tokens(wiring.Component):
     Parameters
     ----------
     bits: width of a counter; a unit may run ahead of another by that many unconsumed tokens.
+    pairs: (giver, taker) of the counters that are built, all by default; to wait for a token of any
+        other giver is to wait for ever.
 
     Members
     -------
@@ -28,8 +44,9 @@ class Tokens(wiring.Component):
     loader_ready, loader_start: a token of LOAD is there for the weight loader; it takes it.
     """
 
-    def __init__(self, bits: int = 8):
+    def __init__(self, bits: int = 8, *, pairs: Collection[tuple[Unit, Unit]] | None = None):
         self.bits = bits
+        self.pairs = set(itertools.permutations(Unit, 2) if pairs is None else pairs)
         members = {"loader_ready": Out(1), "loader_start": In(1)}
         for u in Unit:
             members |= {
@@ -47,12 +64,16 @@ class Tokens(wiring.Component):
             for giver in Unit:
                 if giver == taker:
                     continue
+                if (giver, taker) not in self.pairs:
+                    if (giver, taker) != _LOADER:
+                        m.d.comb += lacks[giver].eq(wait[giver])
+                    continue
                 count = Signal(self.bits, name=f"from_{giver.name}_to_{taker.name}".lower())
                 given = (
                     getattr(self, f"finish{int(giver)}")
                     & getattr(self, f"signal{int(giver)}")[taker]
                 )
-                if (giver, taker) == (Unit.LOAD, Unit.COMPUTE):
+                if (giver, taker) == _LOADER:
                     taken = self.loader_start
                     m.d.comb += self.loader_ready.eq(count != 0)
                 else:

@@ -1,6 +1,6 @@
 """The accelerator: control slave, command fetch, units, array and memories."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Cat, Module, Mux, ResetInserter, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out, connect, flipped
 
@@ -16,7 +16,7 @@ from systolith.hw.fetch import Fetcher
 from systolith.hw.line_buffer import LineBuffer
 from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
-from systolith.hw.tokens import Tokens
+from systolith.hw.tokens import Tokens, token_pairs
 from systolith.hw.weights import WeightLoader
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Unit
@@ -52,15 +52,14 @@ class Accelerator(wiring.Component):
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
-        self.control, self.fetch, self.tokens = ControlSlave(spec), Fetcher(spec), Tokens()
+        self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
+        self.tokens = Tokens(pairs=token_pairs(spec))
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
+        shape = spec.array
         self.array = array or WeightStationaryArray(
-            spec.array.rows,
-            spec.array.columns,
-            pipelined=spec.array.pipelined,
-            lines=spec.array.depthwise_lines,
+            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
         )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
@@ -144,13 +143,11 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        idle = ~self.fetch.running
         latency = ActivationMemory.read_latency
         is_signed = delay(m, feeder.x_signed, latency, "x_signed")
-        operands = []
-        for r in range(self.spec.array.rows):
-            byte = self.activations.x_data[8 * r : 8 * r + 8]
-            operands.append(Cat(byte, byte[7] & is_signed))
+        data = self.activations.x_data
+        codes = [data[8 * r : 8 * r + 8] for r in range(self.spec.array.rows)]
+        operands = [Cat(code, code[7] & is_signed) for code in codes]
         switch = delay(m, feeder.o_switch, latency - 1, "switch", reset=True)
         m.d.comb += [
             array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
@@ -163,34 +160,28 @@ class Accelerator(wiring.Component):
             control = getattr(feeder, f"o_{name}")
             cycles = latency + array.latency - 1
             if name == "valid":
-                late = delay(m, control, cycles, name, reset=True, clear=idle)
+                late = delay(m, control, cycles, name, reset=True, clear=~self.fetch.running)
             else:
                 late = delay(m, control, cycles, name)
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
-        space = Signal(
-            range(self.spec.memory.accumulator_depth + 1), init=self.spec.memory.accumulator_depth
-        )
-        m.d.sync += space.eq(space + self.store.o_release - (feeder.o_valid & feeder.o_k_last))
-        with m.If(idle):
-            m.d.sync += space.eq(space.init)
         m.d.comb += [
-            feeder.i_space.eq(space),
-            self.store.i_credit.eq(accumulators.o_credit),
+            accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
+            accumulators.i_release.eq(self.store.o_release),
+            feeder.i_space.eq(accumulators.o_space), self.store.i_credit.eq(accumulators.o_credit),
             accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),
-        ]
+        ]  # fmt: skip
 
     def _depthwise(self, m: Module) -> None:
         """Line buffers between activation memory and array."""
-        feeder = self.feeder
+        feeder, memory = self.feeder, self.activations
         m.submodules.lines = lines = LineBuffer(self.spec)
         m.d.comb += [
             lines.i_valid.eq(feeder.o_depthwise), lines.i_column.eq(feeder.o_column),
             lines.i_expand.eq(feeder.o_expand), lines.i_signed.eq(feeder.x_signed),
-            lines.i_x.eq(self.activations.x_data),
+            lines.i_x.eq(memory.x_data), memory.x_urgent.eq(feeder.x_urgent),
             self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
-            self.activations.x_urgent.eq(feeder.x_urgent),
         ]  # fmt: skip
 
     def _memories(self, m: Module) -> None:
@@ -307,13 +298,8 @@ class Accelerator(wiring.Component):
             "post_wait": store.post_wait,
             "move_busy": self.move.f_valid & self.move.f_ready,
         }
-        external = self.external
-        events |= {
-            "load_beats": external.load_beat if external else Const(0),
-            "save_beats": external.save_beat if external else Const(0),
-            "load_busy": external.load.running if external else Const(0),
-            "save_busy": external.save.running if external else Const(0),
-        }
+        if self.external:
+            events |= self.external.events
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
         # Tokens keep stamped commands of the two units apart: each stamp stands for one command.

@@ -236,9 +236,14 @@ class Model:
         address, strobe = (self.variables[name] for name in names)
         error = _NOWHERE if timing.error_address is None else timing.error_address
         stalls = 0 if timing.stalls is None else 2 * timing.stalls + 1 & 0xFFFFFFFF
-        rate = max(1, round(timing.bandwidth * 65536))
         numbers = (ctypes.c_uint64 * 7)(
-            timing.base, timing.latency, rate, stalls, error, address.word_bytes, strobe.width
+            timing.base,
+            timing.latency,
+            timing.rate,
+            stalls,
+            error,
+            address.word_bytes,
+            strobe.width,
         )
         if not self._library.sl_connect_memory(
             self._live, prefix.encode(), data.ctypes.data, len(data), numbers

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 __all__ = ["DEFAULT_TIMING", "OKAY", "AxiMemory", "MemoryTiming"]
 
 OKAY, _SLVERR, _DECERR = 0, 2, 3
+ONE_BEAT = 65536
 _BURSTS = 64
 """Bursts that a memory takes of each kind before it makes the master wait."""
 
@@ -38,6 +39,11 @@ class MemoryTiming:
     stalls: int | None = None
     error_address: int | None = None
     base: int = 0
+
+    @property
+    def rate(self) -> int:
+        """The bandwidth as `ONE_BEAT` parts of a beat a cycle: whole, so that nothing drifts."""
+        return max(1, round(self.bandwidth * ONE_BEAT))
 
     def __post_init__(self) -> None:
         if self.latency < 1:
@@ -82,7 +88,7 @@ class AxiMemory:
         self._size = data_bytes
         self._random = random.Random(timing.stalls)
         self._now = 0
-        self._credits = {"r": 0.0, "w": 0.0}
+        self._credits = {"r": 0, "w": 0}
         self._reads: deque[_Burst] = deque()
         self._writes: deque[_Burst] = deque()
         self._answers: deque[tuple[int, int]] = deque()
@@ -93,7 +99,7 @@ class AxiMemory:
         """Choose the bus's inputs of this cycle, and do what its clock edge will do."""
         self._now += 1
         for name, credit in self._credits.items():
-            self._credits[name] = credit if credit >= 1 else credit + self.timing.bandwidth
+            self._credits[name] = credit if credit >= ONE_BEAT else credit + self.timing.rate
         if self.silent:
             for name in ("arready", "awready", "wready"):
                 ctx.set(getattr(bus, name), 0)
@@ -116,7 +122,9 @@ class AxiMemory:
     def _read(self, ctx: Any, bus: Any) -> None:
         """The channels R and AR."""
         if not self._held["r"]:
-            ready = self._reads and self._reads[0].due <= self._now and self._credits["r"] >= 1
+            ready = (
+                self._reads and self._reads[0].due <= self._now and self._credits["r"] >= ONE_BEAT
+            )
             valid = bool(ready) and not self._stalled()
             ctx.set(bus.rvalid, valid)
             if valid:
@@ -130,7 +138,7 @@ class AxiMemory:
             self._reads.append(_Burst(address, ctx.get(bus.arlen) + 1, due))
 
     def _read_beat(self, ctx: Any, bus: Any) -> None:
-        self._credits["r"] -= 1
+        self._credits["r"] -= ONE_BEAT
         burst = self._reads[0]
         burst.left -= 1
         first = max(burst.address, 0)
@@ -157,13 +165,13 @@ class AxiMemory:
         if ready and ctx.get(bus.awvalid):
             address = ctx.get(bus.awaddr) - self.timing.base
             self._writes.append(_Burst(address, ctx.get(bus.awlen) + 1, 0))
-        ready = bool(self._writes) and self._credits["w"] >= 1 and not self._stalled()
+        ready = bool(self._writes) and self._credits["w"] >= ONE_BEAT and not self._stalled()
         ctx.set(bus.wready, ready)
         if ready and ctx.get(bus.wvalid):
             self._write_beat(ctx.get(bus.wdata), ctx.get(bus.wstrb))
 
     def _write_beat(self, data: int, strobe: int) -> None:
-        self._credits["w"] -= 1
+        self._credits["w"] -= ONE_BEAT
         burst = self._writes[0]
         for i in range(self._size):
             if strobe >> i & 1 and 0 <= burst.address + i < len(self.bytes):

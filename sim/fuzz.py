@@ -29,35 +29,23 @@ def random_program(rng: np.random.Generator, spec: AcceleratorSpec, *, groups: i
         fill = draw_fill(rng, spec)
         fill["wait"] = 1 << Unit.STORE if group else 0
         if array.depthwise_lines and rng.integers(3):
-            room = spec.memory.activation_bytes // array.columns - 1
-            draw = draw_depthwise(rng, spec, results=room, stride=9, tiles=_DEPTHWISE_TILES)
-            w_base = (_WEIGHT_TILES - (group + 1) * _DEPTHWISE_TILES) * array.rows
-            depthwise[w_base] = draw
-            matmul = draw.fields | {"w_base": w_base}
-            room = spec.memory.activation_bytes - array.rows
-            matmul["x_base"] = _base(rng, matmul, "x", MATMUL_LOOPS, room)
+            draw, matmul = _draw_depthwise(rng, spec, group)
+            depthwise[matmul["w_base"]] = draw
+            results = matmul | {"my_count": matmul["oy_count"], "mx_count": matmul["ox_count"]}
             if draw.shared > 1:
                 words += encode(Opcode.FILL, **fill)
                 fill = draw.padding(matmul["x_base"], int(rng.integers(256)))
         else:
-            matmul = draw_matmul(rng, spec)
+            results = matmul = draw_matmul(rng, spec)
         words += encode(Opcode.FILL, **fill, signal=1 << Unit.COMPUTE)
         words += encode(Opcode.MATMUL, **matmul, wait=1 << Unit.MOVE)
-        if "depthwise" in matmul:
-            matmul |= {"my_count": matmul["oy_count"], "mx_count": matmul["ox_count"]}
         words += encode(
-            Opcode.STORE, **draw_store(rng, spec, matmul), mode=int(mode), signal=1 << Unit.MOVE
+            Opcode.STORE, **draw_store(rng, spec, results), mode=int(mode), signal=1 << Unit.MOVE
         )
-    size = spec.memory.activation_bytes
-    regions = {
-        f"region{g}": Buffer(
-            base=g * spec.region_stride, shape=(1, 1, size), strides=(0, 0, 1), dtype="uint8"
-        )
-        for g in range(2)
-    }
     weights = rng.integers(0, 256, (_WEIGHT_TILES * array.rows, array.columns), np.uint8)
     for w_base, draw in depthwise.items():
         draw.blank(weights, w_base)
+    regions = _regions(spec)
     return Program(
         spec=spec,
         commands=np.array(words + encode(Opcode.END), np.uint32),
@@ -69,6 +57,29 @@ def random_program(rng: np.random.Generator, spec: AcceleratorSpec, *, groups: i
         outputs=tuple(regions),
         layers=(),
     )
+
+
+def _regions(spec: AcceleratorSpec) -> dict[str, Buffer]:
+    """Both regions, each as one buffer."""
+    size = spec.memory.activation_bytes
+    return {
+        f"region{g}": Buffer(
+            base=g * spec.region_stride, shape=(1, 1, size), strides=(0, 0, 1), dtype="uint8"
+        )
+        for g in range(2)
+    }
+
+
+def _draw_depthwise(
+    rng: np.random.Generator, spec: AcceleratorSpec, group: int
+) -> tuple[DepthwiseDraw, dict[str, int]]:
+    """Draw a depthwise MATMUL inside of region 0, with weight tiles of its own; all its fields."""
+    rows, room = spec.array.rows, spec.memory.activation_bytes
+    results = room // spec.array.columns - 1
+    draw = draw_depthwise(rng, spec, results=results, stride=9, tiles=_DEPTHWISE_TILES)
+    w_base = (_WEIGHT_TILES - (group + 1) * _DEPTHWISE_TILES) * rows
+    x_base = _base(rng, draw.fields, "x", MATMUL_LOOPS, room - rows)
+    return draw, draw.fields | {"w_base": w_base, "x_base": x_base}
 
 
 def random_memory(rng: np.random.Generator, program: Program) -> dict[str, np.ndarray]:

@@ -6,14 +6,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.sim.stress_moves import random_copy
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.commands import COMMANDS, Opcode, Unit, encode
+from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
-__all__ = ["random_inputs", "random_program", "random_spec"]
+__all__ = [
+    "Issued",
+    "Mask",
+    "ProgramGenerator",
+    "pick",
+    "random_inputs",
+    "random_program",
+    "random_spec",
+]
 
 Rng = np.random.Generator
 Mask = NDArray[np.bool_]
@@ -21,40 +30,46 @@ _LANE_WORDS = 24
 _WEIGHT_TILES = 24
 
 
-def _pick(rng: Rng, *choices: Any) -> Any:
+def pick(rng: Rng, *choices: Any) -> Any:
+    """One of the choices."""
     return choices[int(rng.integers(len(choices)))]
 
 
-def random_spec(rng: Rng, *, largest: int = 6) -> AcceleratorSpec:
+def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> AcceleratorSpec:
     """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
 
     Parameters
     ----------
     largest: most rows and columns.
+    depthwise: with a depthwise mode.
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
-    lanes = int(_pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
+    lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
+    lines = {
+        "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
+        "depthwise_width": int(rng.integers(4, 25)),
+    } if depthwise else {}  # fmt: skip
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2))),
+        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2)), **lines),
         memory=MemorySpec(
             activation_regions=int(rng.integers(1, 5)),
             activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
             weight_bytes=columns * max(rows * _WEIGHT_TILES, -(-16 // columns)),
-            accumulator_depth=int(_pick(rng, 4, 5, 7, 8, 16, 21)),
+            accumulator_depth=int(pick(rng, 4, 5, 7, 8, 16, 21)),
             parameter_channels=lanes * max(_LANE_WORDS, 4),
             command_words=int(rng.integers(300, 700)),
             tables=int(rng.integers(3)),
             stamps=int(rng.integers(2, 9)),
         ),
         post=PostSpec(lanes=lanes, modes=frozenset(modes), residual=bool(rng.integers(2))),
-        queue_depth=int(_pick(rng, 1, 2, 3, 16)),
+        queue_depth=int(pick(rng, 1, 2, 3, 16)),
     )
 
 
 @dataclass
-class _Issued:
+class Issued:
     """A command in the making: where it reads and writes, and its words' fields."""
 
     opcode: Opcode
@@ -64,20 +79,22 @@ class _Issued:
 
     @property
     def unit(self) -> Unit:
+        """The unit that runs it."""
         unit = COMMANDS[self.opcode].unit
         assert unit is not None
         return unit
 
 
-class _Generator:
+class ProgramGenerator:
     """Commands one by one; tokens last, where commands of different units touch the same bytes."""
 
     def __init__(self, rng: Rng, spec: AcceleratorSpec) -> None:
         self.rng, self.spec = rng, spec
         self.span = spec.region_stride * spec.memory.activation_regions
-        self.issued: list[_Issued] = []
+        self.issued: list[Issued] = []
         self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
         self.stamps = 0
+        self.depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
 
     def small(self, high: int) -> int:
         """From 1 to ``high``, small values and 1 above all more often."""
@@ -102,8 +119,9 @@ class _Generator:
         return base, base + offsets
 
     def fill(self) -> None:
+        """Emit a FILL, if there is a place for it."""
         counts = [self.small(3) for _ in range(3)]
-        length = int(_pick(self.rng, 1, 3, self.spec.line_bytes, int(self.rng.integers(1, 40))))
+        length = int(pick(self.rng, 1, 3, self.spec.line_bytes, int(self.rng.integers(1, 40))))
         strides = [int(v) for v in self.rng.integers(-60, 61, 3)]
         placed = self._stream(counts, strides, length)
         if placed is None:
@@ -112,17 +130,19 @@ class _Generator:
         for name, count, stride in zip(("d2", "d1", "d0"), counts, strides, strict=True):
             fields |= {f"{name}_count": count, f"d_{name}_stride": stride}
         nothing = np.zeros(self.span, bool)
-        self.issued.append(_Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
+        self.issued.append(Issued(Opcode.FILL, fields, nothing, self._mask(placed[1], length)))
 
     def copy(self) -> None:
+        """Emit a COPY, if there is a place for it."""
         drawn = random_copy(self.rng, self.spec)
         if drawn is not None:
-            self.issued.append(_Issued(Opcode.COPY, *drawn))
+            self.issued.append(Issued(Opcode.COPY, *drawn))
 
     def softmax(self) -> None:
+        """Emit a SOFTMAX, if there is a place for it."""
         drawn = random_softmax(self.rng, self.spec)
         if drawn is not None:
-            self.issued.append(_Issued(Opcode.SOFTMAX, *drawn))
+            self.issued.append(Issued(Opcode.SOFTMAX, *drawn))
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -150,8 +170,36 @@ class _Generator:
             fields |= {f"{name}_count": count, f"x_{name}_stride": stride}
         nothing = np.zeros(self.span, bool)
         reads = self._mask(placed[1], self.spec.array.rows)
-        self.issued.append(_Issued(Opcode.MATMUL, fields, reads, nothing))
+        self.issued.append(Issued(Opcode.MATMUL, fields, reads, nothing))
         return t, n, my, mx
+
+    def depthwise_matmul(self) -> tuple[int, int, int, int] | None:
+        """Emit a depthwise MATMUL, if need be a FILL before it; return the nest of its results."""
+        rng, rows = self.rng, self.spec.array.rows
+        used = sum(draw.tiles for draw in self.depthwise.values())
+        if used == _WEIGHT_TILES:
+            return None
+        results = 3 * self.spec.memory.accumulator_depth
+        tiles = min(8, _WEIGHT_TILES - used)
+        draw = draw_depthwise(rng, self.spec, results=results, stride=8, tiles=tiles)
+        counts = [draw.fields[f"{name}_count"] for name in MATMUL_LOOPS]
+        strides = [draw.fields[f"x_{name}_stride"] for name in MATMUL_LOOPS]
+        placed = self._stream(counts, strides, rows)
+        if placed is None:
+            return None
+        nothing = np.zeros(self.span, bool)
+        if draw.shared > 1:
+            fill = draw.padding(placed[0], int(rng.integers(256)))
+            runs = fill["d_base"] + sum(
+                np.arange(fill[f"{d}_count"]).reshape(shape) * fill[f"d_{d}_stride"]
+                for d, shape in (("d1", (-1, 1)), ("d0", (1, -1)))
+            )
+            mask = self._mask(np.asarray(runs, np.int64), fill["length"])
+            self.issued.append(Issued(Opcode.FILL, fill, nothing, mask))
+        fields = draw.fields | {"x_base": placed[0], "w_base": used * rows}
+        self.depthwise[used * rows] = draw
+        self.issued.append(Issued(Opcode.MATMUL, fields, self._mask(placed[1], rows), nothing))
+        return fields["t_count"], fields["n_count"], fields["oy_count"], fields["ox_count"]
 
     def _parameters(self, mode: RequantMode, words: int) -> int:
         """Write random parameters of some lane words and return the first word."""
@@ -185,13 +233,13 @@ class _Generator:
         t, n, my, mx = nest
         width = int(rng.integers(1, columns + 1))
         channels = (n - 1) * width + int(rng.integers(1, width + 1))
-        mode = _pick(rng, *sorted(self.spec.post.modes))
+        mode = pick(rng, *sorted(self.spec.post.modes))
         words = -(-width // lanes)
         p_stride = int(rng.integers(words + 1))
         base = self._parameters(mode, words + (n - 1) * p_stride)
         pixel = channels + int(rng.integers(3))
         strides = [my * mx * pixel, width, mx * pixel, pixel]
-        signs = _pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
+        signs = pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
         strides = [strides[0] * signs[0], width, strides[2] * signs[1], strides[3] * signs[2]]
         placed = self._stream([t, n, my, mx], strides, width)
         if placed is None or base < 0:
@@ -216,7 +264,7 @@ class _Generator:
         self.stamps += fields["stamp"]
         for name, count, stride in zip(("t", "n", "my", "mx"), nest, strides, strict=True):
             fields |= {f"{name}_count": count, f"y_{name}_stride": stride}
-        self.issued.append(_Issued(Opcode.STORE, fields, reads, writes))
+        self.issued.append(Issued(Opcode.STORE, fields, reads, writes))
         return True
 
     def _residual(
@@ -272,7 +320,7 @@ class _Generator:
                 # Any later command of the unit gives the token as well, but not the MATMUL whose
                 # results `later` takes: the array may need their room first.
                 late = [i for i in others if i < j - 1] or clash
-                giver = max(clash[-1], int(_pick(self.rng, late[-1], clash[-1])))
+                giver = max(clash[-1], int(pick(self.rng, late[-1], clash[-1])))
                 fields = self.issued[giver].fields
                 fields["signal"] = fields.get("signal", 0) | 1 << later.unit
                 later.fields["wait"] = later.fields.get("wait", 0) | 1 << unit
@@ -289,8 +337,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     ----------
     layers: most MATMUL and STORE pairs; fewer if the command memory is full.
     """
-    generator = _Generator(rng, spec)
-    kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+    generator = ProgramGenerator(rng, spec)
+    kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
     longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
@@ -304,24 +352,28 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.copy()
         if spec.post.softmax_tables and rng.integers(2):
             generator.softmax()
-        nest = generator.matmul()
+        depthwise = spec.array.depthwise_lines and rng.integers(3)
+        nest = generator.depthwise_matmul() if depthwise else generator.matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
     generator.order()
     return _assemble(generator)
 
 
-def _assemble(generator: _Generator) -> Program:
+def _assemble(generator: ProgramGenerator) -> Program:
     """The program of the commands issued, with random weights and tables."""
     rng, spec = generator.rng, generator.spec
     commands = [w for c in generator.issued for w in encode(c.opcode, **c.fields)]
     size, stride = spec.memory.activation_bytes, spec.region_stride
     names = [f"region{g}" for g in range(spec.memory.activation_regions)]
     generator.parameters[..., 7] = 0
+    weights = rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8)
+    for w_base, draw in generator.depthwise.items():
+        draw.blank(weights, w_base)
     return Program(
         spec=spec,
         commands=np.array(commands + encode(Opcode.END), np.uint32),
-        weights=rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8),
+        weights=weights,
         parameters=generator.parameters,
         tables=rng.integers(0, 256, (spec.memory.tables, 256)).astype(np.uint8),
         buffers={

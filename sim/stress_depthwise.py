@@ -119,7 +119,9 @@ def draw_depthwise(
     )
 
 
-def _used(spec: AcceleratorSpec, fields: dict[str, int], kernel: tuple[int, int]) -> NDArray:
+def _used(
+    spec: AcceleratorSpec, fields: dict[str, int], kernel: tuple[int, int]
+) -> NDArray[np.bool_]:
     """Weights of a kernel [rows, taps], less what would meet pixels before the first."""
     lines, taps = spec.array.depthwise_lines, spec.array.depthwise_taps
     height = min(kernel[0], fields["y_first"] + 1)

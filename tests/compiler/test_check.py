@@ -10,7 +10,7 @@ from systolith.compiler.check import ProgramFault, check_program
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.footprint import Access, Spans, accesses, strided
 from systolith.compiler.schedule import assign_tokens
-from systolith.spec.commands import Opcode, Unit, decode, encode
+from systolith.spec.commands import COMMANDS, Opcode, Unit, decode, encode
 from systolith.spec.configuration import load_spec
 
 
@@ -44,12 +44,11 @@ def test_every_token_is_needed(nets):
     commands = list(decode(program.commands.tolist()))
     signals: dict[tuple[int, int], list[int]] = {}
     pairs = []
-    units = {Opcode.FILL: 0, Opcode.MATMUL: 1, Opcode.STORE: 2}
     for number, command in enumerate(commands):
         if command.opcode is Opcode.END:
             continue
-        own = units[command.opcode]
-        for other in range(3):
+        own = COMMANDS[command.opcode].unit
+        for other in Unit:
             if command["wait"] >> other & 1:
                 pairs.append((signals[other, own].pop(0), number, other, own))
             if command["signal"] >> other & 1:
@@ -210,6 +209,29 @@ def test_depthwise_footprint(nets, seed):
             tiles = tiles[: count * 8].reshape(count, 8, 8)
             wanted = depthwise_reads(values, store, tiles, spec)
             assert wanted and bytes_of(found[number].reads) == wanted
+
+
+def copying_program(nets):
+    net = nets.Net(6)
+    x = net.input(20, 10, 1)
+    a = net.conv(x, 64, kernel=(8, 3), pads=(3, 4, 1, 1))
+    return compile_graph(net.graph(a), load_spec("base")).program
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "text"),
+    [("length", 0, "copies no bytes"), ("d_base", "s_base", "writes bytes that it reads"),
+     ("d_base", (1 << 18) - 8, "leaves the activation memory")],
+)  # fmt: skip
+def test_copies(nets, field, value, text):
+    def change(number, values):
+        if values["opcode"] == Opcode.COPY:
+            values[field] = values.get(value, value)
+
+    program = copying_program(nets)
+    assert Opcode.COPY in {c.opcode for c in decode(program.commands.tolist())}
+    with pytest.raises(ProgramFault, match=text):
+        check_program(edited(program, change))
 
 
 def test_copy_footprint():

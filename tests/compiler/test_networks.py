@@ -9,6 +9,7 @@ from systolith.compiler.check import check_program
 from systolith.compiler.compile import compile_graph
 from systolith.golden.execute import execute
 from systolith.importers.load import load_model
+from systolith.spec.commands import Opcode, decode
 from systolith.spec.configuration import load_spec
 
 TFLITE = ["resnet8", "dscnn", "autoencoder", "mobilenetv1_vww", "micro_speech", "hello_world"]
@@ -19,8 +20,8 @@ ONNX = [
 ]
 
 
-def roomy(name):
-    """A preset with memories that hold every network here."""
+def roomy(name, lines=0):
+    """A preset with memories that hold every network here, and with depthwise lines."""
     spec = load_spec(name)
     memory = replace(
         spec.memory,
@@ -28,7 +29,7 @@ def roomy(name):
         weight_bytes=spec.array.columns << 15,
         parameter_channels=spec.post.lanes << 12,
     )
-    return replace(spec, memory=memory)
+    return replace(spec, memory=memory, array=replace(spec.array, depthwise_lines=lines))
 
 
 @pytest.mark.parametrize("fuse", [True, False])
@@ -64,6 +65,25 @@ def test_onnxruntime(models, nets, name):
     shape = graph.tensor(graph.inputs[0]).shape
     inputs = np.random.default_rng(3).normal(size=shape).astype(np.float32)
     nets.compare(graph, roomy("base"), inputs={graph.inputs[0]: inputs})
+
+
+@pytest.mark.parametrize("name", ["dscnn", "mobilenetv1_vww", "resnet8", "micro_speech"])
+@pytest.mark.parametrize(("array", "lines"), [("base", 3), ("8x16", 2), ("small", 2)])
+def test_depthwise_mode(models, nets, name, array, lines):
+    graph = load_model(models / "tflite" / f"{name}.tflite")
+    model = nets.compare(graph, roomy(array, lines))
+    commands = list(decode(model.program.commands.tolist()))
+    depthwise = [c for c in commands if c.opcode is Opcode.MATMUL and c["depthwise"]]
+    layers = {"dscnn": 4, "mobilenetv1_vww": 13}.get(name, 0)
+    assert len(depthwise) >= layers and bool(depthwise) is bool(layers)
+
+
+@pytest.mark.parametrize("name", [n for n in ONNX if "dscnn" in n])
+def test_depthwise_mode_of_onnx(models, nets, name):
+    graph = load_model(models / "onnx" / f"{name}.onnx", "onnxruntime")
+    shape = graph.tensor(graph.inputs[0]).shape
+    inputs = np.random.default_rng(4).normal(size=shape).astype(np.float32)
+    nets.compare(graph, roomy("base", 3), inputs={graph.inputs[0]: inputs})
 
 
 @pytest.mark.parametrize("array", ["tiny", "small", "8x16", "13x5", "large"])

@@ -119,3 +119,24 @@ def test_sums_wrap_at_32_bits() -> None:
     tiles = [(np.full((300, 3, 2), sign), 0) for sign in (top, -top)]
     assert abs(300 * top) > 1 << 31
     np.testing.assert_array_equal(run(spec_of(2, 4), tiles, 0.0), expected(tiles))
+
+
+def test_space() -> None:
+    """Room in the ring: less by what is issued, more by what is taken, both in one cycle too."""
+    spec = spec_of(2, 5)
+    dut, rng = Accumulators(spec, BITS), np.random.default_rng(4)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        space, seen = 5, set()
+        for _ in range(200):
+            assert ctx.get(dut.o_space) == space
+            seen.add(space)
+            claim = int(space > 0 and rng.integers(2))
+            release = int(space < 5 and rng.integers(2))
+            ctx.set(dut.i_claim, claim)
+            ctx.set(dut.i_release, release)
+            space += release - claim
+            await ctx.tick()
+        assert seen == set(range(6))
+
+    simulate(dut, bench)

@@ -217,7 +217,7 @@ def test_every_register_reads(pace: float) -> None:
     async def body(ctx: SimulatorContext) -> None:
         for register in REGISTERS:
             got = await host.read(ctx, register.offset)
-            if register.access == "wo":
+            if register.access == "wo" or register.name in ("memory_low", "memory_high"):
                 assert got == (0, SLVERR)
             else:
                 assert got == (fixed.get(register.name, 0), OKAY), register.name

@@ -76,6 +76,7 @@ def run(commands: list[dict[str, int]], rates: dict[str, float], depth: int = 2)
         while len(issued) < total:
             for name in ("start_ready", "i_tile_ready", "i_space", "x_ready"):
                 ctx.set(getattr(feeder, name), int(rng.random() < rates.get(name, 1)))
+            assert ctx.get(feeder.o_valid) == ctx.get(feeder.o_issue)
             busy = ctx.get(feeder.o_valid) + ctx.get(feeder.start)
             reasons = [name for name in STALLS if ctx.get(getattr(feeder, f"stall_{name}"))]
             # Every cycle is counted once: an issue, a start, or one reason to wait.

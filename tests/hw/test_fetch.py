@@ -6,16 +6,17 @@ from amaranth.sim import SimulatorContext
 
 from systolith.hw.fetch import Fetcher
 from systolith.sim.pysim import simulate
-from systolith.spec.accelerator import AcceleratorSpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.registers import ErrorCode
 
 QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX)
+EXTERNAL = (*QUEUED, Opcode.LOAD, Opcode.SAVE)
 Pushed = list[tuple[Opcode, list[int]]]
 
 
-def draw(rng: np.random.Generator) -> list[int]:
-    opcode = QUEUED[int(rng.integers(len(QUEUED)))]
+def draw(rng: np.random.Generator, queued: tuple[Opcode, ...] = QUEUED) -> list[int]:
+    opcode = queued[int(rng.integers(len(queued)))]
     fields = [f for f in COMMANDS[opcode].fields if f.name not in ("opcode", "words")]
     return encode(opcode, **{f.name: int(rng.integers(f.low, f.high + 1)) for f in fields})
 
@@ -23,9 +24,13 @@ def draw(rng: np.random.Generator) -> list[int]:
 class Bench:
     """A fetcher, what it has pushed, and how its runs ended."""
 
-    def __init__(self, depth: int, words: list[int], seed: int = 0, ready: float = 0.5) -> None:
-        memory, post = MemorySpec(command_words=depth), PostSpec(softmax_tables=1)
-        self.fetcher = Fetcher(AcceleratorSpec(memory=memory, post=post))
+    def __init__(
+        self, depth: int, words: list[int], seed: int = 0, ready: float = 0.5, data_bytes: int = 0
+    ) -> None:
+        memory, external = MemorySpec(command_words=depth), ExternalSpec(data_bytes=data_bytes)
+        post = PostSpec(softmax_tables=1)
+        self.fetcher = Fetcher(AcceleratorSpec(memory=memory, external=external, post=post))
+        self.queued = EXTERNAL if data_bytes else QUEUED
         self.rng, self.ready = np.random.default_rng(seed), ready
         self.words = words
         self.pushed: Pushed = []
@@ -42,6 +47,7 @@ class Bench:
     async def run(self, ctx: SimulatorContext, entry: int = 0, busy: int = 0) -> int:
         """Start, run to the end, return the error; the units are busy ``busy`` cycles longer."""
         f = self.fetcher
+        ctx.set(f.quiet, 1)
         ctx.set(f.entry, entry)
         ctx.set(f.start, 1)
         await ctx.tick()
@@ -50,9 +56,9 @@ class Bench:
         left = busy
         for self.cycles in range(20_000):
             ctx.set(f.units_busy, left > 0)
-            pushes = {o: ctx.get(getattr(f, f"push_{o.name.lower()}")) for o in QUEUED}
+            pushes = {o: ctx.get(getattr(f, f"push_{o.name.lower()}")) for o in self.queued}
             assert sum(pushes.values()) <= 1
-            for opcode in QUEUED:
+            for opcode in self.queued:
                 ready = self.rng.random() < self.ready
                 ctx.set(getattr(f, f"ready_{opcode.name.lower()}"), int(ready))
                 if pushes[opcode] and ready:
@@ -71,7 +77,7 @@ class Bench:
         error = ctx.get(f.error)
         for _ in range(8):  # nothing happens after the end
             assert not ctx.get(f.finish) and not ctx.get(f.running)
-            assert not any(ctx.get(getattr(f, f"push_{o.name.lower()}")) for o in QUEUED)
+            assert not any(ctx.get(getattr(f, f"push_{o.name.lower()}")) for o in self.queued)
             await ctx.tick()
         return error
 
@@ -82,7 +88,7 @@ class Bench:
 def split(words: list[int]) -> Pushed:
     """The queued commands up to END, an unknown opcode or the end."""
     result, position = [], 0
-    known = {int(o) for o in QUEUED}
+    known = {int(o) for o in EXTERNAL}
     while position < len(words) and words[position] & 15 in known:
         opcode = Opcode(words[position] & 15)
         length = COMMANDS[opcode].words
@@ -133,15 +139,16 @@ def test_entry() -> None:
     check(bench, run)
 
 
-@pytest.mark.parametrize("opcode", range(16))
-def test_every_opcode(opcode: int) -> None:
+@pytest.mark.parametrize("data_bytes", [0, 4])
+@pytest.mark.parametrize("opcode", sorted(set(range(16)) - {Opcode.JUMP}))
+def test_every_opcode(opcode: int, data_bytes: int) -> None:
     """Opcodes that do not exist stop with an error, after the commands before them."""
     before = encode(Opcode.FILL, length=3)
-    bench = Bench(128, before + [opcode | 0xABCD0] + [0] * 40)
+    bench = Bench(128, before + [opcode | 0xABCD0] + [0] * 40, data_bytes=data_bytes)
 
     async def run(ctx: SimulatorContext) -> None:
         error = await bench.run(ctx)
-        exists = opcode in {int(o) for o in Opcode}
+        exists = opcode in (Opcode.END, *bench.queued)
         assert error == (ErrorCode.NONE if exists else ErrorCode.OPCODE)
         assert bench.pushed[0] == (Opcode.FILL, before)
         assert len(bench.pushed) == (2 if exists and opcode else 1)
@@ -194,6 +201,84 @@ def test_last_word_is_used() -> None:
         assert bench.pushed == [(Opcode.FILL, fill)]
 
     check(bench, run)
+
+
+@pytest.mark.parametrize("given", [0, 1, 30])
+def test_jumps(given: int) -> None:
+    """A jump over rubbish, one back, and their tokens, which are there after some cycles."""
+    rng = np.random.default_rng(given)
+    parts = [draw(rng, EXTERNAL) for _ in range(3)]
+    wait = int(rng.integers(64))
+    last = 200
+    words = parts[0] + encode(Opcode.JUMP, address=last, wait=wait)
+    middle = len(words) + 7
+    bench = Bench(256, words, ready=1.0, data_bytes=8)
+    masks = []
+
+    async def tokens(ctx: SimulatorContext) -> None:
+        f, waited = bench.fetcher, 0
+        while len(masks) < 2:
+            ctx.set(f.jump_ready, waited >= given)
+            masks.extend([ctx.get(f.wait)] if ctx.get(f.jump) else [])
+            waited = 0 if ctx.get(f.jump) else waited + 1
+            await ctx.tick()
+        ctx.set(f.jump_ready, 0)
+
+    async def run(ctx: SimulatorContext) -> None:
+        await bench.load(ctx, [0xFFFF] * 256)
+        await bench.load(ctx, words)
+        await bench.load(ctx, parts[1] + encode(Opcode.END), base=middle)
+        await bench.load(ctx, parts[2] + encode(Opcode.JUMP, address=middle), base=last)
+        assert await bench.run(ctx) == ErrorCode.NONE
+        assert [w for _, w in bench.pushed] == [parts[0], parts[2], parts[1]]
+        assert masks == [wait, 0]
+
+    simulate(bench.fetcher, run, tokens)
+
+
+@pytest.mark.parametrize("at", [1, 9, 40])
+def test_errors_of_transfers(at: int) -> None:
+    """A run that fails ends when the bus is quiet, one that takes too long at once."""
+    fetcher = Bench(128, encode(Opcode.FILL) + encode(Opcode.END)).fetcher
+
+    async def start(ctx: SimulatorContext) -> None:
+        ctx.set(fetcher.start, 1)
+        await ctx.tick()
+        ctx.set(fetcher.start, 0)
+        await ctx.tick().repeat(at)
+        assert ctx.get(fetcher.running) and not ctx.get(fetcher.stopping)
+
+    async def run(ctx: SimulatorContext) -> None:
+        for opcode in QUEUED:
+            ctx.set(getattr(fetcher, f"ready_{opcode.name.lower()}"), 1)
+        for address, word in enumerate(encode(Opcode.FILL) + encode(Opcode.END)):
+            ctx.set(fetcher.h_valid, 1)
+            ctx.set(fetcher.h_address, address)
+            ctx.set(fetcher.h_data, word)
+            await ctx.tick()
+        ctx.set(fetcher.h_valid, 0)
+        ctx.set(fetcher.units_busy, 1)
+        for quiet_after in (0, 5):
+            await start(ctx)
+            ctx.set(fetcher.quiet, 0)
+            ctx.set(fetcher.failure, ErrorCode.WRITE)
+            await ctx.tick()
+            ctx.set(fetcher.failure, 0)
+            for _ in range(quiet_after):
+                assert ctx.get(fetcher.stopping) and not ctx.get(fetcher.finish)
+                await ctx.tick()
+            ctx.set(fetcher.quiet, 1)
+            assert ctx.get(fetcher.finish)
+            await ctx.tick()
+            assert not ctx.get(fetcher.running) and ctx.get(fetcher.error) == ErrorCode.WRITE
+        await start(ctx)
+        ctx.set(fetcher.quiet, 0)
+        ctx.set(fetcher.timeout, 1)
+        assert ctx.get(fetcher.finish)
+        await ctx.tick()
+        assert not ctx.get(fetcher.running) and ctx.get(fetcher.error) == ErrorCode.TIMEOUT
+
+    simulate(fetcher, run)
 
 
 def test_start_while_running_is_ignored() -> None:

@@ -82,3 +82,35 @@ def test_largest_count_and_strides() -> None:
         assert not ctx.get(nest.done)
 
     simulate(nest, bench)
+
+
+@pytest.mark.parametrize("cuttable", [1, 2, 3])
+def test_cut_ends_the_inner_loops(cuttable: int) -> None:
+    """Cuts at random steps: the next step is the next one of the outer loops, and all restarts."""
+    rng = np.random.default_rng(cuttable)
+    counts, base, strides = [2, 3, 3, 4], 17, [100, -30, 9, 2]
+    nest = LoopNest(4, 1, address_bits=12, cuttable=cuttable)
+    inner = int(np.prod(counts[4 - cuttable :]))
+    steps = expected(counts, [base], [strides], 12)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        ctx.set(nest.base0, base)
+        for d, (count, stride) in enumerate(zip(counts, strides, strict=True)):
+            ctx.set(getattr(nest, f"count{d}"), count)
+            ctx.set(getattr(nest, f"stride0_{d}"), stride)
+        ctx.set(nest.load, 1)
+        await ctx.tick()
+        ctx.set(nest.load, 0)
+        ctx.set(nest.step, 1)
+        for start in range(0, len(steps), inner):
+            end = int(rng.integers(inner))
+            for k in range(end + 1):
+                ctx.set(nest.cut, k == end)
+                assert ctx.get(nest.address0) == steps[start + k][0][0]
+                assert [ctx.get(getattr(nest, f"first{d}")) for d in range(4)] == steps[start + k][
+                    1
+                ]
+                assert ctx.get(nest.done) == (start + inner == len(steps) and k == end)
+                await ctx.tick()
+
+    simulate(nest, bench)

@@ -1,4 +1,4 @@
-"""The parameter memory: host writes of 32-bit words, reads of all lanes."""
+"""The parameter memory: writes of 32-bit words of a lane, reads of all lanes."""
 
 import numpy as np
 import pytest
@@ -24,16 +24,17 @@ def test_random_writes(lanes: int, words: int) -> None:
 
     async def bench(ctx: SimulatorContext) -> None:
         for _ in range(40 * lanes * words):
-            word, lane, part = (int(rng.integers(n)) for n in (words, lanes, 8))
-            value, valid = int(rng.integers(1 << 32)), int(rng.integers(3) > 0)
+            word, lane, parts = (int(rng.integers(n)) for n in (words, lanes, 256))
+            values, valid = rng.integers(0, 1 << 32, 8, np.uint64), int(rng.integers(3) > 0)
             for name, data in (
-                ("h_valid", valid), ("h_address", word), ("h_lane", lane), ("h_word", part),
-                ("h_data", value),
+                ("h_valid", valid), ("h_address", word), ("h_lane", lane), ("h_enable", parts),
+                ("h_data", sum(int(v) << 32 * i for i, v in enumerate(values))),
             ):  # fmt: skip
                 ctx.set(getattr(dut, name), data)
             await ctx.tick()
             if valid:
-                image[word, lane, part] = value
+                chosen = [part for part in range(8) if parts >> part & 1]
+                image[word, lane, chosen] = values[chosen]
         ctx.set(dut.h_valid, 0)
         for word in range(words):
             ctx.set(dut.r_address, word)

@@ -1,5 +1,7 @@
 """The accelerator's Verilog: lint, and agreement with the golden model in Verilator."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -44,7 +46,17 @@ def need(tool) -> None:
         pytest.skip(str(error))
 
 
-@pytest.mark.parametrize("spec", [PRESETS["tiny"], ODD, SMALLEST], ids=["tiny", "odd", "smallest"])
+DEPTHWISE = replace(
+    ODD,
+    name="depthwise",
+    array=ArraySpec(rows=5, columns=3, depthwise_lines=2, depthwise_width=17),
+)
+ONE_LINE = replace(SMALLEST, name="one_line", array=ArraySpec(rows=1, columns=1, depthwise_lines=1))
+
+
+@pytest.mark.parametrize(
+    "spec", [PRESETS["tiny"], ODD, SMALLEST, DEPTHWISE, ONE_LINE], ids=lambda spec: spec.name
+)
 def test_lint(spec: AcceleratorSpec) -> None:
     need(find_verilator)
     assert lint(readable_verilog(Accelerator(spec), spec.name), spec.name) == []
@@ -62,7 +74,7 @@ def test_many_random_programs(seed: int) -> None:
     """One accelerator, many programs, in Verilator; all of the activation memory is compared."""
     need(find_verilator)
     need(find_compiler)
-    spec = random_spec(np.random.default_rng(50 + seed), largest=9)
+    spec = random_spec(np.random.default_rng(50 + seed), largest=9, depthwise=seed % 2 == 1)
     backend = VerilatorBackend()
     for k in range(150):
         rng = np.random.default_rng(10_000 * seed + k)

@@ -12,13 +12,14 @@ from systolith.spec.requant import RequantMode
 
 
 def make_spec(rows, columns, lanes, modes=frozenset(RequantMode), **post) -> AcceleratorSpec:
+    array = {n: post.pop(n) for n in ("pipelined", "depthwise_lines") if n in post}
     line = 2 * max(4, 1 << (max(rows, lanes) - 1).bit_length())
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=post.pop("pipelined", False)),
+        array=ArraySpec(rows=rows, columns=columns, **array),
         memory=MemorySpec(
             activation_bytes=2048 // line * line,
             weight_bytes=columns * rows * 100,
-            accumulator_depth=9,
+            accumulator_depth=post.pop("accumulator_depth", 9),
             parameter_channels=64 * lanes,
             tables=post.pop("tables", 2),
         ),
@@ -61,8 +62,11 @@ def test_codes_are_spread(mode):
         make_spec(3, 6, 2),
         make_spec(5, 4, 4, frozenset({RequantMode.FLOAT32}), pipelined=True),
         make_spec(1, 1, 1, residual=False, tables=0),
+        make_spec(9, 4, 2, depthwise_lines=3),
+        make_spec(6, 6, 3, pipelined=True, depthwise_lines=3, accumulator_depth=12),
+        make_spec(5, 3, 1, pipelined=True, depthwise_lines=2, accumulator_depth=5),
     ],
-    ids=["3x6", "5x4-pipelined", "1x1"],
+    ids=["3x6", "5x4-pipelined", "1x1", "9x4-lines", "6x6-lines", "5x3-lines"],
 )
 def test_verilator_equals_golden(spec):
     backend = VerilatorBackend()

@@ -325,6 +325,9 @@ def check_program(program: Program) -> CheckReport:
             _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
     items = _items(program, trace)
     _check_addresses(program, items)
+    for item in items:
+        if item.command.opcode is Opcode.COPY and item.access.reads.overlaps(item.access.writes):
+            raise ProgramFault(f"{item} writes bytes that it reads")
     uneven = uneven_padding(
         [(i.command.opcode, dict(i.command.values) | {"w_base": i.base}, i.access) for i in items],
         trace.weights,

@@ -43,14 +43,18 @@ def _inside(addresses: NDArray[np.int64], spans: Spans) -> NDArray[np.bool_]:
 
 
 def _even(addresses: NDArray[np.int64], before: Sequence[tuple[Opcode, int, Spans]]) -> bool:
-    """Whether FILLs with one value, and nothing else, wrote all the bytes last."""
+    """Whether FILLs with one value wrote all the bytes last, and nothing else.
+
+    Bytes from external memory are taken on trust.
+    """
     values = set()
     for opcode, value, writes in reversed(before):
         found = _inside(addresses, writes)
         if found.any():
-            if opcode is not Opcode.FILL:
+            if opcode is Opcode.FILL:
+                values.add(value)
+            elif opcode is not Opcode.LOAD:
                 return False
-            values.add(value)
             addresses = addresses[~found]
     return not len(addresses) and len(values) <= 1
 

@@ -89,7 +89,7 @@ class _Compiler:
             graph=self.graph,
             prologue=self.cut.prologue,
             epilogue=self.cut.epilogue,
-            notes=self._notes(),
+            notes=self._notes(out),
             hidden=tuple(name for step in self.steps for name in step.hidden),
             memory=replace(
                 memory,
@@ -122,7 +122,7 @@ class _Compiler:
             if view.storage.address >= 0
         }
 
-    def _notes(self) -> tuple[LayerNote, ...]:
+    def _notes(self, out: Emission) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}
         for node in (*self.cut.prologue, *self.cut.epilogue):
             text = self.cut.reasons.get(node.name, f"{node.op} at the network's edge")
@@ -130,6 +130,8 @@ class _Compiler:
         for step in self.steps:
             text = self.low.notes.get(step.node.name, "")
             where = "alias" if text == "aliased" else "array"
+            if out.tiles.get(step.node.name, 0) > 1:
+                text = f"{text}; {out.tiles[step.node.name]} row tiles"
             notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
             for node in step.nodes:
                 if node is not step.node:

@@ -1,7 +1,8 @@
 """Commands of all steps in program order: fills, transfers, tiles, time stamps."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +40,7 @@ class Emission:
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
     owners: number of the step of every command, or of the one that it prepares.
+    tiles: row tiles of the layers that have external operands.
     """
 
     commands: list[SymbolicCommand] = field(default_factory=list)
@@ -47,6 +49,7 @@ class Emission:
     views: dict[str, View] = field(default_factory=dict)
     contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
     owners: list[int] = field(default_factory=list)
+    tiles: dict[str, int] = field(default_factory=dict)
 
     def steps_in(self, ranges: Sequence[tuple[int, int]]) -> set[int]:
         """Steps with a command in one of some ranges of moments of `live_ranges`."""
@@ -127,6 +130,8 @@ class Emitter:
                 works = [TileWork(pairs=self._lowered(step))]
             elif step.is_move:
                 works = list(self._moves(step, plan.rows[id(step)])) or [TileWork()]
+                if not works[-1].pairs:
+                    self.low.notes[step.node.name] = "aliased"
             else:
                 works = self._tiles(step, plan.rows[id(step)])
             entries += [_Entry(step=step, work=work) for work in works]
@@ -156,9 +161,7 @@ class Emitter:
             self._tiler.tile(step, first, min(rows, height - first))
             for first in range(0, height, rows)
         ]
-        note = self.low.notes.get(step.node.name, "")
-        if len(works) > 1 and "row tiles" not in note:
-            self.low.notes[step.node.name] = f"{note}; {len(works)} row tiles"
+        self._out.tiles[step.node.name] = len(works)
         return works
 
     def _softmax(self, step: Step, rows: int) -> list[TileWork]:
@@ -195,7 +198,8 @@ class Emitter:
             name = node.inputs[index]
             source = self.low.view(name)
             if node.op is Op.RESHAPE:
-                yield _copy(node.name, source, target, self.low, step)
+                for near, far in _common_rows(source, target, rows):
+                    yield _copy(node.name, near, far, self.low, step)
                 continue
             origin = gather_origins(self.low.graph, node)[index]
             inner = View(
@@ -216,8 +220,7 @@ class Emitter:
                 else:
                     part = replace(step, source=name, table=table)
                     yield self._tiler.copy(part, near, far)
-        text = f"copied {len(needed)} of {len(node.inputs)}" if needed else "aliased"
-        self.low.notes[node.name] = text
+        self.low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}"
 
     def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
         """Load for the next entry and save of the last one beside each entry's commands."""
@@ -238,10 +241,13 @@ class Emitter:
                 elif ahead > loaded:
                     break
             held = tuple(before.outputs) if buffers > 1 else ()
-            for number, pair in enumerate(entry.work.pairs):
+            pairs = entry.work.pairs
+            # Fills must not hold up the copies of later pairs.
+            filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
+            for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 self._append(pair)
-                if number == 0:
+                if number == filling:
                     out += entry.late_fills
             for command in entry.work.softmax:
                 command.holds = held
@@ -339,6 +345,20 @@ class Emitter:
             if views[layer.tensor].storage is storage:
                 layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
                 return
+
+
+def _common_rows(source: View, target: View, rows: int) -> Iterator[tuple[View, View]]:
+    """Cut both sides of a reshape where their rows end together, about every ``rows`` rows."""
+    near, far = (v.shape[1] * v.shape[2] for v in (source, target))
+    unit = lcm(near, far)
+    step = unit * max(1, rows * near // unit)
+    total = source.shape[0] * near
+    for start in range(0, total, step):
+        size = min(step, total - start)
+        yield (
+            rows_of(source, start // near, size // near),
+            rows_of(target, start // far, size // far),
+        )
 
 
 def _copy(layer: str, near: View, far: View, low: Lowering, step: Step) -> TileWork:

@@ -156,38 +156,23 @@ def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
     ]
 
 
-def _channel_tiles(command: SymbolicCommand, first: int, values: dict[str, int]) -> SymbolicCommand:
-    """A command for channel tiles from ``first`` on, with some other values."""
-    bases = {
-        name: (storage, offset + first * command.values[f"{name[0]}_n_stride"])
-        for name, (storage, offset) in command.bases.items()
-    }
-    return SymbolicCommand(
-        opcode=command.opcode, layer=command.layer, values=command.values | values, bases=bases
-    )
-
-
 def _split(pair: Pair, tiles: int, rows: int) -> tuple[Pair, Pair]:
     m, s = pair.matmul.values, pair.store.values
     channels, rest = tiles * s["tile_channels"], m["n_count"] - tiles
     weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"] * rows
+    bases = [*pair.matmul.bases, *pair.store.bases]
+    beyond = {name: tiles * (m | s)[f"{name[0]}_n_stride"] for name in bases}
+    behind = {"n_count": rest, "channels": s["channels"] - channels}
     return (
         Pair(
-            matmul=_channel_tiles(pair.matmul, 0, {"n_count": tiles}),
-            store=_channel_tiles(pair.store, 0, {"n_count": tiles, "channels": channels}),
+            matmul=pair.matmul.moved({}, {"n_count": tiles}),
+            store=pair.store.moved({}, {"n_count": tiles, "channels": channels}),
+            before=pair.before,
         ),
         Pair(
-            matmul=_channel_tiles(
-                pair.matmul, tiles, {"n_count": rest, "w_base": m["w_base"] + weights}
-            ),
-            store=_channel_tiles(
-                pair.store,
-                tiles,
-                {
-                    "n_count": rest,
-                    "channels": s["channels"] - channels,
-                    "p_base": s["p_base"] + tiles * s["p_stride"],
-                },
+            matmul=pair.matmul.moved(beyond, {"n_count": rest, "w_base": m["w_base"] + weights}),
+            store=pair.store.moved(
+                beyond, {**behind, "p_base": s["p_base"] + tiles * s["p_stride"]}
             ),
         ),
     )

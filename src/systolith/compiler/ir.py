@@ -105,6 +105,15 @@ class SymbolicCommand:
     bases: Mapping[str, tuple[Storage, int]] = field(default_factory=dict)
     holds: tuple[Storage, ...] = ()
 
+    def moved(self, bases: Mapping[str, int], values: dict[str, int]) -> "SymbolicCommand":
+        """The same command with other fields, and bytes added to its bases."""
+        return SymbolicCommand(
+            opcode=self.opcode,
+            layer=self.layer,
+            values=self.values | values,
+            bases={k: (s, offset + bases.get(k, 0)) for k, (s, offset) in self.bases.items()},
+        )
+
     def resolved(self) -> dict[str, int]:
         """All fields, once the storages have addresses."""
         return self.values | {k: s.address + offset for k, (s, offset) in self.bases.items()}

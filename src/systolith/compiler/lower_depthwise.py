@@ -16,6 +16,10 @@ from systolith.compiler.tiling import Region
 
 __all__ = ["Depthwise", "depthwise_layer", "lower_depthwise", "plan_depthwise"]
 
+_TAIL = 64
+"""Cycles from the array's last vector to its last byte in memory."""
+_AGAIN = 40
+"""Cycles that reading rows twice may cost, to save that many."""
 _EXPANSIONS = {1: 0, 2: 1, 4: 2, 8: 3}
 """Output channels of an input channel, and the MATMUL's field for it."""
 
@@ -194,10 +198,62 @@ def lower_depthwise(
                 ox_count=tiles.width,
             )
             pairs.append(pair)
+    return _staged(low, filters, pairs, turned=plan[0].turned)
+
+
+def _staged(low: Lowering, filters: Depthwise, pairs: list[Pair], *, turned: bool) -> list[Pair]:
+    """Order commands by what the layer before stores first, and the next one can use first.
+
+    The last tiles may wait for channels that the layer before stores last. They may be cut in two
+    by rows, so that the next layer starts on the upper rows of all channels.
+    """
+    rows = low.spec.array.rows
     tile = tile_channels(low, filters.channels, filters.expand)
-    # The last tile may have to wait for channels that the layer before stores last.
-    first = min(
-        low.early.get(filters.step.source, 0) // (tile >> filters.expand),
-        -(-filters.channels // tile) - 1,
-    )
-    return split_channels(pairs, first, low.spec.array.rows) if first else pairs
+    tiles = -(-filters.channels // tile)
+    early = min(low.early.get(filters.step.source, 0) // (tile >> filters.expand), tiles - 1)
+    cut = _lower_rows(pairs, tiles, early, rows)
+    if turned or cut is None or not low.splitter.reads_rows(filters.step):
+        return split_channels(pairs, early, rows) if early else pairs
+    first, upper = cut
+    *before, last = split_channels(pairs, first, rows) if first else pairs
+    low.splitter.stored_early(filters.step, upper, _TAIL)
+    return [*before, *_split_rows(last, upper)]
+
+
+def _lower_rows(pairs: list[Pair], tiles: int, early: int, vectors: int) -> tuple[int, int] | None:
+    """Choose (channel tiles not cut, upper rows of the others), if cutting is worth its rows.
+
+    The lower rows must take the array as long as storing the upper ones; the next layer needs at
+    least ``vectors`` outputs to be busy with.
+    """
+    m = pairs[0].matmul.values
+    if not len(pairs) == m["t_count"] == m["ky_count"] * m["kx_count"] == 1:
+        return None
+    last = m["x_first"] + (m["ox_count"] - 1) * m["x_step"] + 1
+    for cut in range(tiles - early if early else 1, tiles + 1):
+        again = cut * (m["y_first"] + 1 - m["y_step"]) * m["mx_count"]
+        for lower in range(1, m["oy_count"]):
+            stream = (m["y_first"] + (lower - 1) * m["y_step"]) * m["mx_count"] + last
+            upper = m["oy_count"] - lower
+            useful = cut * stream >= _TAIL and upper * m["ox_count"] >= vectors
+            if useful and again <= _AGAIN:
+                return tiles - cut, upper
+    return None
+
+
+def _split_rows(pair: Pair, upper: int) -> list[Pair]:
+    """Cut a pair of one tile into its upper rows of outputs and the others."""
+    m, s = pair.matmul, pair.store
+    made = []
+    for first, count in ((0, upper), (upper, m.values["oy_count"] - upper)):
+        left = m.values["oy_count"] - count
+        down = {
+            "x_base": first * m.values["y_step"] * m.values["x_my_stride"],
+            **{name: first * s.values[f"{name[0]}_my_stride"] for name in s.bases},
+        }
+        fewer = {
+            "oy_count": count,
+            "my_count": m.values["my_count"] - left * m.values["y_step"],
+        }
+        made.append(Pair(matmul=m.moved(down, fewer), store=s.moved(down, {"my_count": count})))
+    return made

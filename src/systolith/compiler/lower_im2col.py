@@ -1,7 +1,8 @@
 """Convolutions with short runs of bytes: COPY gathers windows, the array multiplies rows of them.
 
-The window of every output becomes one run of bytes in a buffer, block by block: while the array
-works on one block, COPY gathers the next.
+For each column of outputs, COPY puts what its windows cover of one image row after the other into
+a strip. A window is then one run of bytes in a strip, and those of the next outputs overlap with
+it. This goes block by block: while the array works on one block, COPY gathers the next.
 """
 
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ _BLOCK_CYCLES = 12
 """Rough cost of one more block: its commands pass tokens."""
 _BLOCKS = 64
 """Most blocks of a layer: commands take memory."""
+_ROWS = 8
+"""Rows of a block that are tried although they need several tiles."""
 _GAIN = 0.95
 """Share of the cycles of an ordinary convolution that gathering must stay below: what copies cost
 beside the array is only an estimate."""
@@ -45,9 +48,14 @@ class Gather:
     cycles: int
 
     @property
-    def size(self) -> int:
-        """Bytes of a window."""
-        return self.layer.codes[0].size
+    def row(self) -> int:
+        """Bytes of a window's row."""
+        return self.layer.codes[0, 0].size
+
+    @property
+    def resident(self) -> bool:
+        """Whether all blocks stay in the buffer."""
+        return len(self.blocks) <= _SLOTS
 
     def run(self) -> tuple[int, int]:
         """Runs that make a row of a window, and their bytes."""
@@ -55,19 +63,15 @@ class Gather:
         close = self.layer.window.dilations[1] * self.view.pixel == channels
         return (1, taps * channels) if close or taps == 1 else (taps, channels)
 
+    def rows(self, block: Region) -> int:
+        """Image rows that the windows of a block cover."""
+        window = self.layer.window
+        return (block.height - 1) * window.strides[0] + window.kernel[0]
+
 
 def _blocks(height: int, width: int, depth: int) -> Iterator[list[Region]]:
-    """Ways to cut an image: whole rows of tiles that an accumulator bank holds, few at first."""
-    if width > depth:
-        parts = -(-width // depth)
-        cuts = [width * i // parts for i in range(parts + 1)]
-        yield [
-            Region(y=y, x=a, height=1, width=b - a)
-            for y in range(height)
-            for a, b in zip(cuts, cuts[1:], strict=False)
-        ]
-        return
-    for rows in range(1, min(height, depth // width) + 1):
+    """Ways to cut an image into blocks of rows, the first one smaller: the array waits for it."""
+    for rows in range(1, min(height, max(depth // width, _ROWS)) + 1):
         for first in {rows, -(-rows // 2), -(-rows // 4)}:
             cuts = [0, *range(first, height, rows), height]
             yield [
@@ -79,15 +83,15 @@ def _blocks(height: int, width: int, depth: int) -> Iterator[list[Region]]:
 def _cycles(low: Lowering, gather: Gather, job: Job) -> int:
     """Let copies and array run side by side; a buffer is free once the array has read it."""
     runs, length = gather.run()
-    lines = runs * gather.layer.window.kernel[0] * -(-length // low.spec.line_bytes)
+    lines = runs * -(-length // low.spec.line_bytes)
     alone = low.spec.memory.activation_regions == 1  # nothing reads beside the array
     copied = done = 0
     finished: list[int] = []
     for number, block in enumerate(gather.blocks):
-        pixels = block.height * block.width
+        copies = block.width * gather.rows(block) * lines
         free = finished[number - _SLOTS] if number >= _SLOTS else 0
-        copied = max(copied, done if alone else free) + pixels * lines
-        done = max(copied, done) + job.load.cycles(pixels) + _BLOCK_CYCLES
+        copied = max(copied, done if alone else free) + copies
+        done = max(copied, done) + job.load.cycles(block.height * block.width) + _BLOCK_CYCLES
         finished.append(done)
     return done
 
@@ -97,7 +101,7 @@ def plan_gather(low: Lowering, layer: MacLayer, job: Job, direct: int) -> Gather
 
     Parameters
     ----------
-    layer: a convolution of one group.
+    layer: a convolution of one group, without dilation of its rows.
     job: it, reading gathered windows.
     direct: cycles of reading the input itself.
     """
@@ -115,17 +119,15 @@ def plan_gather(low: Lowering, layer: MacLayer, job: Job, direct: int) -> Gather
 
 def _copy(gather: Gather, block: Region, place: tuple[Storage, int]) -> SymbolicCommand:
     """The COPY that gathers the windows of a block."""
-    window, view = gather.layer.window, gather.view
+    window, view, rows = gather.layer.window, gather.view, gather.rows(block)
     runs, length = gather.run()
-    taps, size = window.kernel[0], gather.size
     loops = (
-        (block.height, window.strides[0] * view.row, block.width * size),
-        (block.width, window.strides[1] * view.pixel, size),
-        (taps, window.dilations[0] * view.row, size // taps),
+        (block.width, window.strides[1] * view.pixel, rows * gather.row),
+        (rows, view.row, gather.row),
         (runs, window.dilations[1] * view.pixel, length),
     )
     values = {"length": length}
-    for name, (count, source, target) in zip(("d3", "d2", "d1", "d0"), loops, strict=True):
+    for name, (count, source, target) in zip(("d2", "d1", "d0"), loops, strict=True):
         values[f"{name}_count"] = count
         values[f"s_{name}_stride"] = source if count > 1 else 0
         values[f"d_{name}_stride"] = target if count > 1 else 0
@@ -142,19 +144,19 @@ def _copy(gather: Gather, block: Region, place: tuple[Storage, int]) -> Symbolic
 
 def lower_gathered(gather: Gather, job: Job) -> list[Pair]:
     """Return the command pairs of a planned layer; ``job`` has everything but its input."""
-    room = max(b.height * b.width for b in gather.blocks) * gather.size
+    room = max(b.width * gather.rows(b) for b in gather.blocks) * gather.row
     slots = min(_SLOTS, len(gather.blocks))
     name = gather.layer.step.node.name
     buffer = Storage(name=f"{name} windows", size=slots * room, layer=name)
+    row = gather.layer.window.strides[0] * gather.row
     copies, made = [], []
     for number, block in enumerate(gather.blocks):
-        place = number % slots * room
-        row = block.width * gather.size
+        place, strip = number % slots * room, gather.rows(block) * gather.row
         stream = Stream(
             storage=buffer,
-            offset=place - block.y * row - block.x * gather.size,
+            offset=place - block.y * row - block.x * strip,
             row=row,
-            pixel=gather.size,
+            pixel=strip,
         )
         copies.append(_copy(gather, block, (buffer, place)))
         made.append(emit_pairs(job.on(stream), [block]))

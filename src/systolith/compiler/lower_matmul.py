@@ -192,15 +192,12 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
         pairs, alone = [], len(parts) == 1
         by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         for part, job in zip(parts, jobs, strict=True):
-            cut = alone and not by_tile
-            regions = low.regions(layer.step, job, layer.packed) if cut else [region]
+            regions = [region]
+            if alone:
+                regions = low.regions(layer.step, job, layer.packed, ahead=not by_tile)
             _add_constants(low, layer, part, job, requantizer)
             pairs += emit_pairs(job, regions)
-        first = jobs[0].channel_tiles - 1
-        if by_tile and alone and first:
-            low.early[layer.step.target] = first * jobs[0].tile_channels
-            return split_channels(pairs, first, low.spec.array.rows)
-        return pairs
+        return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
     return _Option(cycles=sum(job_cycles(job, region) for job in jobs), lower=lower)
 
@@ -218,7 +215,9 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
 
     def lower(requantizer: Requantizer) -> list[Pair]:
         _add_constants(low, layer, part, job, requantizer)
-        return lower_gathered(plan, job)
+        pairs = lower_gathered(plan, job)
+        by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
+        return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs
 
     return _Option(cycles=plan.cycles, lower=lower)
 
@@ -236,6 +235,16 @@ def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
     return _Option(cycles=plan[1], lower=lower, depthwise=True)
 
 
+def _by_tile(low: Lowering, step: Step, pairs: list[Pair]) -> list[Pair]:
+    """Compute the last channel tile last, for a layer that reads tile by tile."""
+    store = pairs[0].store.values
+    first = store["n_count"] - 1
+    if not first:
+        return pairs
+    low.early[step.target] = first * store["tile_channels"]
+    return split_channels(pairs, first, low.spec.array.rows)
+
+
 def _cheapest(low: Lowering, step: Step) -> _Option:
     """The way that takes fewest cycles."""
     layer = mac_layer(low, step)
@@ -243,7 +252,8 @@ def _cheapest(low: Lowering, step: Step) -> _Option:
     for variant in packings(low, layer):
         direct = _ordinary(low, variant)
         options.append(direct)
-        if layer.window.groups == 1 and layer.window.kernel != (1, 1):
+        whole = layer.window.dilations[0] == 1 or layer.window.kernel[0] == 1
+        if layer.window.groups == 1 and layer.window.kernel != (1, 1) and whole:
             options.append(_gathered(low, variant, direct.cycles))
     return min((o for o in options if o is not None), key=lambda o: o.cycles)
 

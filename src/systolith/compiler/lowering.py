@@ -66,10 +66,17 @@ class Lowering:
         height, width, _ = self.graph.tensor(step.target).shape
         return Region(y=0, x=0, height=height, width=width // packed)
 
-    def regions(self, step: Step, job: Job, packed: int = 1) -> list[Region]:
-        """The output of a step that has one job, cut in two where the next step can start early."""
+    def regions(self, step: Step, job: Job, packed: int = 1, *, ahead: bool = True) -> list[Region]:
+        """The output of a step that has one job, cut in two where that saves waiting.
+
+        Parameters
+        ----------
+        packed: output pixels of a vector.
+        ahead: whether the next step may start on the first rows.
+        """
         whole = self.region(step, packed)
-        return self.splitter.regions(step, whole, job.load, linear=is_linear(job, whole))
+        linear = is_linear(job, whole)
+        return self.splitter.regions(step, whole, job.load, linear=linear, ahead=ahead)
 
     def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
         """What tiles of a layer cost."""

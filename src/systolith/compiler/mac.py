@@ -91,7 +91,8 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     problem = Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
     )
-    return choose_requantizer(step.node, problem, low.spec.post.modes)
+    narrow = bool(low.spec.external.data_bytes)
+    return choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
 
 
 def mac_layer(low: Lowering, step: Step) -> MacLayer:

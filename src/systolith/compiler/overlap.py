@@ -62,8 +62,25 @@ class RowSplitter:
         if self._before is not None and self._before.target != step.target:
             self._before = None
 
-    def regions(self, step: Step, whole: Region, load: Load, *, linear: bool) -> list[Region]:
-        """The step's output, ``whole``, as one region or cut in two."""
+    def reads_rows(self, step: Step) -> bool:
+        """Whether the next step could start on the first rows of this one's result."""
+        after = self._next.get(id(step))
+        return after is not None and self._reads(after, step.target)
+
+    def stored_early(self, step: Step, rows: int, tail: int) -> None:
+        """Note that a step's first rows are stored ``tail`` cycles before it is done, or sooner."""
+        self._before = _Before(target=step.target, early=rows, tail=tail)
+
+    def regions(
+        self, step: Step, whole: Region, load: Load, *, linear: bool, ahead: bool
+    ) -> list[Region]:
+        """The step's output, ``whole``, as one region or cut in two.
+
+        Parameters
+        ----------
+        linear: whether it is one line of pixels.
+        ahead: whether to cut for the next step, too, if that is useful.
+        """
         height, width = whole.height, whole.width
 
         def plan(rows: int) -> _Plan:
@@ -75,7 +92,9 @@ class RowSplitter:
                 tail=last * load.beats + _LATENCY,
             )
 
-        early = self._early(step, height, plan) if self._useful(step) else 0
+        ahead = ahead and self.reads_rows(step)
+        after_cut = self._before is not None and self._before.early > 0
+        early = self._early(step, height, plan, ahead) if ahead or after_cut else 0
         self._before = _Before(target=step.target, early=early, tail=plan(height - early).tail)
         if not early:
             return [whole]
@@ -84,18 +103,12 @@ class RowSplitter:
             Region(y=early, x=0, height=height - early, width=width),
         ]
 
-    def _useful(self, step: Step) -> bool:
-        """Whether this step or the next one could start early."""
-        after = self._next.get(id(step))
-        before = self._before is not None and self._before.early > 0
-        return before or (after is not None and self._reads(after, step.target))
-
     def _reads(self, step: Step, tensor: str) -> bool:
         tall = self.graph.tensor(step.target).shape[0] > 1
         other = step.addition.other if step.addition else None
         return step.node.op in _CUT and tall and tensor in (step.source, other)
 
-    def _early(self, step: Step, height: int, plan: Callable[[int], _Plan]) -> int:
+    def _early(self, step: Step, height: int, plan: Callable[[int], _Plan], ahead: bool) -> int:
         """Rows of the first part, 0 for no cut."""
         whole = plan(height).cycles
         limit = self._limit(step, height)
@@ -106,10 +119,7 @@ class RowSplitter:
                 cheap = first.cycles + rest.cycles - whole <= _EXTRA
                 if cheap and first.cycles >= cover and rest.cycles >= first.tail:
                     return rows
-        after = self._next.get(id(step))
-        if after is None or not self._reads(after, step.target):
-            return 0
-        for rows in range(height - 1, 0, -1):
+        for rows in range(height - 1, 0, -1) if ahead else ():
             first, rest = plan(rows), plan(height - rows)
             if first.cycles + rest.cycles - whole <= _EXTRA and rest.cycles >= first.tail:
                 return rows
@@ -152,13 +162,22 @@ class RowSplitter:
 class WholeRows:
     """A splitter that cuts nothing."""
 
-    def regions(self, step: Step, whole: Region, load: Load, *, linear: bool) -> list[Region]:
+    def after(self, step: Step) -> Step | None:
+        """No step that could start early."""
+        return None
+
+    def reads_rows(self, step: Step) -> bool:
+        """No."""
+        return False
+
+    def stored_early(self, step: Step, rows: int, tail: int) -> None:
+        """Nothing to remember."""
+
+    def regions(
+        self, step: Step, whole: Region, load: Load, *, linear: bool, ahead: bool
+    ) -> list[Region]:
         """The step's output, ``whole``, as one region."""
         return [whole]
-
-    def after(self, step: Step) -> Step | None:
-        """Nothing is known of the next step."""
-        return None
 
     def finished(self, step: Step) -> None:
         """Nothing to remember."""

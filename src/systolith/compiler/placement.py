@@ -64,17 +64,7 @@ class Placer:
                 raise
         budgets = [float(spec.activation_total)] * len(self.steps)
         for scratch, buffers, tries in _LADDER:
-            for number in range(tries):
-                import os
-
-                os.environ.get("DBG") and print(
-                    "try",
-                    scratch,
-                    buffers,
-                    number,
-                    round(min(budgets) / spec.activation_total, 2),
-                    sum(b == spec.activation_total for b in budgets),
-                )
+            for _ in range(tries):
                 plan = self._plan(budgets, buffers, spec)
                 out = self._emitters[scratch].emit(plan, buffers)
                 try:

@@ -182,8 +182,17 @@ def _relative(problem: Problem, modes: frozenset[RequantMode]) -> _Candidate | N
     return next((c for c in candidates if c is not None and _proves(problem, c)), None)
 
 
-def choose_requantizer(node: Node, problem: Problem, modes: frozenset[RequantMode]) -> Requantizer:
+def choose_requantizer(
+    node: Node, problem: Problem, modes: frozenset[RequantMode], *, narrow: bool = False
+) -> Requantizer:
     """Find a mode of ``modes`` that computes the formula: itself, or proven equal.
+
+    Parameters
+    ----------
+    node: for error messages.
+    problem: what is to be computed.
+    modes: those that are built in.
+    narrow: prefer parameters without an offset, which take half the bytes in external memory.
 
     Raises
     ------
@@ -195,9 +204,11 @@ def choose_requantizer(node: Node, problem: Problem, modes: frozenset[RequantMod
         chosen = direct
     else:
         note = f"proven ({problem.accumulators} accumulators)"
-        if RequantMode.FIXED in modes:
+        if narrow:
+            chosen = _relative(problem, modes)
+        if chosen is None and RequantMode.FIXED in modes:
             chosen = _fixed(problem)
-        if chosen is None:
+        if chosen is None and not narrow:
             chosen = _relative(problem, modes)
     if chosen is None:
         built = ", ".join(sorted(m.name.lower() for m in modes))

@@ -53,6 +53,8 @@ class Residency:
 
 @dataclass(kw_only=True, slots=True)
 class _Resident:
+    """A block, or with key None what is left of one."""
+
     key: Hashable
     start: int
     end: int
@@ -116,10 +118,19 @@ def _arrive(use: Use, residents: list[_Resident], capacity: int, result: Residen
             last = max((r.last for r in lost), default=-1)
             options.append((reload, last, start))
     _, last, start = min(options)
-    residents[:] = [r for r in residents if r.end <= start or start + use.size <= r.start]
-    arrived = _Resident(key=use.key, start=start, end=start + use.size, last=-1, following=0)
-    residents.append(arrived)
-    residents.sort(key=lambda r: r.start)
+    end = start + use.size
+    arrived = _Resident(key=use.key, start=start, end=end, last=-1, following=0)
+    kept = [arrived]
+    for other in residents:
+        if other.end <= start or end <= other.start:
+            kept.append(other)
+            continue
+        # What is left of a block that leaves still was in use until then.
+        for low, high in ((other.start, start), (end, other.end)):
+            if low < high:
+                rest = _Resident(key=None, start=low, end=high, last=other.last, following=_NEVER)
+                kept.append(rest)
+    residents[:] = sorted(kept, key=lambda r: r.start)
     result.arrivals.append(
         Arrival(key=use.key, size=use.size, address=start, after=last, before=use.at)
     )

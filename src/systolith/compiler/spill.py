@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, lcm
 
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.ir import Storage
@@ -91,11 +91,12 @@ class _Planner:
         views = self.layout.views
         if step.is_move:
             if any(self.external(n) for n in operands(step)):
-                whole = step.node.op is Op.RESHAPE
-                yield max(
-                    views[n].storage.size if whole else rows * views[n].row
-                    for n in step.node.inputs
-                )
+                sizes = [rows * views[n].row for n in step.node.inputs]
+                if step.node.op is Op.RESHAPE:
+                    shapes = [views[n].shape for n in (step.source, step.target)]
+                    unit = lcm(*(width * channels for _, width, channels in shapes))
+                    sizes.append(unit)
+                yield max(sizes)
             return
         target, source = views[step.target], views[step.source]
         middle = max(0, (target.shape[0] - rows) // 2)

@@ -25,6 +25,7 @@ _Block = tuple[int, int]
 _LONGEST = 8192
 """Bytes of a LOAD at most, so that what is needed first does not wait behind a large block."""
 _OFFSET = next(f.word for f in PARAMETER_FIELDS if f.name == "offset")
+_SHIFT = next(f.word for f in PARAMETER_FIELDS if f.name == "shift")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -93,12 +94,11 @@ def _memories(constants: Constants) -> list[_Memory]:
 
     def parameter_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
         records = parameters[block[0] : block[0] + block[1]]
-        wide = bool(records[..., _OFFSET : _OFFSET + 2].any())
+        top = records[..., _OFFSET + 1].view("<i4")
+        wide = bool((top >> 23 != top >> 31).any())  # more than 56 bits of offset
         if not wide:
-            # bias, multiplier, shift, unused
-            records = np.stack(
-                [records[..., 0], records[..., 1], records[..., 4], 0 * records[..., 0]], axis=-1
-            )
+            last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
+            records = np.concatenate([records[..., :3], last[..., None]], axis=-1)
         codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
         return codes, (32 if wide else 16) * spec.post.lanes, wide
 

@@ -47,18 +47,20 @@ class _Memories:
         self._words = 0
 
     def load(self, command: Command) -> None:
-        """Fill one of the two memories."""
+        """Fill one of the two memories; what leaves them is for the check of addresses."""
         target = Target(command["target"])
         if target not in (Target.WEIGHTS, Target.COMMANDS):
             return
         codes = self.program.external[command["e_base"] : command["e_base"] + command["length"]]
         if target is Target.COMMANDS:
             words = np.ascontiguousarray(codes).view("<u4")
-            self.commands[command["m_base"] : command["m_base"] + len(words)] = words
+            room = self.commands[command["m_base"] :][: len(words)]
+            room[...] = words[: len(room)]
             return
         rows = codes.reshape(-1, transfer_unit(self.spec, target, wide=False))
         part = rows[:, : self.spec.array.columns]
-        self.weights[command["m_base"] : command["m_base"] + len(part)] = part
+        place = self.weights[command["m_base"] :][: len(part)]
+        place[...] = part[: len(place)]
 
     def keep(self, command: Command) -> int:
         """Keep a copy of the weights that a MATMUL finds; return its address."""

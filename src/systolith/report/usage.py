@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from systolith.compiler.compile import CompiledModel
+from systolith.spec.commands import Target
 
 __all__ = ["MemoryUse", "TensorPlace", "memory_use", "tensor_places"]
 
@@ -24,7 +25,7 @@ class TensorPlace:
     Parameters
     ----------
     name: the tensor.
-    region: number of the activation memory.
+    region: number of the activation memory, -1 for external memory.
     address: byte address of its first element.
     shape: (H, W, C).
     strides: bytes between neighbours along each axis.
@@ -40,12 +41,21 @@ class TensorPlace:
 def memory_use(compiled: CompiledModel) -> tuple[MemoryUse, ...]:
     """Return the use of every memory."""
     program = compiled.program
-    spec = program.spec
+    spec, loaded = program.spec, compiled.memory.constants
+    weights, parameters, tables = (
+        program.weights.shape[0],
+        program.parameters.shape[0],
+        program.tables.shape[0],
+    )
+    if loaded:
+        weights = loaded[Target.WEIGHTS] // spec.array.columns
+        parameters = loaded[Target.PARAMETERS] // spec.post.lanes
+        tables = loaded[Target.TABLES]
     rows = (
         ("activations", compiled.memory.peak, spec.activation_total, "bytes"),
-        ("weights", program.weights.shape[0], spec.weight_words, "words"),
-        ("parameters", program.parameters.shape[0], spec.lane_words, "lane words"),
-        ("tables", program.tables.shape[0], spec.memory.tables, "tables"),
+        ("weights", weights, spec.weight_words, "words"),
+        ("parameters", parameters, spec.lane_words, "lane words"),
+        ("tables", tables, spec.memory.tables, "tables"),
         ("softmax tables", program.exponents.shape[0], spec.post.softmax_tables, "tables"),
         ("commands", len(program.commands), spec.memory.command_words, "words"),
         ("stamps", len(program.layers), spec.memory.stamps, "stamps"),
@@ -59,7 +69,7 @@ def tensor_places(compiled: CompiledModel) -> tuple[TensorPlace, ...]:
     return tuple(
         TensorPlace(
             name=name,
-            region=buffer.base // stride,
+            region=-1 if buffer.external else buffer.base // stride,
             address=buffer.base,
             shape=buffer.shape,
             strides=buffer.strides,

@@ -254,7 +254,7 @@ _LOAD = (
         "wide",
         1,
         doc="PARAMETERS: 1: 32 bytes a channel, as in `PARAMETER_FIELDS`; "
-        "0: 16 bytes: bias, multiplier, shift, unused; offset is 0.",
+        "0: 16 bytes: bias, multiplier, then 56 bits of offset and 8 of shift.",
     ),
     *_TRANSFER,
 )

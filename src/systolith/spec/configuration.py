@@ -108,11 +108,22 @@ def spec_to_toml(spec: AcceleratorSpec) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _preset(rows: int, columns: int, lanes: int, **memory: int) -> AcceleratorSpec:
+def _preset(
+    rows: int,
+    columns: int,
+    lanes: int,
+    *,
+    lines: int = 3,
+    data_bytes: int = 0,
+    queue_depth: int = 2,
+    **memory: int,
+) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns),
+        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines),
         memory=MemorySpec(**memory),
         post=PostSpec(lanes=lanes),
+        external=ExternalSpec(data_bytes=data_bytes),
+        queue_depth=queue_depth,
     )
 
 
@@ -128,14 +139,18 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     ),
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
-    "large": _preset(32, 32, 16),
+    "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
+    "large": _preset(32, 32, 16, lines=5),
 }
-"""Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes."""
+"""Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
+
+All hold a whole network on chip but `stream`, which has an AXI4 master to external memory.
+"""
 
 
 def preset_for_array(rows: int, columns: int) -> AcceleratorSpec:
     """The base preset with another array and the fewest lanes that take at most two beats."""
-    array = ArraySpec(rows=rows, columns=columns)
+    array = ArraySpec(rows=rows, columns=columns, depthwise_lines=min(3, rows))
     lanes = min(n for n in range(1, columns + 1) if columns % n == 0 and 2 * n >= columns)
     base = PRESETS["base"]
     unit = -(-base.memory.weight_bytes // columns) * columns

@@ -1,0 +1,123 @@
+"""External memory, and how transfers are cut into bursts and beats."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from systolith.cycles.nests import Int64Array, counts, offsets, reach, touched
+from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import TRANSFER_LOOPS, Command, Target
+from systolith.spec.program import ProgramError
+from systolith.spec.registers import Window, window_stride
+
+__all__ = ["Bandwidth", "MemoryModel", "Transfer", "on_chip"]
+
+_ONE = 1 << 16
+_PAGE = 4096
+"""Bytes of the aligned blocks that no burst leaves."""
+_WIDE, _SHORT = 32, 16
+"""Bytes of a channel's parameters."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MemoryModel:
+    """External memory that answers in order and never stalls.
+
+    Parameters
+    ----------
+    latency: cycles from an address to its first beat, and from a last beat to its answer; at
+        least 1.
+    bandwidth: most beats a cycle, of reads and of writes each, on average: above 0, at most 1.
+    """
+
+    latency: int = 16
+    bandwidth: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.latency < 1:
+            raise ValueError(f"latency must be at least 1, not {self.latency!r}")
+        if not 0 < self.bandwidth <= 1:
+            raise ValueError(f"bandwidth must be above 0 and at most 1, not {self.bandwidth!r}")
+
+
+class Bandwidth:
+    """Credit for beats: it grows by the bandwidth every cycle in which it is below one beat.
+
+    Parameters
+    ----------
+    bandwidth: beats a cycle.
+    """
+
+    def __init__(self, bandwidth: float) -> None:
+        self._rate = max(1, round(bandwidth * _ONE))
+        self._credit = -(-_ONE // self._rate) * self._rate  # long before the run it has grown
+        self._cycle = 0
+
+    def take(self, cycle: int) -> int:
+        """Use the credit of a beat in the first cycle from ``cycle`` on that has it."""
+        missing = max(_ONE - self._credit, 0)
+        ready = self._cycle + -(-missing // self._rate)
+        when = max(cycle, ready)
+        self._credit += -(-missing // self._rate) * self._rate - _ONE
+        self._cycle = when
+        return when
+
+
+def on_chip(spec: AcceleratorSpec, command: Command) -> int:
+    """Mask of the regions of the activation memory that a transfer may touch."""
+    low, high = reach(command, "m", TRANSFER_LOOPS)
+    base = command["m_base"]
+    return touched(spec, base + low, base + high + command["length"])
+
+
+class Transfer:
+    """The beats and bursts of a LOAD or a SAVE, in order.
+
+    Parameters
+    ----------
+    sizes: bytes of every beat.
+    places: address on chip of every beat's first byte; of activations only.
+    ends: per burst, the number of beats up to its end.
+    heads: per beat, the burst that begins its run.
+    steps: cycles that a LOAD takes to write each beat, if nothing is in its way.
+
+    Raises
+    ------
+    ProgramError: a length or count of 0.
+    """
+
+    def __init__(self, spec: AcceleratorSpec, command: Command) -> None:
+        counts(command, TRANSFER_LOOPS)
+        length, size = command["length"], spec.external.data_bytes
+        if not length:
+            raise ProgramError("length must be at least 1, not 0")
+        if not size:
+            raise ProgramError("LOAD and SAVE must have an external memory, but there is none")
+        starts = command["e_base"] + offsets(command, "e", TRANSFER_LOOPS)
+        runs = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS)
+        skipped = starts % size
+        beats = -(-(skipped + length) // size)
+        run = np.repeat(np.arange(len(starts)), beats)
+        number = np.arange(len(run)) - np.repeat(np.cumsum(beats) - beats, beats)
+        low = np.maximum(number * size - skipped[run], 0)
+        high = np.minimum((number + 1) * size - skipped[run], length)
+        self.sizes: Int64Array = high - low
+        self.places: Int64Array = runs[run] + low
+        limit = min(spec.external.burst_beats, _PAGE // size)
+        block = (starts // size)[run] + number
+        begins = (number == 0) | (block % limit == 0)
+        self.ends: Int64Array = np.append(np.flatnonzero(begins)[1:], len(run))
+        burst = np.cumsum(begins) - 1
+        self.heads: Int64Array = burst[np.flatnonzero(number == 0)][run]
+        self.steps: Int64Array = -(-self.sizes // _step(spec, command, size))
+
+
+def _step(spec: AcceleratorSpec, command: Command, size: int) -> int:
+    """Bytes that a LOAD writes a cycle; a SAVE takes whole beats."""
+    return {
+        Target.ACTIVATIONS: size,
+        Target.WEIGHTS: min(size, window_stride(spec, Window.WEIGHTS)),
+        Target.PARAMETERS: min(size, _WIDE if command.values.get("wide") else _SHORT),
+        Target.TABLES: 1,
+        Target.COMMANDS: 4,
+    }[Target(command.values.get("target", Target.ACTIVATIONS))]

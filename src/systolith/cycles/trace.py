@@ -1,0 +1,81 @@
+"""The commands that a run executes, in order."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.cycles.machine import Issued
+from systolith.cycles.nests import counts, offsets
+from systolith.spec.commands import (
+    COMMANDS,
+    TRANSFER_LOOPS,
+    Command,
+    Opcode,
+    Target,
+    Unit,
+    decode_one,
+)
+from systolith.spec.program import Program, ProgramError
+
+__all__ = ["trace"]
+
+_MOST = 1 << 20
+"""Commands after which a program is said to jump in circles."""
+
+
+def trace(program: Program) -> list[Issued]:
+    """Follow the program through its jumps and through the commands that it loads, to END.
+
+    Commands are loaded as external memory holds them before the run.
+
+    Raises
+    ------
+    ProgramError: an unknown opcode, an address outside of a memory, or no END.
+    """
+    spec = program.spec
+    words = np.array(program.commands, np.uint32)
+    if spec.external.data_bytes:
+        words = np.zeros(spec.memory.command_words, np.uint32)
+        words[: len(program.commands)] = program.commands
+    image = np.zeros(max(program.external_bytes, len(program.external)), np.uint8)
+    image[: len(program.external)] = program.external
+    issued: list[Issued] = []
+    seen = dict.fromkeys(Unit, 0)
+    position = 0
+    while len(issued) < _MOST:
+        try:
+            command = decode_one(cast(Sequence[int], words), position)
+        except ValueError as error:
+            raise ProgramError(f"command {len(issued)}: {error}") from None
+        layout = COMMANDS[command.opcode]
+        index = 0 if layout.unit is None else seen[layout.unit]
+        issued.append(Issued(len(issued), command, layout.unit, layout.words, index))
+        if layout.unit is None:
+            return issued
+        seen[layout.unit] += 1
+        position += layout.words
+        if command.opcode is Opcode.JUMP:
+            position = command["address"]
+        elif command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
+            _load(words, image, command)
+    raise ProgramError(f"program must end, but has not after {_MOST} commands")
+
+
+def _load(words: NDArray[np.uint32], image: NDArray[np.uint8], command: Command) -> None:
+    """Write command words as a LOAD does.
+
+    Raises
+    ------
+    ProgramError: words that do not exist on either side.
+    """
+    counts(command, TRANSFER_LOOPS)
+    starts = command["e_base"] + offsets(command, "e", TRANSFER_LOOPS)
+    places = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS)
+    many = command["length"] // 4
+    for start, place in zip(starts.tolist(), places.tolist(), strict=True):
+        source = image[start : start + 4 * many]
+        if len(source) < 4 * many or not 0 <= place <= len(words) - many:
+            raise ProgramError(f"loaded command words must exist, which those at {start} do not")
+        words[place : place + many] = source.view("<u4")

@@ -1,0 +1,218 @@
+"""The load and the save unit: when bursts are issued, and when their beats move."""
+
+from collections.abc import Generator, Iterator
+
+import numpy as np
+
+from systolith.cycles.external import Bandwidth, MemoryModel, Transfer, on_chip
+from systolith.cycles.machine import Issued, Machine
+from systolith.cycles.nests import Int64Array, regions
+from systolith.cycles.ports import Port, before, grant, next_free
+from systolith.cycles.process import Process
+from systolith.cycles.timing import READ_LATENCY, WRITE_LATENCY
+from systolith.spec.commands import Command, Target, Unit
+
+__all__ = ["Load", "Save"]
+
+_AHEAD = READ_LATENCY + 2
+"""Beats that a SAVE reads before the first of them is sent."""
+
+
+class _Bursts:
+    """When bursts are handed to the master: one a cycle, but few under way.
+
+    Parameters
+    ----------
+    outstanding: bursts that may be under way.
+
+    Attributes
+    ----------
+    taken, ended: cycles in which bursts were handed over, and in which they ceased to be under way.
+    """
+
+    def __init__(self, outstanding: int) -> None:
+        self._outstanding = outstanding
+        self._next = self._left = 0
+        self.taken: list[int] = []
+        self.ended: list[int] = []
+
+    def begin(self, start: int, count: int) -> None:
+        """Begin with a command's bursts."""
+        self._next, self._left = max(self._next, start + 2), count
+
+    def issue(self) -> bool:
+        """Hand over all bursts whose predecessors have ended; return whether none is left."""
+        while self._left and len(self.taken) < len(self.ended) + self._outstanding:
+            number = len(self.taken) - self._outstanding
+            if number >= 0:
+                self._next = max(self._next, self.ended[number] + 1)
+            self.taken.append(self._next)
+            self._next += 1
+            self._left -= 1
+        return not self._left
+
+
+class Load(Process):
+    """Read bursts ahead, also those of the next commands; write beat after beat.
+
+    Attributes
+    ----------
+    busy: cycles in which commands ran.
+    """
+
+    drain = WRITE_LATENCY
+
+    def __init__(self, machine: Machine, memory: MemoryModel) -> None:
+        super().__init__(machine, Unit.LOAD)
+        self._latency = memory.latency
+        self._bandwidth = Bandwidth(memory.bandwidth) if memory.bandwidth < 1 else None
+        self._bursts = _Bursts(machine.spec.external.outstanding)
+        self._moved = 0  # when the last beat moved on the bus
+        self._empty = 0  # first cycle in which the next may
+        self._ended: list[int] = []  # last writes of commands
+        self.busy = 0
+
+    def touches(self, command: Command) -> dict[Port, int]:
+        """Regions that are written."""
+        if command["target"] != Target.ACTIVATIONS:
+            return {}
+        return {Port.LOAD: on_chip(self.machine.spec, command)}
+
+    def leave_bound(self) -> int:
+        """A cycle before which no command leaves the queue if that is not known yet."""
+        return self.clock if self.left else self.head + 3
+
+    def work(self, issued: Issued) -> Iterator[None]:
+        """Burst after burst."""
+        job = Transfer(self.machine.spec, issued.command)
+        self._bursts.begin(issued.start, len(job.ends))
+        self.left = len(job.sizes)
+        self.wait_until(issued.start + 4 + self._latency)
+        begin = 0
+        for end in job.ends.tolist():
+            self._issue(issued)
+            due = self._bursts.taken[len(self._bursts.ended)] + 1 + self._latency
+            single = self._bandwidth is not None
+            for high in range(begin + 1, end + 1) if single else sorted({end - 1, end} - {begin}):
+                if self._bandwidth is not None:
+                    # The memory spends its credit when it shows a beat, not when that moves.
+                    due = self._bandwidth.take(max(due, self._moved + 1))
+                if high == end or single:
+                    self._moved = max(due, self._empty)
+                if high == end:
+                    self._bursts.ended.append(self._moved)
+                    self._issue(issued)
+                written = yield from self._write(issued.command, job, slice(begin, high), due)
+                self._empty = int(written[-1])
+                begin = high
+        self._finish(issued)
+
+    def _issue(self, issued: Issued) -> None:
+        """Hand over bursts; behind the last the command leaves the queue."""
+        if self._bursts.issue() and issued.popped < 0:
+            issued.popped = self._bursts.taken[-1] + 1
+            self.machine.decided += 1
+
+    def _finish(self, issued: Issued) -> None:
+        """The next command may have started already."""
+        before = self._ended[-1] + WRITE_LATENCY if self._ended else 0
+        self._ended.append(self._empty)
+        clock = self.clock
+        self.end(issued, self._empty + WRITE_LATENCY)
+        self.clock = max(clock, self._empty + 2)
+        self._empty += 1  # a command's last beat leaves before the next one's first comes
+        self.busy += issued.finish - max(issued.start, before)
+        self.free = issued.popped + 1
+        job = len(self._ended) - self.machine.spec.external.outstanding
+        if job >= 0:
+            self.free = max(self.free, self._ended[job] + 1)
+
+    def _write(
+        self, command: Command, job: Transfer, part: slice, due: int
+    ) -> Generator[None, None, Int64Array]:
+        """Last cycle of each beat's writes, for beats that the memory shows from ``due`` on."""
+        machine = self.machine
+        if command["target"] != Target.ACTIVATIONS:
+            written = max(due, self._empty) + np.cumsum(job.steps[part])
+            self.stepped(len(written), int(written[-1]))
+            return written
+        mask = self._touched[Port.LOAD][self._current]
+        where = regions(machine.spec, job.places[part])
+        written = np.zeros(0, np.int64)
+        while len(written) < len(where):
+            end = machine.limit(before(Port.LOAD), mask)
+            first = int(written[-1]) + 1 if len(written) else max(due, self._empty) + 1
+            rest = where[len(written) :]
+            logs = [machine.uses[port] for port in before(Port.LOAD)]
+            times = grant(first, np.zeros(len(rest), np.int64), rest, logs, end)
+            if not len(times):
+                self.wait_until(max(first, end))
+                yield from self.watch()
+                continue
+            written = np.concatenate([written, times])
+            self.stepped(len(times), int(times[-1]))
+        return written
+
+
+class Save(Process):
+    """Read beats ahead; send them after their bursts.
+
+    Attributes
+    ----------
+    busy: cycles in which commands ran.
+    """
+
+    def __init__(self, machine: Machine, memory: MemoryModel) -> None:
+        super().__init__(machine, Unit.SAVE)
+        self._latency = memory.latency
+        self._bandwidth = Bandwidth(memory.bandwidth) if memory.bandwidth < 1 else None
+        self.drain = READ_LATENCY + 2 + self._latency
+        self.busy = 0
+
+    def touches(self, command: Command) -> dict[Port, int]:
+        """Regions that are read."""
+        return {Port.SAVE: on_chip(self.machine.spec, command)}
+
+    def work(self, issued: Issued) -> Iterator[None]:
+        """Beat after beat."""
+        spec = self.machine.spec
+        job = Transfer(spec, issued.command)
+        bursts = _Bursts(spec.external.outstanding)
+        bursts.begin(issued.start, len(job.ends))
+        where = regions(spec, job.places)
+        mask = self._touched[Port.SAVE][self._current]
+        self.left = len(job.sizes)
+        sent: list[int] = []
+        accepted = read = begin = 0
+        for number, end in enumerate(job.ends.tolist()):
+            bursts.issue()
+            taken = bursts.taken[number]
+            for beat in range(begin, end):
+                asked = max(read + 1, bursts.taken[int(job.heads[beat])] + 1)
+                if beat >= _AHEAD:
+                    asked = max(asked, sent[beat - _AHEAD] + 1)
+                read = yield from self._read(int(where[beat]), mask, asked)
+                # A beat goes to the bus's register when that is free and its burst is known.
+                sent.append(max(read + READ_LATENCY + 1, accepted, taken + 1))
+                accepted = sent[-1] + 1
+                if self._bandwidth is not None:
+                    accepted = self._bandwidth.take(accepted)
+            answer = accepted + self._latency
+            bursts.ended.append(max(answer, bursts.ended[-1] + 1) if number else answer)
+            begin = end
+        self.end(issued, bursts.ended[-1] + 1)
+        self.busy += issued.finish - issued.start
+
+    def _read(self, region: int, mask: int, asked: int) -> Generator[None, None, int]:
+        """Cycle in which a beat is read, in the first free one from ``asked`` on."""
+        machine = self.machine
+        logs = [machine.uses[port] for port in before(Port.SAVE)]
+        self.wait_until(asked)
+        while True:
+            end = machine.limit(before(Port.SAVE), mask)
+            cycle = next_free(asked, region, logs, end) if asked < end else end
+            if cycle < end:
+                self.stepped(1, cycle + 1)
+                return cycle
+            self.wait_until(end)
+            yield from self.watch()

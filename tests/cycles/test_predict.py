@@ -1,0 +1,146 @@
+"""The cycle model against the generated hardware: all counters, all stamps, every program.
+
+A longer sweep, over more accelerators:
+
+    pytest -m slow tests/cycles/test_predict.py
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from systolith.compiler.compile import compile_graph
+from systolith.cycles import MemoryModel, predict
+from systolith.importers import load_model
+from systolith.sim import stress
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.commands import Opcode, Unit, decode, encode
+from systolith.spec.configuration import preset_for_array
+from systolith.spec.program import Program, ProgramError
+from systolith.verify.samples import default_model
+
+MEMORIES = (MemoryModel(), MemoryModel(latency=1), MemoryModel(latency=40, bandwidth=0.3))
+
+
+def random_programs(
+    agree: Callable, programs: ModuleType, name: str, seeds: range, memory: MemoryModel
+) -> dict[str, int]:
+    """Compare random programs and return the sums of the counters."""
+    spec = programs.SPECS[name]
+    totals: dict[str, int] = {}
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        draw = programs.plain_program
+        if spec.external.data_bytes and rng.integers(2):
+            draw = programs.transfer_program
+        program = draw(rng, spec)
+        inputs = stress.random_inputs(rng, program)
+        result = agree(program, inputs, f"{name}, {memory}, seed {seed}", memory)
+        totals = {n: totals.get(n, 0) + v for n, v in result.counters.items()}
+    return totals
+
+
+def test_random_programs(agree: Callable, programs: ModuleType) -> None:
+    totals = random_programs(agree, programs, "3x4", range(60), MEMORIES[0])
+    assert all(totals.values()), totals
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("memory", MEMORIES, ids=str)
+@pytest.mark.parametrize("name", ["3x4", "3x6", "5x6", "6x4", "6x6"])
+def test_random_programs_everywhere(
+    agree: Callable, programs: ModuleType, name: str, memory: MemoryModel
+) -> None:
+    random_programs(agree, programs, name, range(1000, 1150), memory)
+
+
+def compiled(path: Path, spec: AcceleratorSpec) -> Program:
+    return compile_graph(load_model(path), spec).program
+
+
+def random_inputs(program: Program) -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    buffers = {name: program.buffers[name] for name in program.inputs}
+    return {n: rng.integers(0, 100, b.shape).astype(b.dtype) for n, b in buffers.items()}
+
+
+def test_embedded_network(agree: Callable) -> None:
+    program = compiled(default_model(), preset_for_array(4, 4))
+    agree(program, random_inputs(program), "embedded network")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["resnet8", "dscnn"])
+def test_networks(agree: Callable, models: Path, name: str) -> None:
+    program = compiled(models / "tflite" / f"{name}.tflite", preset_for_array(16, 16))
+    agree(program, random_inputs(program), name)
+
+
+def test_commands_follow_each_other() -> None:
+    """Times of single commands: what the counters alone do not show."""
+    spec = stress.random_spec(np.random.default_rng(3))
+    for seed in range(20):
+        program = stress.random_program(np.random.default_rng(seed), spec, layers=5)
+        prediction = predict(program)
+        commands = list(decode(program.commands.tolist()))
+        assert [c.opcode for c in prediction.commands] == [c.opcode for c in commands]
+        pushed = [c.pushed for c in prediction.commands]
+        assert all(b >= a + 2 for a, b in zip(pushed[:-1], pushed[1:], strict=True))
+        for unit in Unit:
+            line = [c for c in prediction.commands if c.unit is unit]
+            assert all(c.pushed < c.start < c.finish for c in line)
+            assert all(b.start > a.finish for a, b in zip(line[:-1], line[1:], strict=True))
+        stamped = [c.finish for c, d in zip(prediction.commands, commands, strict=True)
+                   if d["stamp"]]  # fmt: skip
+        assert prediction.stamps == tuple(stamped)
+        assert prediction.commands[-1].finish + 1 == prediction.cycles
+
+
+def tiny(*words: list[int]) -> Program:
+    spec = AcceleratorSpec(
+        array=ArraySpec(rows=4, columns=4),
+        memory=MemorySpec(activation_bytes=64, weight_bytes=64, parameter_channels=16),
+        post=PostSpec(lanes=4),
+    )
+    return Program(
+        spec=spec,
+        commands=np.array(sum(words, []), np.uint32),
+        weights=np.zeros((16, 4), np.uint8),
+        parameters=np.zeros((4, 4, 8), np.uint32),
+        tables=np.zeros((0, 256), np.uint8),
+        buffers={}, inputs=(), outputs=(), layers=(),
+    )  # fmt: skip
+
+
+def test_a_program_of_nothing_but_end() -> None:
+    """Cycle 0: the word's address; 1: the word; 2: it is seen to be END."""
+    assert predict(tiny(encode(Opcode.END))).cycles == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([encode(Opcode.STORE, channels=1, tile_channels=1)], "at most 0 result vectors, not 1"),
+        ([encode(Opcode.FILL, length=1, wait=1 << Unit.COMPUTE)], "wait for ever, but MOVE does"),
+        ([[15]], "opcode at word 0 must be known, not 15"),
+        ([encode(Opcode.FILL, length=1, d0_count=0)], "d0_count must be at least 1, not 0"),
+        ([encode(Opcode.JUMP, address=0)], "must end, but has not"),
+    ],
+)
+def test_programs_that_cannot_run(
+    words: list[list[int]], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("systolith.cycles.trace._MOST", 100)
+    with pytest.raises(ProgramError, match=text):
+        predict(tiny(*words, encode(Opcode.END)))
+
+
+def test_missing_results_are_waited_for_for_ever() -> None:
+    """The MATMUL of results that a STORE takes waits for the STORE."""
+    matmul = encode(Opcode.MATMUL, wait=1 << Unit.STORE)
+    store = encode(Opcode.STORE, channels=1, tile_channels=1, signal=1 << Unit.COMPUTE)
+    with pytest.raises(ProgramError, match="COMPUTE, STORE does"):
+        predict(tiny(matmul, store, encode(Opcode.END)))

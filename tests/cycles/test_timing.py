@@ -1,0 +1,44 @@
+"""The model's latencies are those that the hardware states, which the model must not import."""
+
+import itertools
+
+import pytest
+
+from systolith.cycles import timing
+from systolith.cycles.timing import Timing
+from systolith.hw.accumulators import MINIMUM_PASS
+from systolith.hw.activation import ActivationMemory
+from systolith.hw.lane import PostLane
+from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.requant import RequantMode
+
+MODES = [frozenset(m) for k in (1, 2, 3) for m in itertools.combinations(RequantMode, k)]
+
+
+def test_constants() -> None:
+    assert ActivationMemory.read_latency == timing.READ_LATENCY
+    assert ActivationMemory.write_latency == timing.WRITE_LATENCY
+    assert timing.MINIMUM_PASS == MINIMUM_PASS
+
+
+@pytest.mark.parametrize("modes", MODES, ids=lambda m: "+".join(sorted(mode.name for mode in m)))
+def test_lanes(modes: frozenset[RequantMode]) -> None:
+    for residual, tables in itertools.product((False, True), (0, 3)):
+        spec = AcceleratorSpec(
+            memory=MemorySpec(tables=tables), post=PostSpec(modes=modes, residual=residual)
+        )
+        lane = PostLane(modes, residual=residual, tables=tables)
+        latencies = Timing.of(spec)
+        assert latencies.write == ActivationMemory.read_latency + lane.latency
+        assert latencies.landed == latencies.write + ActivationMemory.write_latency
+
+
+def test_results_take_longer_through_larger_arrays() -> None:
+    """A row, a column and a register in every element cost a cycle each."""
+    credits = []
+    for rows, columns, pipelined in ((4, 4, False), (5, 4, False), (5, 5, False), (5, 5, True)):
+        array = ArraySpec(rows=rows, columns=columns, pipelined=pipelined)
+        post = PostSpec(lanes=1)
+        memory = MemorySpec(weight_bytes=2000, parameter_channels=20)
+        credits.append(Timing.of(AcceleratorSpec(array=array, post=post, memory=memory)).credit)
+    assert credits == [12, 13, 14, 15]
