@@ -265,20 +265,13 @@ class Accelerator(wiring.Component):
                 store.hp_data.eq(load.p_data),
             ]  # fmt: skip
         with m.If(load.t_valid):
-            m.d.comb += [
-                store.t_write.eq(1), store.t_address.eq(load.t_address),
-                store.t_data.eq(load.t_data),
-            ]  # fmt: skip
-        with m.If(load.c_valid):
-            m.d.comb += [
-                fetch.h_valid.eq(1), fetch.h_address.eq(load.c_address),
-                fetch.h_data.eq(load.c_data),
-            ]  # fmt: skip
-        with m.If(load.e_valid):
-            m.d.comb += [
-                self.move.h_valid.eq(1), self.move.h_address.eq(load.e_address),
-                self.move.h_data.eq(load.e_data),
-            ]  # fmt: skip
+            m.d.comb += [store.t_write.eq(1), store.t_address.eq(load.t_address)]
+            m.d.comb += store.t_data.eq(load.t_data)
+        for unit, letter in ((fetch, "c"), (self.move, "e")):
+            with m.If(getattr(load, f"{letter}_valid")):
+                for port in ("valid", "address", "data"):
+                    source = getattr(load, f"{letter}_{port}")
+                    m.d.comb += getattr(unit, f"h_{port}").eq(source)
         writes = {
             Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
             Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,
@@ -290,19 +283,17 @@ class Accelerator(wiring.Component):
 
     def _counters(self, m: Module) -> None:
         """Events to counters; time stamps."""
-        control, feeder, store = self.control, self.feeder, self.store
+        control, feeder, store, move = self.control, self.feeder, self.store, self.move
         events = {
             "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
-            "move_busy": self.move.f_valid & self.move.f_ready,
+            "move_busy": move.f_valid & move.f_ready,
         }
         if self.external:
             events |= self.external.events
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
         # Tokens keep stamped commands of the two units apart: each stamp stands for one command.
-        m.d.comb += control.stamp.eq(
-            store.finish & store.stamp | self.move.finish & self.move.stamp
-        )
+        m.d.comb += control.stamp.eq(store.finish & store.stamp | move.finish & move.stamp)
