@@ -1,10 +1,11 @@
 """Benchmarks, measured as ratios against a bound or a peer in the same run.
 
-``scripts/bench cycles`` compares measured cycles with the floor of any array of that size;
+``scripts/bench cycles`` compares cycles with the floor of any array of that size, and says why;
 ``scripts/bench sim`` measures the speed of simulation and compares it with onnxruntime.
 """
 
 import statistics
+import sys
 import timeit
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,8 @@ from rich.table import Table
 from systolith.bounds import graph_floor, layer_floors
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.model import CompiledModel
+from systolith.cycles import explain
+from systolith.cycles import predict as predict_cycles
 from systolith.errors import SystolithError
 from systolith.graph import Graph
 from systolith.importers import load_model
@@ -65,33 +68,47 @@ def _run(
 
 
 @app.command()
-def cycles(model: Model, array: Array = "base") -> None:
-    """Print measured cycles, floor and ratio per layer and for the network."""
-    graph, compiled, results = _run(model, array, ["verilator"], 1)
-    (result,) = results["verilator"]
-    spec = compiled.program.spec
+def cycles(
+    model: Model,
+    array: Array = "base",
+    predict: Annotated[bool, typer.Option(help="only predict, do not simulate")] = False,
+) -> None:
+    """Print cycles, floor, ratio and the greatest stall per layer and for the network."""
+    graph = load_model(model)
+    compiled = compile_graph(graph, load_spec(array))
+    program = compiled.program
+    spec, prediction = program.spec, predict_cycles(program)
+    counters = dict(prediction.counters)
+    if not predict:
+        result = get_backend("verilator").run(program, _random_inputs(compiled))
+        counters = dict(result.counters)
+        if (prediction.counters, prediction.stamps) != (result.counters, result.stamps):
+            print("the cycle model differs from the simulation", file=sys.stderr)
     rows, columns = spec.array.rows, spec.array.columns
-    floors = {f.name: f for f in layer_floors(graph, rows, columns)}
+    width = spec.external.data_bytes or 16
+    floors = {f.name: f for f in layer_floors(graph, rows, columns, bytes_per_cycle=width)}
+    mapping = {name: float(floor.mapping) for name, floor in floors.items()}
     table = Table(title=f"{graph.name} on {rows}x{columns}, {spec.post.lanes} lanes")
-    for heading in ("layer", "MACs", "ideal", "floor", "measured", "measured / floor"):
+    for heading in ("layer", "MACs", "ideal", "floor", "cycles", "cycles / floor", "most of it"):
         table.add_column(heading, justify="left" if heading == "layer" else "right")
-    previous = 0
-    for layer in compiled.program.layers:
-        spent, previous = result.stamps[layer.stamp] - previous, result.stamps[layer.stamp]
-        floor = floors.get(layer.name)
-        known = (f"{floor.ideal:.0f}", str(floor.mapping)) if floor else ("", "")
-        ratio = f"{spent / floor.mapping:.3f}" if floor else ""
-        table.add_row(layer.name, str(layer.macs), *known, str(spent), ratio)
-    bound = graph_floor(graph, rows, columns)
+    for layer in explain(program, prediction, mapping):
+        known, ratio = ("", "", ""), ""
+        if layer.name in floors:
+            floor = floors[layer.name]
+            known = (f"{floor.macs:,}", f"{floor.ideal:.0f}", f"{layer.floor:.0f}")
+            ratio = f"{layer.cycles / layer.floor:.3f}"
+        table.add_row(layer.name or "(end)", *known, f"{layer.cycles:,}", ratio, layer.reason)
+    bound = graph_floor(graph, rows, columns, bytes_per_cycle=width)
     ideal = graph.macs() / (rows * columns)
     table.add_section()
     table.add_row(
-        "network", str(graph.macs()), f"{ideal:.0f}", f"{bound:.0f}", str(result.cycles),
-        f"{result.cycles / bound:.3f}",
+        "network", f"{graph.macs():,}", f"{ideal:.0f}", f"{bound:.0f}", f"{counters['cycles']:,}",
+        f"{counters['cycles'] / bound:.3f}",
     )  # fmt: skip
     console = Console(width=110)
     console.print(table)
-    console.print("  ".join(f"{name} {value}" for name, value in result.counters.items()))
+    console.print("predicted, not simulated" if predict else "simulated in Verilator")
+    console.print("  ".join(f"{name} {value}" for name, value in counters.items() if value))
 
 
 @app.command()

@@ -155,7 +155,7 @@ NETWORKS: dict[str, Callable[[_Builder, float], onnx.ModelProto]] = {
 """The networks by name."""
 
 
-class _Images(CalibrationDataReader):  # type: ignore[misc]
+class _Images(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
     """A few random images."""
 
     def __init__(self, size: int) -> None:

@@ -7,7 +7,9 @@ With tiles that follow each other without a bubble, an array of R x C multiplier
 - output-stationary: ``ceil(M/R) * ceil(N/C) * max(K, R)`` (or rows and columns exchanged),
 - input-stationary:  ``ceil(K/R) * ceil(M/C) * max(N, R)``,
 
-the least of which is the mapping bound. A depthwise layer whose array has column lanes (a channel a
+the least of which is the mapping bound. Where a convolution has few channels, g neighbouring output
+pixels may share the columns: weight-stationary with N*g columns and the union of their windows as
+the reduction. A depthwise layer whose array has column lanes (a channel a
 column, a tap a row) needs ``M * ceil(channels/C) * ceil(taps/R)``, fewer when several pixels fit.
 The memory bound is bytes that must cross the external memory interface over its bytes a cycle:
 weights, and the network's own input and output, as activations stay on chip where they fit.
@@ -54,6 +56,20 @@ def _gemm(m: int, n: int, k: int, rows: int, columns: int) -> int:
     return min(weight, output, inputs)
 
 
+def _shared(node: Node, shape: tuple[int, int, int], inputs: int, rows: int, columns: int) -> int:
+    """Least bound of a convolution whose neighbouring outputs of a row share the columns."""
+    height, width, channels = shape
+    (kh, kw), (_, step) = node.attributes["kernel"], node.attributes["strides"]
+    reach = (kw - 1) * node.attributes["dilations"][1] + 1
+
+    def cycles(pixels: int) -> int:
+        window = kh * ((pixels - 1) * step + reach) * inputs
+        vectors = height * _up(width, pixels)
+        return _up(window, rows) * _up(channels * pixels, columns) * max(vectors, rows)
+
+    return min(cycles(pixels) for pixels in range(1, max(1, columns // channels) + 1))
+
+
 def _depthwise(m: int, channels: int, taps: int, rows: int, columns: int) -> int:
     """Column-lane bound: several output pixels share a column where the taps leave rows free."""
     if rows >= 2 * taps:
@@ -71,7 +87,11 @@ def _mapping(graph: Graph, node: Node, rows: int, columns: int) -> int:
     pixels = height * width
     if groups > 1 and arithmetic.weights.shape[-1] == 1:
         return _depthwise(pixels, channels, taps, rows, columns)
-    return groups * _gemm(pixels, channels // groups, reduction, rows, columns)
+    bound = groups * _gemm(pixels, channels // groups, reduction, rows, columns)
+    if node.op is Op.CONV2D and groups == 1:
+        inputs = arithmetic.weights.shape[-1]
+        bound = min(bound, _shared(node, (height, width, channels), inputs, rows, columns))
+    return bound
 
 
 def layer_floors(

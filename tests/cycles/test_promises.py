@@ -56,7 +56,7 @@ def test_promises_are_kept(
     name: str, programs: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     watched = Watched(monkeypatch)
-    for seed in range(40):
+    for seed in range(20):
         rng = np.random.default_rng(seed)
         spec = programs.SPECS[name]
         draw = programs.transfer_program if spec.external.data_bytes else programs.plain_program

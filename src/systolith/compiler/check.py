@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
+from systolith.compiler.check_memory import outside_memory
 from systolith.compiler.footprint import Access, Spans, accesses
 from systolith.compiler.hazards import LastAccess
-from systolith.compiler.spaces import Space, by_space, span, stamped, whole_access
+from systolith.compiler.spaces import Space, span, stamped, whole_access
 from systolith.compiler.trace import Trace, trace_program
 from systolith.spec.commands import COMMANDS, Command, Opcode, Target, Unit
 from systolith.spec.program import Program
@@ -18,16 +19,6 @@ __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 _TOKENS = 255
 """What a token counter of the hardware holds."""
-
-_NAMES = {
-    Space.ACTIVATIONS: "activation",
-    Space.WEIGHTS: "weight",
-    Space.PARAMETERS: "parameter",
-    Space.TABLES: "table",
-    Space.COMMANDS: "command",
-    Space.EXPONENTS: "exponent",
-    Space.EXTERNAL: "external",
-}
 
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
@@ -94,33 +85,12 @@ def _items(program: Program, trace: Trace) -> list[_Item]:
     return result
 
 
-def _limits(program: Program) -> dict[Space, int]:
-    spec = program.spec
-    return {
-        Space.WEIGHTS: spec.weight_words,
-        Space.PARAMETERS: spec.lane_words,
-        Space.TABLES: 256 * spec.memory.tables,
-        Space.COMMANDS: spec.memory.command_words,
-        Space.EXPONENTS: 256 * spec.post.softmax_tables,
-        Space.EXTERNAL: program.external_bytes,
-    }
-
-
 def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
     """Every address must exist."""
-    spec, limits = program.spec, _limits(program)
     for item in items:
-        for spans in (item.access.reads, item.access.writes):
-            for space, starts, ends in by_space(spans):
-                if space is Space.ACTIVATIONS:
-                    inside = (ends - 1) % spec.region_stride < spec.memory.activation_bytes
-                    same = (ends - 1) // spec.region_stride == starts // spec.region_stride
-                    last = ends[-1] <= spec.memory.activation_regions * spec.region_stride
-                    good = bool(inside.all() and same.all() and last and starts[0] >= 0)
-                else:
-                    good = ends[-1] <= limits[space]
-                if not good:
-                    raise ProgramFault(f"{item} leaves the {_NAMES[space]} memory")
+        memory = outside_memory(program, item.access)
+        if memory is not None:
+            raise ProgramFault(f"{item} leaves the {memory} memory")
 
 
 def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:

@@ -138,13 +138,15 @@ class Constants:
     def images(self) -> tuple[NDArray[np.uint8], NDArray[np.uint32], NDArray[np.uint8]]:
         """The contents: weights [words, columns], parameters [words, lanes, 8], tables [n, 256]."""
         spec = self.spec
-        return (
-            _stack(self._weights, (spec.array.columns,), np.uint8),
-            _stack(self._parameters, (spec.post.lanes, 8), np.uint32),
-            _stack([t[None] for t in self._tables], (256,), np.uint8),
-        )
+        # Blocks that have been joined stay joined.
+        self._weights = [_stack(self._weights, (spec.array.columns,), np.uint8)]
+        self._parameters = [_stack(self._parameters, (spec.post.lanes, 8), np.uint32)]
+        tables = _stack([t[None] for t in self._tables], (256,), np.uint8)
+        return self._weights[0], self._parameters[0], tables
 
 
 def _stack(parts: Sequence[NDArray[Any]], shape: tuple[int, ...], dtype: type) -> NDArray[Any]:
     """Concatenate blocks, or make an empty image of the same rank."""
+    if len(parts) == 1:
+        return parts[0]
     return np.concatenate(parts) if parts else np.zeros((0, *shape), dtype)

@@ -1,26 +1,26 @@
 """Commands of all steps in program order: fills, transfers, tiles, time stamps."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import lcm
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import ConcatArithmetic, PadArithmetic
-from systolith.compiler.fills import fill_border, fill_halo
+from systolith.arithmetic import PadArithmetic
+from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.lowering import Lowering
+from systolith.compiler.moves import move_tiles
 from systolith.compiler.softmax import softmax_commands
 from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
-from systolith.compiler.tiles import Tiler, TileWork
+from systolith.compiler.tiles import Tiler, TileWork, last_writers
 from systolith.compiler.transfers import dense_view, rows_of, transfer
 from systolith.graph import Op
-from systolith.spec.commands import FILL_LOOPS, Opcode
+from systolith.spec.commands import Opcode
 from systolith.spec.program import Layer
 
 __all__ = ["Emission", "Emitter"]
@@ -129,7 +129,7 @@ class Emitter:
             elif not outside:
                 works = [TileWork(pairs=self._lowered(step))]
             elif step.is_move:
-                works = list(self._moves(step, plan.rows[id(step)])) or [TileWork()]
+                works = move_tiles(self._tiler, step, plan.rows[id(step)]) or [TileWork()]
                 if not works[-1].pairs:
                     self.low.notes[step.node.name] = "aliased"
             else:
@@ -190,42 +190,10 @@ class Emitter:
         self.low.notes[layer] = f"softmax table {plan.fields['table']}"
         return works
 
-    def _moves(self, step: Step, rows: int) -> Iterable[TileWork]:
-        """Copies of a move that touches external memory."""
-        node, target = step.node, self.low.view(step.target)
-        needed = [i for i in range(len(node.inputs)) if (node.name, i) in self.low.layout.copies]
-        for index in needed:
-            name = node.inputs[index]
-            source = self.low.view(name)
-            if node.op is Op.RESHAPE:
-                for near, far in _common_rows(source, target, rows):
-                    yield _copy(node.name, near, far, self.low, step)
-                continue
-            origin = gather_origins(self.low.graph, node)[index]
-            inner = View(
-                storage=target.storage,
-                offset=target.at(*origin),
-                shape=source.shape,
-                row=target.row,
-                pixel=target.pixel,
-            )
-            table = None
-            if isinstance(node.arithmetic, ConcatArithmetic):
-                table = node.arithmetic.tables[index]
-            for first in range(0, source.shape[0], rows):
-                count = min(rows, source.shape[0] - first)
-                near, far = rows_of(source, first, count), rows_of(inner, first, count)
-                if table is None and (near.storage.external or far.storage.external):
-                    yield _copy(node.name, near, far, self.low, step)
-                else:
-                    part = replace(step, source=name, table=table)
-                    yield self._tiler.copy(part, near, far)
-        self.low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}"
-
     def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
         """Load for the next entry and save of the last one beside each entry's commands."""
         out = self._out.commands
-        writers = _last_writers(entries)
+        writers = last_writers([entry.work for entry in entries])
         numbers = {id(step): number for number, step in enumerate(self.steps)}
         owners = self._out.owners
         loaded = -1
@@ -310,7 +278,7 @@ class Emitter:
                 )
         if not view.storage.external:
             return fills
-        self._out.contents[view.storage] = _filled(view.storage, fills) if fills else None
+        self._out.contents[view.storage] = filled_bytes(view.storage, fills) if fills else None
         return []
 
     def _finish(self, entries: Sequence[_Entry], index: int) -> None:
@@ -345,81 +313,3 @@ class Emitter:
             if views[layer.tensor].storage is storage:
                 layers[index] = replace(layer, fused=(*layer.fused, step.node.name))
                 return
-
-
-def _common_rows(source: View, target: View, rows: int) -> Iterator[tuple[View, View]]:
-    """Cut both sides of a reshape where their rows end together, about every ``rows`` rows."""
-    near, far = (v.shape[1] * v.shape[2] for v in (source, target))
-    unit = lcm(near, far)
-    step = unit * max(1, rows * near // unit)
-    total = source.shape[0] * near
-    for start in range(0, total, step):
-        size = min(step, total - start)
-        yield (
-            rows_of(source, start // near, size // near),
-            rows_of(target, start // far, size // far),
-        )
-
-
-def _copy(layer: str, near: View, far: View, low: Lowering, step: Step) -> TileWork:
-    """Move elements from one view to another, at least one of them in external memory."""
-    inside = [v for v in (near, far) if not v.storage.external]
-    if inside:
-        opcode = Opcode.SAVE if far.storage.external else Opcode.LOAD
-        chip, outside = (near, far) if far.storage.external else (far, near)
-        if chip.shape != outside.shape:
-            if chip.dense:
-                chip = chip.reshaped(outside.shape)
-            elif outside.dense:
-                outside = outside.reshaped(chip.shape)
-            else:
-                raise low.error(
-                    step.node, "both sides of the reshape have padding", "pad explicitly"
-                )
-        command = transfer(opcode, layer, chip, outside)
-        return TileWork(saves=[command]) if opcode is Opcode.SAVE else TileWork(loads=[command])
-    slab = dense_view(f"{layer} rows", near.shape, external=False)
-    load = transfer(Opcode.LOAD, layer, slab, near)
-    save = transfer(Opcode.SAVE, layer, slab.reshaped(far.shape), far)
-    return TileWork(loads=[load], saves=[save], outputs=[slab.storage])
-
-
-def _filled(storage: Storage, fills: Sequence[SymbolicCommand]) -> NDArray[np.uint8]:
-    """What FILL commands leave in a storage."""
-    image = np.zeros(storage.size, np.uint8)
-    for fill in fills:
-        v = fill.values
-        starts = np.full(1, fill.bases["d_base"][1], np.int64)
-        for name in FILL_LOOPS:
-            steps = np.arange(v.get(f"{name}_count", 1)) * v.get(f"d_{name}_stride", 0)
-            starts = (starts[:, None] + steps).reshape(-1)
-        image[(starts[:, None] + np.arange(v["length"])).reshape(-1)] = v["value"]
-    return image
-
-
-def _reach(command: SymbolicCommand) -> tuple[int, int, int]:
-    """External storage, and first and last byte + 1, of a transfer."""
-    storage, offset = command.bases["e_base"]
-    v = command.values
-    end = offset + v["length"]
-    for name in ("d0", "d1", "d2"):
-        end += (v.get(f"{name}_count", 1) - 1) * v.get(f"e_{name}_stride", 0)
-    return id(storage), offset, end
-
-
-def _last_writers(entries: Sequence[_Entry]) -> list[int]:
-    """For every entry, the last one before it that saves what it loads, -1 for none."""
-    saved: dict[int, list[tuple[int, int, int]]] = {}
-    result = []
-    for index, entry in enumerate(entries):
-        last = -1
-        for load in entry.work.loads:
-            key, start, end = _reach(load)
-            for at, low, high in saved.get(key, ()):
-                if low < end and start < high:
-                    last = max(last, at)
-        result.append(last)
-        for save in entry.work.saves:
-            key, start, end = _reach(save)
-            saved.setdefault(key, []).append((index, start, end))
-    return result

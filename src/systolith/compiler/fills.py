@@ -1,10 +1,15 @@
 """FILL commands: halos, and the border of padded tensors."""
 
+from collections.abc import Iterable
+
+import numpy as np
+from numpy.typing import NDArray
+
 from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.compiler.layout import Halo
-from systolith.spec.commands import Opcode
+from systolith.spec.commands import FILL_LOOPS, Opcode
 
-__all__ = ["fill_border", "fill_halo"]
+__all__ = ["fill_border", "fill_halo", "filled_bytes"]
 
 _LONGEST = (1 << 16) - 1
 
@@ -73,3 +78,16 @@ def fill_border(
         *box(y, x, 0, h, w, c),
         *box(y, x, c + d, h, w, channels - c - d),
     ]
+
+
+def filled_bytes(storage: Storage, fills: Iterable[SymbolicCommand]) -> NDArray[np.uint8]:
+    """What FILL commands leave in a storage."""
+    image = np.zeros(storage.size, np.uint8)
+    for fill in fills:
+        v = fill.values
+        starts = np.full(1, fill.bases["d_base"][1], np.int64)
+        for name in FILL_LOOPS:
+            steps = np.arange(v.get(f"{name}_count", 1)) * v.get(f"d_{name}_stride", 0)
+            starts = (starts[:, None] + steps).reshape(-1)
+        image[(starts[:, None] + np.arange(v["length"])).reshape(-1)] = v["value"]
+    return image

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf
 
 from systolith.compiler.allocate import AllocationError, MemoryReport, allocate, live_ranges
 from systolith.compiler.emission import Emission, Emitter
@@ -57,10 +58,13 @@ class Placer:
         CompileError: no plan fits.
         """
         spec = self.low.spec
+        outside = bool(spec.external.data_bytes)
+        roomy = [inf] * len(self.steps)
+        plan = self._plan(roomy, 2, spec) if outside else SpillPlan()
         try:
-            return self._allocated(self._emitters[True].emit(SpillPlan(), 1), spec)
+            return self._allocated(self._emitters[True].emit(plan, 2), spec)
         except AllocationError:
-            if not spec.external.data_bytes:
+            if not outside:
                 raise
         budgets = [float(spec.activation_total)] * len(self.steps)
         for scratch, buffers, tries in _LADDER:

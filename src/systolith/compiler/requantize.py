@@ -187,12 +187,7 @@ def choose_requantizer(
 ) -> Requantizer:
     """Find a mode of ``modes`` that computes the formula: itself, or proven equal.
 
-    Parameters
-    ----------
-    node: for error messages.
-    problem: what is to be computed.
-    modes: those that are built in.
-    narrow: prefer parameters without an offset, which take half the bytes in external memory.
+    If ``narrow``, parameters without an offset come first: they take half the external memory.
 
     Raises
     ------

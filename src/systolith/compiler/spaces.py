@@ -11,7 +11,16 @@ from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Opcode, Target
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["SPACE_BITS", "Space", "by_space", "span", "stamped", "transfer_unit", "whole_access"]
+__all__ = [
+    "SPACE_BITS",
+    "Int64Array",
+    "Space",
+    "by_space",
+    "span",
+    "stamped",
+    "transfer_unit",
+    "whole_access",
+]
 
 Int64Array = NDArray[np.int64]
 

@@ -16,12 +16,14 @@ __all__ = ["SpillPlan", "operands", "plan_spills"]
 
 _PIXELS = 32
 """Output pixels of a tile at least: passes shorter than the array has rows are wasted."""
-_CYCLES = 1000
+_CYCLES = 600
 """Cycles of a tile at least: its commands have to be fetched meanwhile."""
 _TILES = 8
 """Tiles of a step, so that loads and saves of most rows run beside the array."""
 _WINDOW_TILES = 4
 """Tiles of a step whose windows overlap: each reads rows again that its neighbours read."""
+_WAIT = 400
+"""Cycles that the first layer may wait for its whole input."""
 _RELOADING = 0.7
 """Share of a step's cycles in which weights that do not stay on chip may be loaded."""
 
@@ -69,8 +71,9 @@ class _Planner:
         spec: AcceleratorSpec,
     ) -> None:
         self.graph, self.layout, self.steps, self.spec = graph, layout, steps, spec
+        self.inputs = tuple(inputs)
         self.lives: dict[int, _Live] = {}
-        for name in inputs:
+        for name in self.inputs:
             self._use(name, 0)
         for index, step in enumerate(steps):
             for name in operands(step):
@@ -161,10 +164,22 @@ class _Planner:
         """Bytes of tensors on chip during a step."""
         return sum(live.storage.size for _, live in self._residents(index))
 
+    def _slow_inputs(self) -> set[int]:
+        """Inputs that take long to load and are read once: their reader can follow in tiles."""
+        found = set()
+        for name in self.inputs:
+            storage = self.layout.views[name].storage
+            readers = [s for s in self.steps if name in operands(s)]
+            slow = storage.size > _WAIT * self.spec.external.data_bytes
+            if slow and len(readers) == 1 and not readers[0].is_move:
+                found.add(id(storage))
+        return found
+
     def run(self, budgets: Sequence[float], buffers: int) -> SpillPlan:
         """Move tensors out until every step fits, then make tiles as large as fits."""
         plan, region = self.plan, self.spec.memory.activation_bytes
         plan.external = {k for k, v in self.lives.items() if v.storage.size > region}
+        plan.external |= self._slow_inputs()
         while True:
             crowded = [
                 (need, index)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,9 +70,45 @@ def _table_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | 
     return (v["table_index"], 1) if opcode is Opcode.STORE and v["table"] else None
 
 
+_Bytes = tuple[NDArray[np.uint8], int, bool]
+"""A block in external memory, its bytes for an address on chip, and the LOAD's field `wide`."""
+
+
+def _weight_bytes(constants: Constants, block: _Block) -> _Bytes:
+    stride = window_stride(constants.spec, Window.WEIGHTS)
+    words = np.zeros((block[1], stride), np.uint8)
+    part = constants.images()[0][block[0] : block[0] + block[1]]
+    words[:, : constants.spec.array.columns] = part
+    return words.reshape(-1), stride, False
+
+
+def _parameter_bytes(constants: Constants, block: _Block) -> _Bytes:
+    records = constants.images()[1][block[0] : block[0] + block[1]]
+    top = records[..., _OFFSET + 1].view("<i4")
+    wide = bool((top >> 23 != top >> 31).any())  # more than 56 bits of offset
+    if not wide:
+        last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
+        records = np.concatenate([records[..., :3], last[..., None]], axis=-1)
+    codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
+    return codes, (32 if wide else 16) * constants.spec.post.lanes, wide
+
+
+def _table_bytes(constants: Constants, block: _Block) -> _Bytes:
+    return constants.images()[2][block[0]], 256, False
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class _Memory:
-    """A memory on chip: its size, its field, and how commands use and external memory holds it."""
+    """A memory on chip and what commands use of it.
+
+    Parameters
+    ----------
+    target: of LOAD.
+    option, capacity, scale: its field of `MemorySpec`, its addresses, and the field's units of one.
+    field: the commands' field that is an address.
+    block: what a command uses.
+    image: what external memory holds of it.
+    """
 
     target: Target
     option: str
@@ -79,32 +116,10 @@ class _Memory:
     scale: int
     field: str
     block: Callable[[Opcode, _Values, AcceleratorSpec], _Block | None]
-    image: Callable[[_Block], tuple[NDArray[np.uint8], int, bool]]
+    image: Callable[[Constants, _Block], _Bytes]
 
 
-def _memories(constants: Constants) -> list[_Memory]:
-    spec = constants.spec
-    weights, parameters, tables = constants.images()
-
-    def weight_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
-        stride = window_stride(spec, Window.WEIGHTS)
-        words = np.zeros((block[1], stride), np.uint8)
-        words[:, : spec.array.columns] = weights[block[0] : block[0] + block[1]]
-        return words.reshape(-1), stride, False
-
-    def parameter_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
-        records = parameters[block[0] : block[0] + block[1]]
-        top = records[..., _OFFSET + 1].view("<i4")
-        wide = bool((top >> 23 != top >> 31).any())  # more than 56 bits of offset
-        if not wide:
-            last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
-            records = np.concatenate([records[..., :3], last[..., None]], axis=-1)
-        codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
-        return codes, (32 if wide else 16) * spec.post.lanes, wide
-
-    def table_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
-        return tables[block[0]], 256, False
-
+def _memories(spec: AcceleratorSpec) -> list[_Memory]:
     return [
         _Memory(
             target=Target.WEIGHTS,
@@ -113,7 +128,7 @@ def _memories(constants: Constants) -> list[_Memory]:
             scale=spec.array.columns,
             field="w_base",
             block=_weight_block,
-            image=weight_bytes,
+            image=_weight_bytes,
         ),
         _Memory(
             target=Target.PARAMETERS,
@@ -122,7 +137,7 @@ def _memories(constants: Constants) -> list[_Memory]:
             scale=spec.post.lanes,
             field="p_base",
             block=_parameter_block,
-            image=parameter_bytes,
+            image=_parameter_bytes,
         ),
         _Memory(
             target=Target.TABLES,
@@ -131,7 +146,7 @@ def _memories(constants: Constants) -> list[_Memory]:
             scale=1,
             field="table_index",
             block=_table_block,
-            image=table_bytes,
+            image=_table_bytes,
         ),
     ]
 
@@ -155,11 +170,15 @@ def _uses(
 
 
 def _load(
-    memory: _Memory, arrival: Arrival, external: ExternalImage, known: dict[_Block, int]
+    memory: _Memory,
+    arrival: Arrival,
+    constants: Constants,
+    external: ExternalImage,
+    known: dict[_Block, int],
 ) -> list[ConstantLoad]:
     """LOADs of one block, which is put into external memory once."""
-    block: _Block = arrival.key  # type: ignore[assignment]
-    codes, stride, wide = memory.image(block)
+    block = cast(_Block, arrival.key)
+    codes, stride, wide = memory.image(constants, block)
     if block not in known:
         known[block] = external.add(codes)
     # Tables count in bytes on chip.
@@ -199,15 +218,14 @@ def stream_constants(
     spec = constants.spec
     loads: list[ConstantLoad] = []
     peaks = {}
-    for memory in _memories(constants):
+    for memory in _memories(spec):
         uses = _uses(memory, commands, spec)
         placed: Residency = place_blocks(uses, memory.capacity)
         for use, address in zip(uses, placed.addresses, strict=True):
-            values, block = commands[use.at][1], use.key
-            values[memory.field] += address - block[0]  # type: ignore[index]
+            commands[use.at][1][memory.field] += address - cast(_Block, use.key)[0]
         known: dict[_Block, int] = {}
         for arrival in placed.arrivals:
-            loads += _load(memory, arrival, external, known)
+            loads += _load(memory, arrival, constants, external, known)
         peaks[memory.target] = placed.peak * memory.scale
     loads.sort(key=lambda item: item.before)
     return ConstantStream(loads=loads, peaks=peaks)

@@ -13,11 +13,11 @@ from systolith.compiler.lower_elementwise import lower_elementwise
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.overlap import WholeRows
 from systolith.compiler.steps import Step
-from systolith.compiler.transfers import dense_view, rows_of, transfer
+from systolith.compiler.transfers import dense_view, reach, rows_of, transfer
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
 
-__all__ = ["Piece", "Slab", "TileWork", "Tiler", "slab_of", "source_rows"]
+__all__ = ["Piece", "Slab", "TileWork", "Tiler", "last_writers", "slab_of", "source_rows"]
 
 Lower = Callable[[Lowering, Step], list[Pair]]
 
@@ -71,6 +71,24 @@ class TileWork:
     softmax: list[SymbolicCommand] = field(default_factory=list)
     saves: list[SymbolicCommand] = field(default_factory=list)
     outputs: list[Storage] = field(default_factory=list)
+
+
+def last_writers(works: Sequence[TileWork]) -> list[int]:
+    """For every tile, the last one before it that saves what it loads, -1 for none."""
+    saved: dict[int, list[tuple[int, int, int]]] = {}
+    result = []
+    for index, work in enumerate(works):
+        last = -1
+        for load in work.loads:
+            key, start, end = reach(load)
+            for at, low, high in saved.get(key, ()):
+                if low < end and start < high:
+                    last = max(last, at)
+        result.append(last)
+        for save in work.saves:
+            key, start, end = reach(save)
+            saved.setdefault(key, []).append((index, start, end))
+    return result
 
 
 def source_rows(step: Step, height: int, first: int, count: int) -> Piece:

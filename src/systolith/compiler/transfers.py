@@ -1,9 +1,9 @@
 """LOAD and SAVE of tensors and rows of tensors."""
 
 from systolith.compiler.ir import Storage, SymbolicCommand, View
-from systolith.spec.commands import Opcode, Target
+from systolith.spec.commands import TRANSFER_LOOPS, Opcode, Target
 
-__all__ = ["dense_view", "rows_of", "transfer"]
+__all__ = ["dense_view", "reach", "rows_of", "transfer"]
 
 
 def dense_view(name: str, shape: tuple[int, int, int], *, external: bool) -> View:
@@ -53,3 +53,13 @@ def transfer(opcode: Opcode, layer: str, near: View, far: View) -> SymbolicComma
             values[f"e_d{index}_stride"] = e_stride
     bases = {"m_base": (near.storage, near.offset), "e_base": (far.storage, far.offset)}
     return SymbolicCommand(opcode=opcode, layer=layer, values=values, bases=bases)
+
+
+def reach(command: SymbolicCommand) -> tuple[int, int, int]:
+    """External storage, and first and last byte + 1, of a transfer."""
+    storage, offset = command.bases["e_base"]
+    v = command.values
+    end = offset + v["length"]
+    for name in TRANSFER_LOOPS:
+        end += (v.get(f"{name}_count", 1) - 1) * v.get(f"e_{name}_stride", 0)
+    return id(storage), offset, end

@@ -118,6 +118,8 @@ class Move(Process):
                 # The next read is known to be late only if it was tried.
                 refused = known_read if slot_known and not many else 0
                 self.wait_until(copy.bound(refused, self._next_write))
+                if len(copy.writes) == len(copy.reads):
+                    self._next_write = self.clock + READ_LATENCY
                 if not many and not wrote:
                     yield from self.watch()
                     continue
