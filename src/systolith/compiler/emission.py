@@ -11,14 +11,14 @@ from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
+from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.moves import move_tiles
-from systolith.compiler.softmax import softmax_commands
 from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import Tiler, TileWork, last_writers
-from systolith.compiler.transfers import dense_view, rows_of, transfer
+from systolith.compiler.transfers import dense_view, transfer
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
 from systolith.spec.program import Layer
@@ -125,7 +125,8 @@ class Emitter:
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
             outside = any(self.low.view(n).storage.external for n in operands(step))
             if step.node.op is Op.SOFTMAX:
-                works = self._softmax(step, plan.rows.get(id(step), 1 << 16))
+                softmax = self.cut.softmax.layers[step.node.name]
+                works = softmax_tiles(self.low, softmax, step, plan.rows.get(id(step)))
             elif not outside:
                 works = [TileWork(pairs=self._lowered(step))]
             elif step.is_move:
@@ -162,32 +163,6 @@ class Emitter:
             for first in range(0, height, rows)
         ]
         self._out.tiles[step.node.name] = len(works)
-        return works
-
-    def _softmax(self, step: Step, rows: int) -> list[TileWork]:
-        """Softmax of so many rows at a time; what is in external memory passes through slabs."""
-        layer, plan = step.node.name, self.cut.softmax.layers[step.node.name]
-        whole, works = self.low.view(step.target), []
-        if not any(self.low.view(n).storage.external for n in operands(step)):
-            rows = whole.shape[0]
-        for first in range(0, whole.shape[0], rows):
-            count, work = min(rows, whole.shape[0] - first), TileWork()
-            source, target = (
-                rows_of(self.low.view(n), first, count) for n in (step.source, step.target)
-            )
-            if source.storage.external:
-                near = dense_view(f"{step.source} rows", source.shape, external=False)
-                work.loads.append(transfer(Opcode.LOAD, layer, near, source))
-                source = near
-            if target.storage.external:
-                near = dense_view(f"{step.target} rows", target.shape, external=False)
-                work.saves.append(transfer(Opcode.SAVE, layer, near, target))
-                work.outputs.append(near.storage)
-                target = near
-            work.softmax = softmax_commands(layer, plan, source, target)
-            works.append(work)
-        self.low.splitter.finished(step)
-        self.low.notes[layer] = f"softmax table {plan.fields['table']}"
         return works
 
     def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
