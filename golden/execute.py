@@ -20,6 +20,7 @@ from systolith.golden.memory import Chip, Results
 from systolith.golden.nests import counts, offsets
 from systolith.golden.post import post_process
 from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.softmax import softmax
 from systolith.golden.transfer import External, copy, load, save
 from systolith.spec.commands import (
     COMMANDS,
@@ -282,5 +283,6 @@ _RUN: Mapping[Opcode, Callable[[_Machine, Command], None]] = {
     Opcode.LOAD: lambda machine, command: load(machine.chip, machine.external, command),
     Opcode.SAVE: lambda machine, command: save(machine.chip, machine.external, command),
     Opcode.JUMP: lambda machine, command: None,
+    Opcode.SOFTMAX: lambda machine, command: softmax(machine.chip, command),
 }
 """What each command of a unit does."""

@@ -128,6 +128,7 @@ class Chip:
         self.weights = _memory(program.weights, spec.weight_words, (spec.array.columns,), whole)
         self.parameters = _memory(program.parameters, spec.lane_words, (lanes, 8), whole)
         self.tables = _memory(program.tables, spec.memory.tables, (256,), whole)
+        self.exponents = _memory(program.exponents, spec.post.softmax_tables, (256,), whole)
         self.commands = _memory(program.commands, spec.memory.command_words, (), whole)
 
     def weight_tiles(
@@ -187,6 +188,7 @@ class Chip:
             Target.PARAMETERS: ((32 if wide else 16) * lanes, self.parameters),
             Target.TABLES: (1, self.tables.reshape(-1)),
             Target.COMMANDS: (4, self.commands),
+            Target.EXPONENTS: (4, self.exponents.reshape(-1)),
         }[target]
         count, rest = divmod(len(codes), stride)
         if rest:
@@ -200,7 +202,7 @@ class Chip:
             part[...] = codes.reshape(count, stride)[:, : self.spec.array.columns]
         elif target is Target.TABLES:
             part[...] = codes
-        elif target is Target.COMMANDS:
+        elif target in (Target.COMMANDS, Target.EXPONENTS):
             part[...] = codes.view("<u4")
         elif wide:
             part[...] = codes.view("<u4").reshape(count, lanes, 8)

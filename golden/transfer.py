@@ -9,7 +9,7 @@ from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, Target
 from systolith.spec.program import ProgramError
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["External", "copy", "load", "save"]
+__all__ = ["External", "copy", "load", "require_apart", "save"]
 
 
 class External:
@@ -107,6 +107,23 @@ def _pieces(chip: Chip, place: int, run: NDArray[np.int64]) -> list[tuple[int, i
     return pieces
 
 
+def require_apart(
+    chip: Chip, sources: NDArray[np.int64], targets: NDArray[np.int64], length: int
+) -> None:
+    """Require that no byte of runs which the move unit reads is one of those it writes.
+
+    Raises
+    ------
+    ProgramError: there is such a byte; the text names it.
+    """
+    read = np.zeros(len(chip.activations.bytes), bool)
+    read[chip.activations.places(sources, length, chip.spec.line_bytes)] = True
+    written = chip.activations.places(targets, length, chip.spec.line_bytes)
+    if read[written].any():
+        both = int(written[read[written]][0])
+        raise ProgramError(f"source and target must not overlap, but both have byte {both:#x}")
+
+
 def copy(chip: Chip, command: Command) -> None:
     """Copy runs inside the activation memory.
 
@@ -121,11 +138,6 @@ def copy(chip: Chip, command: Command) -> None:
         raise ProgramError("length must be at least 1, not 0")
     sources = command["s_base"] + offsets(command, "s", COPY_LOOPS).reshape(-1)
     targets = command["d_base"] + offsets(command, "d", COPY_LOOPS).reshape(-1)
-    read = np.zeros(len(chip.activations.bytes), bool)
-    read[chip.activations.places(sources, length, line)] = True
-    written = chip.activations.places(targets, length, line)
-    if read[written].any():
-        both = int(written[read[written]][0])
-        raise ProgramError(f"source and target must not overlap, but both have byte {both:#x}")
+    require_apart(chip, sources, targets, length)
     codes = chip.activations.read(sources, length, port=line, signed=False)
     chip.activations.write(targets, np.asarray(codes, np.uint8), port=line)

@@ -41,7 +41,11 @@ _WRITTEN = (
     Window.PARAMETERS,
     Window.TABLES,
     Window.COMMANDS,
+    Window.EXPONENTS,
 )
+
+_WHOLE = (Window.PARAMETERS, Window.COMMANDS, Window.EXPONENTS)
+"""Windows whose words cannot be written in part."""
 
 
 def _window_bytes(spec: AcceleratorSpec) -> dict[Window, int]:
@@ -54,6 +58,7 @@ def _window_bytes(spec: AcceleratorSpec) -> dict[Window, int]:
         Window.TABLES: memory.tables,
         Window.COMMANDS: memory.command_words,
         Window.STAMPS: memory.stamps,
+        Window.EXPONENTS: 256 * spec.post.softmax_tables,
     }
     return {window: count * window_stride(spec, window) for window, count in words.items()}
 
@@ -62,11 +67,11 @@ class ControlSlave(wiring.Component):
     """Serve one write and one read at a time.
 
     The two low address bits are ignored, as strobes choose bytes. Activations, weights, tables and
-    registers are written by bytes; parameters and commands by whole words, and a write of part of
-    one changes nothing. The activations, the time stamps and the registers can be read. A write of
-    a read-only register, a read of what is write-only, and any access without register or memory
-    behind it answer SLVERR and change nothing. Without an external memory there are no registers
-    `memory_low` and `memory_high`.
+    registers are written by bytes; parameters, commands and exponents by whole words, and a write
+    of part of one changes nothing. The activations, the time stamps and the registers can be read.
+    A write of a read-only register, a read of what is write-only, and any access without register
+    or memory behind it answer SLVERR and change nothing. Without an external memory there are no
+    registers `memory_low` and `memory_high`.
 
     Parameters
     ----------
@@ -193,7 +198,7 @@ class ControlSlave(wiring.Component):
             bus.awready.eq(taken), bus.wready.eq(taken),
         ]  # fmt: skip
         for w in _WRITTEN:
-            enough = whole if w in (Window.PARAMETERS, Window.COMMANDS) else 1
+            enough = whole if w in _WHOLE else 1
             m.d.comb += self.w_select[w].eq(both & in_memory & (window == w) & enough)
         with m.If(taken):
             m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(Mux(known | in_memory, 0, _SLVERR))]

@@ -46,7 +46,8 @@ class Fetcher(wiring.Component):
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         self.address_bits = (spec.memory.command_words - 1).bit_length()
-        self.queued = _QUEUED + (_TRANSFERS if spec.external.data_bytes else ())
+        softmax = (Opcode.SOFTMAX,) if spec.post.softmax_tables else ()
+        self.queued = _QUEUED + softmax + (_TRANSFERS if spec.external.data_bytes else ())
         words = max(COMMANDS[opcode].words for opcode in self.queued)
         members = {
             "start": In(1), "entry": In(16), "units_busy": In(1),

@@ -30,8 +30,8 @@ class LoadUnit(wiring.Component):
 
     A beat stays in a register until all of it is written: activations a beat a cycle; of the other
     memories, a cycle writes a weight word or a beat of it, a channel's parameters or a beat of
-    them, a command word, or a byte of a table. A command starts when all bursts of the one before
-    it have been issued: its data follows without a gap but for one cycle.
+    them, a command word, an exponential, or a byte of a table. A command starts when all bursts of
+    the one before it have been issued: its data follows without a gap but for one cycle.
 
     Latency: 1 cycle from a beat on the bus to its first write; `finish` comes when the last write
     is seen by all readers.
@@ -54,6 +54,7 @@ class LoadUnit(wiring.Component):
         of one lane's parameters.
     t_valid, t_address, t_data: write a byte of a table.
     c_valid, c_address, c_data: write a command word.
+    e_valid, e_address, e_data: write a word of the softmax unit's tables.
     running: a command runs.  busy: one is waiting or running.
     """
 
@@ -79,6 +80,7 @@ class LoadUnit(wiring.Component):
                 "t_valid": Out(1), "t_address": Out(12), "t_data": Out(8),
                 "c_valid": Out(1), "c_address": Out(range(spec.memory.command_words)),
                 "c_data": Out(32),
+                "e_valid": Out(1), "e_address": Out(10), "e_data": Out(32),
                 "running": Out(1), "busy": Out(1),
             }
         )  # fmt: skip
@@ -141,6 +143,7 @@ class LoadUnit(wiring.Component):
             Target.WEIGHTS: Const(self._part),
             Target.PARAMETERS: Mux(fields["wide"], min(_WIDE, size), min(_SHORT, size)),
             Target.COMMANDS: Const(4),
+            Target.EXPONENTS: Const(4),
         }
         loose = Signal(bursts.lane_bits)
         with m.Switch(fields["target"]):
@@ -192,9 +195,10 @@ class LoadUnit(wiring.Component):
             m.d.comb += restart.eq(beats.o_first)
         m.d.comb += [
             self.w_address.eq(place), self.p_address.eq(place), self.t_address.eq(place),
-            self.c_address.eq(place),
+            self.c_address.eq(place), self.e_address.eq(place),
             self.t_valid.eq(held & is_target[Target.TABLES]), self.t_data.eq(data[:8]),
             self.c_valid.eq(held & is_target[Target.COMMANDS]), self.c_data.eq(data[:32]),
+            self.e_valid.eq(held & is_target[Target.EXPONENTS]), self.e_data.eq(data[:32]),
             self._ended.eq(empties & last), self._last.eq(held & last),
         ]  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The move unit: writes constant runs to the activation memory and copies runs inside it."""
+"""The move unit: constant runs, copies and softmax in the activation memory."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import wiring
@@ -10,6 +10,7 @@ from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
+from systolith.hw.softmax import SoftmaxUnit
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, Opcode, Unit
 
@@ -22,40 +23,47 @@ more, as a slot is free again only in the cycle after its write."""
 
 
 class MoveUnit(wiring.Component):
-    """Run FILL and COPY commands in order: up to a line of bytes a cycle.
+    """Run FILL, COPY and SOFTMAX commands in order.
 
-    A run goes in pieces of a line, its last piece may be shorter. A FILL writes its first piece in
-    the cycle after its start, a COPY `read_latency` cycles later. A command starts when the one
-    before it has written its last byte.
+    A run goes in pieces of a line, one a cycle; its last may be shorter. A FILL writes its first
+    piece in the cycle after its start, a COPY `read_latency` cycles later. A command starts when
+    the one before it has written its last byte.
 
     Parameters
     ----------
-    spec: address width, line width, queue depth.
+    spec: address width, line width, queue depth, tables of the softmax unit.
+
+    Attributes
+    ----------
+    softmax: the softmax unit, or None.
 
     Members
     -------
-    push, push_ready, i: FILL and COPY commands, as fetched.
+    push, push_ready, i: commands, as fetched.
     start_ready, start, wait: the tokens of `wait` are there; the command starts and consumes them.
-    finish, signal: the last byte is written; tokens to give.
+    finish, signal, stamp: the last byte is written; tokens to give; append a time stamp.
     c_valid, c_address, c_ready, c_data: reads of lines, `read_latency` cycles from grant to data.
     f_valid, f_address, f_count, f_data, f_ready: writes.
     busy: a command is waiting or running.
+    h_valid, h_address, h_data: host writes of the tables of exponentials, see `SoftmaxUnit`.
     """
 
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         bits, line = spec.activation_address_bits, spec.line_bytes
-        command = max(command_bits(Opcode.FILL), command_bits(Opcode.COPY))
+        self.softmax = SoftmaxUnit(spec) if spec.post.softmax_tables else None
+        command = max(map(command_bits, (Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX)))
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
-                "finish": Out(1), "signal": Out(len(Unit)),
+                "finish": Out(1), "signal": Out(len(Unit)), "stamp": Out(1),
                 "c_valid": Out(1), "c_address": Out(bits), "c_ready": In(1),
                 "c_data": In(8 * line),
                 "f_valid": Out(1), "f_address": Out(bits), "f_count": Out(range(line + 1)),
                 "f_data": Out(8 * line), "f_ready": In(1),
                 "busy": Out(1),
+                "h_valid": In(1), "h_address": In(10), "h_data": In(32),
             }
         )  # fmt: skip
 
@@ -72,6 +80,7 @@ class MoveUnit(wiring.Component):
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fill["wait"]), self.signal.eq(fill["signal"]),
+            self.stamp.eq(fill["stamp"]),
             copies.eq(fill["opcode"] == Opcode.COPY),
             length.eq(Mux(copies, copy["length"], fill["length"])),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
@@ -102,6 +111,11 @@ class MoveUnit(wiring.Component):
                 sent.eq(taken), ended.eq(last),
             ]  # fmt: skip
         m.d.comb += self.c_address.eq(nest.address0 + offset)
+        if self.softmax is not None:
+            with m.If(self._run_softmax(m, self.softmax, queue.o)):
+                m.d.comb += [sent.eq(0), ended.eq(self.softmax.done)]
+                with m.If(self.softmax.done):
+                    m.d.sync += [running.eq(0), draining.eq(1)]
         m.d.comb += self.finish.eq(
             delay(m, ended, ActivationMemory.write_latency, "landed", reset=True)
         )
@@ -109,6 +123,22 @@ class MoveUnit(wiring.Component):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += draining.eq(0)
         return m
+
+    def _run_softmax(self, m: Module, softmax: SoftmaxUnit, command: Value) -> Value:
+        """Let the softmax unit have the ports while its command runs; return whether that is so."""
+        m.submodules.softmax = softmax
+        chosen = Signal()
+        m.d.comb += [
+            chosen.eq(command_fields(Opcode.SOFTMAX, command)["opcode"] == Opcode.SOFTMAX),
+            softmax.start.eq(self.start & chosen), softmax.i.eq(command),
+            softmax.c_ready.eq(self.c_ready), softmax.c_data.eq(self.c_data),
+            softmax.f_ready.eq(self.f_ready), softmax.h_valid.eq(self.h_valid),
+            softmax.h_address.eq(self.h_address), softmax.h_data.eq(self.h_data),
+        ]  # fmt: skip
+        with m.If(chosen):
+            for port in ("c_valid", "c_address", "f_valid", "f_address", "f_count", "f_data"):
+                m.d.comb += getattr(self, port).eq(getattr(softmax, port))
+        return chosen
 
     @staticmethod
     def _connect_nest(
@@ -165,10 +195,13 @@ class MoveUnit(wiring.Component):
         """
         m.submodules.places = places = Memory(shape=len(place), depth=_SLOTS, init=[])
         m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=_SLOTS, init=[])
-        granted = self.c_valid & self.c_ready
+        asks, granted = Signal(), Signal()
         arrives = delay(m, granted, _READING, "arrives", reset=True)
         under_way, waiting = Signal(range(_SLOTS + 1)), Signal(range(_SLOTS + 1))
-        m.d.comb += self.c_valid.eq(reading & (under_way != _SLOTS))
+        m.d.comb += [
+            asks.eq(reading & (under_way != _SLOTS)), granted.eq(asks & self.c_ready),
+            self.c_valid.eq(asks),
+        ]  # fmt: skip
         m.d.sync += [
             under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
         ]  # fmt: skip

@@ -1,6 +1,6 @@
 """The end of every post-processing datapath: a rounding right shift, then a clamp."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Mux, Value
 
 from systolith.hw.pipeline import Pipeline
 
@@ -44,7 +44,7 @@ def saturate(p: Pipeline) -> None:
     p["shifted"] = Mux(overflow, extreme, value[:SATURATED_BITS]).as_signed()
 
 
-def clamp(value: Value, low: Signal, high: Signal) -> Value:
+def clamp(value: Value, low: Value, high: Value) -> Value:
     """Limit ``value`` to ``[low, high]``: 9 bits signed."""
     limited = Mux(value < low, low, Mux(value > high, high, value))
     return limited[:9].as_signed()

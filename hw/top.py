@@ -19,7 +19,7 @@ from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens, token_pairs
 from systolith.hw.weights import WeightLoader
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Unit
+from systolith.spec.commands import COMMANDS, Unit
 from systolith.spec.registers import COUNTERS, Window, window_stride
 
 __all__ = ["Accelerator"]
@@ -97,6 +97,7 @@ class Accelerator(wiring.Component):
         """Fetcher to queues; a MATMUL goes to the feeder and to the weight loader at once."""
         fetch, feeder, weights = self.fetch, self.feeder, self.weights
         both = feeder.push_ready & weights.push_ready
+        moves = [o.name.lower() for o in fetch.queued if COMMANDS[o].unit is Unit.MOVE]
         m.d.comb += [
             fetch.start.eq(self.control.start), fetch.entry.eq(self.control.entry),
             self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
@@ -108,8 +109,8 @@ class Accelerator(wiring.Component):
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
-            fetch.ready_fill.eq(self.move.push_ready), fetch.ready_copy.eq(self.move.push_ready),
-            self.move.push.eq(fetch.push_fill | fetch.push_copy),
+            *(getattr(fetch, f"ready_{name}").eq(self.move.push_ready) for name in moves),
+            self.move.push.eq(Cat(getattr(fetch, f"push_{name}") for name in moves).any()),
             fetch.units_busy.eq(
                 feeder.busy | weights.busy | self.store.busy | self.move.busy
                 | (self.external.load.busy | self.external.save.busy if self.external else 0)
@@ -227,6 +228,8 @@ class Accelerator(wiring.Component):
             ),
             self.fetch.h_valid.eq(select[Window.COMMANDS]), self.fetch.h_data.eq(control.w_data),
             self.fetch.h_address.eq(address[2:]),
+            self.move.h_valid.eq(select[Window.EXPONENTS]),
+            self.move.h_address.eq(address[2:]), self.move.h_data.eq(control.w_data),
             control.w_ready.eq(
                 Mux(select[Window.ACTIVATIONS], memory.hw_ready,
                     Mux(select[Window.TABLES], table_byte == 3, 1))
@@ -262,18 +265,17 @@ class Accelerator(wiring.Component):
                 store.hp_data.eq(load.p_data),
             ]  # fmt: skip
         with m.If(load.t_valid):
-            m.d.comb += [
-                store.t_write.eq(1), store.t_address.eq(load.t_address),
-                store.t_data.eq(load.t_data),
-            ]  # fmt: skip
-        with m.If(load.c_valid):
-            m.d.comb += [
-                fetch.h_valid.eq(1), fetch.h_address.eq(load.c_address),
-                fetch.h_data.eq(load.c_data),
-            ]  # fmt: skip
+            m.d.comb += [store.t_write.eq(1), store.t_address.eq(load.t_address)]
+            m.d.comb += store.t_data.eq(load.t_data)
+        for unit, letter in ((fetch, "c"), (self.move, "e")):
+            with m.If(getattr(load, f"{letter}_valid")):
+                for port in ("valid", "address", "data"):
+                    source = getattr(load, f"{letter}_{port}")
+                    m.d.comb += getattr(unit, f"h_{port}").eq(source)
         writes = {
             Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
             Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,
+            Window.EXPONENTS: load.e_valid,
         }  # fmt: skip
         for window, valid in writes.items():
             with m.If(select[window] & valid):
@@ -281,16 +283,17 @@ class Accelerator(wiring.Component):
 
     def _counters(self, m: Module) -> None:
         """Events to counters; time stamps."""
-        control, feeder, store = self.control, self.feeder, self.store
+        control, feeder, store, move = self.control, self.feeder, self.store, self.move
         events = {
             "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
             "post_busy": store.post_busy,
             "post_wait": store.post_wait,
-            "move_busy": self.move.f_valid & self.move.f_ready,
+            "move_busy": move.f_valid & move.f_ready,
         }
         if self.external:
             events |= self.external.events
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
-        m.d.comb += control.stamp.eq(store.finish & store.stamp)
+        # Tokens keep stamped commands of the two units apart: each stamp stands for one command.
+        m.d.comb += control.stamp.eq(store.finish & store.stamp | move.finish & move.stamp)

@@ -19,6 +19,7 @@ from systolith.spec.commands import (
     COPY_LOOPS,
     FILL_LOOPS,
     MATMUL_LOOPS,
+    SOFTMAX_LOOPS,
     STORE_LOOPS,
     TRANSFER_LOOPS,
     Opcode,
@@ -27,6 +28,7 @@ from systolith.spec.commands import (
 from systolith.spec.configuration import PRESETS, spec_to_toml
 from systolith.spec.registers import COUNTERS, REGISTERS
 from systolith.spec.requant import RequantMode, ResidualRounding
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["PAGES", "generate"]
 
@@ -42,6 +44,7 @@ LOOPS = {
     Opcode.LOAD: TRANSFER_LOOPS,
     Opcode.SAVE: TRANSFER_LOOPS,
     Opcode.JUMP: (),
+    Opcode.SOFTMAX: SOFTMAX_LOOPS,
 }
 _STREAMS = """\
 Units run their own commands in order and wait for each other through tokens: see `wait` and
@@ -114,6 +117,9 @@ def commands_page() -> str:
             _enumeration(RequantMode),
             "## Roundings of the residual add\n",
             _enumeration(ResidualRounding),
+            "## Forms of SOFTMAX\n",
+            inspect.cleandoc(SoftmaxForm.__doc__ or "").split("\n\n", 1)[1] + "\n",
+            _enumeration(SoftmaxForm),
         ]
     )
 

@@ -42,6 +42,9 @@ def program_words(program: Program) -> dict[str, Words]:
         "weights.memory": np.ascontiguousarray(program.weights, dtype=np.uint8),
         **_parameter_words(program),
     }
+    if spec.post.softmax_tables:
+        exponents = np.ascontiguousarray(program.exponents, dtype="<u4")
+        result["move.softmax.exponents"] = exponents.view(np.uint8).reshape(-1, 4)
     if spec.memory.tables:
         table = np.ascontiguousarray(program.tables, dtype=np.uint8).reshape(-1, 1)
         result |= {f"store.lane{i}.tables": table for i in range(spec.post.lanes)}

@@ -11,6 +11,7 @@ from systolith.spec.commands import (
     COPY_LOOPS,
     FILL_LOOPS,
     MATMUL_LOOPS,
+    SOFTMAX_LOOPS,
     STORE_LOOPS,
     TRANSFER_LOOPS,
     Command,
@@ -24,6 +25,8 @@ __all__ = ["cycle_limit", "executed"]
 
 _COMMAND = 100
 """Cycles a command may take beside its work: fetch, start, drain."""
+_SOFTMAX_CODE = 35
+"""Cycles of a code in the slowest form of softmax."""
 _STALLS = 8
 """How much longer random stalls of all channels make a transfer, with room to spare."""
 _MOST_JUMPS = 100_000
@@ -85,6 +88,8 @@ def _work(command: Command, spec: AcceleratorSpec, timing: MemoryTiming) -> int:
         return _product(command, STORE_LOOPS) * spec.beats
     if command.opcode is Opcode.FILL:
         return _product(command, FILL_LOOPS) * (1 + command["length"] // spec.line_bytes)
+    if command.opcode is Opcode.SOFTMAX:
+        return _product(command, SOFTMAX_LOOPS) * (_COMMAND + _SOFTMAX_CODE * command["length"])
     if command.opcode is Opcode.COPY:
         return 2 * _product(command, COPY_LOOPS) * (2 + command["length"] // spec.line_bytes)
     if command.opcode in (Opcode.LOAD, Opcode.SAVE):

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -136,6 +137,12 @@ class ProgramGenerator:
         drawn = random_copy(self.rng, self.spec)
         if drawn is not None:
             self.issued.append(Issued(Opcode.COPY, *drawn))
+
+    def softmax(self) -> None:
+        """Emit a SOFTMAX, if there is a place for it."""
+        drawn = random_softmax(self.rng, self.spec)
+        if drawn is not None:
+            self.issued.append(Issued(Opcode.SOFTMAX, *drawn))
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -332,7 +339,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     """
     generator = ProgramGenerator(rng, spec)
     kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
-    longest = sum(COMMANDS[o].words for o in kinds)
+    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -343,6 +350,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.fill()
         if rng.integers(2):
             generator.copy()
+        if spec.post.softmax_tables and rng.integers(2):
+            generator.softmax()
         depthwise = spec.array.depthwise_lines and rng.integers(3)
         nest = generator.depthwise_matmul() if depthwise else generator.matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
@@ -376,6 +385,7 @@ def _assemble(generator: ProgramGenerator) -> Program:
         inputs=tuple(names),
         outputs=tuple(names),
         layers=(),
+        exponents=random_exponents(rng, spec),
     )
 
 

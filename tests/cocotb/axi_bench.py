@@ -187,10 +187,10 @@ async def wrong_addresses(dut) -> None:
     host = await board(dut, 0.3, seed=7)
     memory = PROGRAM.spec.memory
     end_of_commands = (Window.COMMANDS << 24) + 4 * memory.command_words
-    for address in (0x00, 0x20, OFFSET["status"], Window.STAMPS << 24, 7 << 24, end_of_commands):
+    for address in (0x00, 0x20, OFFSET["status"], Window.STAMPS << 24, 8 << 24, end_of_commands):
         assert await host.write(address, bytes(4)) == AxiResp.SLVERR, hex(address)
     end_of_stamps = (Window.STAMPS << 24) + 4 * memory.stamps
-    for address in (0x08, 0x20, Window.WEIGHTS << 24, 7 << 24, end_of_stamps):
+    for address in (0x08, 0x20, Window.WEIGHTS << 24, 8 << 24, end_of_stamps):
         assert (await host.axi.read(address, 4)).resp == AxiResp.SLVERR, hex(address)
     # The bus works on, and nothing was changed.
     assert await host.register("status") == 0

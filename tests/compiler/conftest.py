@@ -16,6 +16,7 @@ from systolith.arithmetic import (
     PadArithmetic,
     PoolArithmetic,
     Requant,
+    SoftmaxArithmetic,
 )
 from systolith.compiler.compile import compile_graph
 from systolith.golden.execute import execute
@@ -192,6 +193,14 @@ class Net:
             for i in range(len(names))
         )
         return self.node(Op.CONCAT, names, shape, ConcatArithmetic(tables=mapped), axis=axis)
+
+    def softmax(self, x, formula="tflite_reference", scale=0.1):
+        zero = self.limits[0]
+        out = Codes(dtype=self.dtype, scale=1 / 256, zero_point=zero)
+        arithmetic = SoftmaxArithmetic(
+            formula=formula, beta=1.0, codes=self.codes(x, scale), out=out
+        )
+        return self.node(Op.SOFTMAX, [x], self.tensors[x].shape, arithmetic, zero)
 
     def reshape(self, x, *shape):
         return self.node(Op.RESHAPE, [x], shape, None, self.zero[x])

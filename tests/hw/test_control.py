@@ -20,14 +20,14 @@ SPEC = AcceleratorSpec(
         activation_regions=3, activation_bytes=72, weight_bytes=6 * 20, parameter_channels=2 * 9,
         command_words=100, tables=3, stamps=5, accumulator_depth=4,
     ),
-    post=PostSpec(lanes=2),
+    post=PostSpec(lanes=2, softmax_tables=3),
 )  # fmt: skip
 SIZES = {
     Window.WEIGHTS: 20 * 8,
     Window.PARAMETERS: 9 * 64,
     Window.TABLES: 3 * 256,
-    Window.COMMANDS: 400,
-}
+    Window.COMMANDS: 400, Window.EXPONENTS: 3 * 1024,
+}  # fmt: skip
 
 
 class Host:
@@ -178,7 +178,7 @@ def test_strobes() -> None:
             for strobe in range(16):
                 host.taken.clear()
                 assert await host.write(ctx, at(window, 8), strobe, strobe) == OKAY
-                words = window in (Window.PARAMETERS, Window.COMMANDS)
+                words = window in (Window.PARAMETERS, Window.COMMANDS, Window.EXPONENTS)
                 wanted = [] if words and strobe != 15 else [(window, 8, strobe, strobe)]
                 assert host.taken == wanted
 
@@ -234,8 +234,8 @@ def test_outside_the_map() -> None:
     no_write += [at(w, 0xFFFFFC) for w in (Window.ACTIVATIONS, *SIZES)]
     # Activations: three regions of 72 bytes, 128 apart.
     holes = [at(Window.ACTIVATIONS, o) for o in (72, 124, 200, 3 * 128, 2 * 128 + 72)]
-    no_write += [*holes, at(Window.STAMPS), 7 << 24, 15 << 24]
-    no_read = [0x20, 0x7C, OFFSET["control"], *holes, at(Window.STAMPS, 20), 7 << 24, 15 << 24]
+    no_write += [*holes, at(Window.STAMPS), 8 << 24, 15 << 24]
+    no_read = [0x20, 0x7C, OFFSET["control"], *holes, at(Window.STAMPS, 20), 8 << 24, 15 << 24]
     no_read += [at(w) for w in SIZES]
 
     async def body(ctx: SimulatorContext) -> None:

@@ -6,11 +6,11 @@ from amaranth.sim import SimulatorContext
 
 from systolith.hw.fetch import Fetcher
 from systolith.sim.pysim import simulate
-from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec, MemorySpec
+from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, Opcode, encode
 from systolith.spec.registers import ErrorCode
 
-QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX)
 EXTERNAL = (*QUEUED, Opcode.LOAD, Opcode.SAVE)
 Pushed = list[tuple[Opcode, list[int]]]
 
@@ -28,7 +28,8 @@ class Bench:
         self, depth: int, words: list[int], seed: int = 0, ready: float = 0.5, data_bytes: int = 0
     ) -> None:
         memory, external = MemorySpec(command_words=depth), ExternalSpec(data_bytes=data_bytes)
-        self.fetcher = Fetcher(AcceleratorSpec(memory=memory, external=external))
+        post = PostSpec(softmax_tables=1)
+        self.fetcher = Fetcher(AcceleratorSpec(memory=memory, external=external, post=post))
         self.queued = EXTERNAL if data_bytes else QUEUED
         self.rng, self.ready = np.random.default_rng(seed), ready
         self.words = words
@@ -296,3 +297,21 @@ def test_start_while_running_is_ignored() -> None:
         assert pushes == 1
 
     check(bench, run)
+
+
+def test_softmax_without_its_unit() -> None:
+    bench = Bench(64, encode(Opcode.SOFTMAX) + encode(Opcode.END))
+    bench.fetcher = Fetcher(AcceleratorSpec(memory=MemorySpec(command_words=64)))
+    errors: list[int] = []
+
+    async def run(ctx: SimulatorContext) -> None:
+        await bench.load(ctx, bench.words)
+        ctx.set(bench.fetcher.quiet, 1)
+        ctx.set(bench.fetcher.start, 1)
+        await ctx.tick().until(bench.fetcher.finish)
+        ctx.set(bench.fetcher.start, 0)
+        await ctx.tick()
+        errors.append(ctx.get(bench.fetcher.error))
+
+    simulate(bench.fetcher, run)
+    assert errors == [ErrorCode.OPCODE]

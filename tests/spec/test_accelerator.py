@@ -25,6 +25,7 @@ BOUNDS = {
     ("memory", "tables"): (0, 16),
     ("memory", "stamps"): (2, 4096),
     ("post", "lanes"): (1, 64),
+    ("post", "softmax_tables"): (0, 4),
     ("array", "depthwise_lines"): (0, 8),
     ("array", "depthwise_width"): (4, 4096),
     ("external", "data_bytes"): (0, 32),

@@ -19,7 +19,7 @@ from systolith.compiler.interleave import (
 )
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.compiler.schedule import Tokens, assign_tokens
-from systolith.compiler.spaces import whole_access
+from systolith.compiler.spaces import stamped, whole_access
 from systolith.compiler.split import full_values
 from systolith.compiler.stream import stream_constants
 from systolith.errors import CompileError
@@ -86,7 +86,11 @@ def _footprints(
     weights = constants.images()[0]
     pairs = [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)]
     found = accesses(pairs, weights, constants.spec)
-    return [_with_border(c, a, padded) for c, a in zip(commands, found, strict=True)]
+    found = [_with_border(c, a, padded) for c, a in zip(commands, found, strict=True)]
+    if any(c.opcode is Opcode.SOFTMAX for c in commands):
+        # Softmax and STORE are stamped by different units: their order matters.
+        return [stamped(a) if v["stamp"] else a for v, a in zip(resolved, found, strict=True)]
+    return found
 
 
 def assemble(

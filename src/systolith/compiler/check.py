@@ -8,10 +8,11 @@ from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
 from systolith.compiler.check_memory import outside_memory
 from systolith.compiler.footprint import Access, Spans, accesses
 from systolith.compiler.hazards import LastAccess
-from systolith.compiler.spaces import Space, span, whole_access
+from systolith.compiler.spaces import Space, span, stamped, whole_access
 from systolith.compiler.trace import Trace, trace_program
 from systolith.spec.commands import COMMANDS, Command, Opcode, Target, Unit
 from systolith.spec.program import Program
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
@@ -110,6 +111,14 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
 def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
     if not v["length"]:
         raise ProgramFault(f"{name} copies no bytes")
+
+
+def _check_softmax(program: Program, name: str, v: Mapping[str, int]) -> None:
+    tables = v["table"] + (v["form"] == SoftmaxForm.QUOTIENT)
+    if tables >= min(len(program.exponents), program.spec.post.softmax_tables):
+        raise ProgramFault(f"{name} names a table that does not exist")
+    if not v["length"]:
+        raise ProgramFault(f"{name} has empty rows")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -214,7 +223,7 @@ def _join(a: _Clock, b: _Clock) -> _Clock:
 
 
 def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
-    """Every conflicting pair of different units must be ordered as in the program.
+    """Every conflicting pair of different units must be ordered as in the program, and stamps.
 
     Units run in order: if the latest conflicting command of a unit is done, so are the others.
     """
@@ -222,11 +231,14 @@ def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
     last, ordered = LastAccess(), 0
     for item in items:
         others = tuple(u for u in Unit if u is not item.unit)
-        for other, index in last.conflicts(item.access, others).items():
+        access = stamped(item.access) if item.command["stamp"] else item.access
+        for other, index in last.conflicts(access, others).items():
             ordered += 1
             if started[item.number][other] <= index:
-                raise ProgramFault(f"{item} and {history[other][index]} race for the same bytes")
-        last.record(item.unit, len(history[item.unit]), item.access)
+                earlier = history[other][index]
+                what = "bytes" if item.access.conflicts(earlier.access) else "time stamp"
+                raise ProgramFault(f"{item} and {earlier} race for the same {what}")
+        last.record(item.unit, len(history[item.unit]), access)
         history[item.unit].append(item)
     return ordered
 
@@ -260,7 +272,12 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {Opcode.MATMUL: _check_matmul, Opcode.STORE: _check_store, Opcode.COPY: _check_copy}
+_CHECKS = {
+    Opcode.MATMUL: _check_matmul,
+    Opcode.STORE: _check_store,
+    Opcode.COPY: _check_copy,
+    Opcode.SOFTMAX: _check_softmax,
+}
 
 
 def check_program(program: Program) -> CheckReport:

@@ -13,6 +13,7 @@ _NAMES = {
     Space.PARAMETERS: "parameter",
     Space.TABLES: "table",
     Space.COMMANDS: "command",
+    Space.EXPONENTS: "exponent",
     Space.EXTERNAL: "external",
 }
 
@@ -24,6 +25,7 @@ def _sizes(program: Program) -> dict[Space, int]:
         Space.PARAMETERS: spec.lane_words,
         Space.TABLES: 256 * spec.memory.tables,
         Space.COMMANDS: spec.memory.command_words,
+        Space.EXPONENTS: 256 * spec.post.softmax_tables,
         Space.EXTERNAL: program.external_bytes,
     }
 

@@ -45,7 +45,7 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 class _Compiler:
     def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
         self.graph, self.spec, self.report = graph, spec, report
-        self.cut: Partition = partition(graph)
+        self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
         self.layout = plan_layout(graph, self.steps, self.cut.inputs)
         self.low = Lowering(
@@ -75,6 +75,7 @@ class _Compiler:
             weights=assembly.weights,
             parameters=assembly.parameters,
             tables=assembly.tables,
+            exponents=self.cut.softmax.exponents,
             external=assembly.external,
             external_bytes=assembly.external_bytes,
             buffers=self._buffers(out),

@@ -11,6 +11,7 @@ from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
+from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.moves import move_tiles
 from systolith.compiler.spill import SpillPlan, operands
@@ -123,7 +124,10 @@ class Emitter:
         for index, step in enumerate(self.steps):
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
             outside = any(self.low.view(n).storage.external for n in operands(step))
-            if not outside:
+            if step.node.op is Op.SOFTMAX:
+                softmax = self.cut.softmax.layers[step.node.name]
+                works = softmax_tiles(self.low, softmax, step, plan.rows.get(id(step)))
+            elif not outside:
                 works = [TileWork(pairs=self._lowered(step))]
             elif step.is_move:
                 works = move_tiles(self._tiler, step, plan.rows[id(step)]) or [TileWork()]
@@ -188,6 +192,9 @@ class Emitter:
                 self._append(pair)
                 if number == filling:
                     out += entry.late_fills
+            for command in entry.work.softmax:
+                command.holds = held
+                out.append(command)
             if not entry.work.pairs:
                 out += entry.late_fills
             if buffers == 1 or index == len(entries) - 1:
@@ -250,12 +257,13 @@ class Emitter:
         return []
 
     def _finish(self, entries: Sequence[_Entry], index: int) -> None:
-        """Stamp the step's last STORE, or add an alias to the layer that wrote its bytes."""
+        """Stamp the step's last command, or add an alias to the layer that wrote its bytes."""
         step = entries[index].step
         node, layers = step.node, self._out.layers
-        pairs = entries[index].work.pairs
-        if pairs:
-            pairs[-1].store.values["stamp"] = 1
+        work = entries[index].work
+        if work.pairs or work.softmax:
+            last = work.softmax[-1] if work.softmax else work.pairs[-1].store
+            last.values["stamp"] = 1
             layers.append(
                 Layer(
                     name=node.name,

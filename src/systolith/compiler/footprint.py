@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode
+from systolith.spec.commands import (
+    COPY_LOOPS,
+    FILL_LOOPS,
+    MATMUL_LOOPS,
+    SOFTMAX_LOOPS,
+    STORE_LOOPS,
+    Opcode,
+)
 
 __all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
@@ -270,8 +277,9 @@ def accesses(
         elif opcode is Opcode.FILL:
             loops = _loops(values, FILL_LOOPS, "d")
             result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
-        elif opcode is Opcode.COPY:
-            s, d = (_loops(values, COPY_LOOPS, stream) for stream in "sd")
+        elif opcode in (Opcode.COPY, Opcode.SOFTMAX):
+            names = COPY_LOOPS if opcode is Opcode.COPY else SOFTMAX_LOOPS
+            s, d = (_loops(values, names, stream) for stream in "sd")
             result.append(
                 Access(
                     reads=strided(values["s_base"], s, values["length"]),

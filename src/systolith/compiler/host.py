@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from systolith.arithmetic import PoolArithmetic
 from systolith.compiler.average import OPEN_SUMS, open_sums
 from systolith.compiler.errors import layer_error
+from systolith.compiler.softmax import SoftmaxPlans, plan_layers
 from systolith.graph import Graph, Node, Op
 
 __all__ = ["Partition", "partition"]
@@ -25,6 +26,7 @@ class Partition:
     inputs: tensors that the host writes into the activation memory.
     outputs: tensors that the host reads from it.
     reasons: why nodes are on the host although an accelerator could have them, by name.
+    softmax: the softmax layers among the device's nodes.
     """
 
     prologue: tuple[Node, ...]
@@ -33,6 +35,7 @@ class Partition:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     reasons: Mapping[str, str]
+    softmax: SoftmaxPlans
 
 
 def _closure(nodes: Iterable[Node], ready: Callable[[Node, set[str]], bool]) -> tuple[Node, ...]:
@@ -88,27 +91,37 @@ def _open_sums(arithmetic: PoolArithmetic) -> tuple[int, int]:
     return sum(c[0] for c in counts), sum(c[1] for c in counts)
 
 
-def partition(graph: Graph) -> Partition:
+def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
     """Cut the host's nodes off both ends of the graph.
+
+    Parameters
+    ----------
+    softmax_tables: `PostSpec.softmax_tables`: softmax is the device's as far as they suffice.
 
     Raises
     ------
     CompileError: an operator that only the host computes lies between others.
     """
     forced = host_tail(graph)
-    tail = _closure(
-        reversed(graph.nodes),
-        lambda n, c: (n.op in _AFTER or n.name in forced) and _only_read_by(graph, n, c),
-    )
+    free = (node for node in graph.nodes if node.name not in forced)
+    softmax = plan_layers(graph, free, softmax_tables)
+
+    def may_follow(node: Node, chosen: set[str]) -> bool:
+        hosted = node.op in _AFTER and node.name not in softmax.layers
+        return (hosted or node.name in forced) and _only_read_by(graph, node, chosen)
+
+    tail = _closure(reversed(graph.nodes), may_follow)
     epilogue = tuple(reversed(tail))
     rest = [node for node in graph.nodes if node not in epilogue]
     prologue = _closure(rest, lambda n, c: n.op in _BEFORE and _only_reads(graph, n, c))
     device = tuple(node for node in rest if node not in prologue)
     for node in device:
-        if node.op in _HOST_ONLY:
+        if node.op in _HOST_ONLY and node.name not in softmax.layers:
+            reason = softmax.reasons.get(node.name)
+            why = f" ({reason})" if reason else ""
             raise layer_error(
                 node,
-                f"{node.op} is computed by the host and must be at the network's edge",
+                f"{node.op} is computed by the host and must be at the network's edge{why}",
                 "cut the network there and compile the parts",
             )
     written = {name for node in device for name in node.outputs}
@@ -122,7 +135,8 @@ def partition(graph: Graph) -> Partition:
         epilogue=epilogue,
         inputs=tuple(dict.fromkeys(inputs)),
         outputs=tuple(dict.fromkeys(outputs)),
-        reasons=forced,
+        reasons={**forced, **softmax.reasons},
+        softmax=softmax,
     )
 
 

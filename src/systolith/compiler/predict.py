@@ -19,6 +19,8 @@ LATENCY = 32
 """Cycles from a unit's last operand to its last result in memory: pipelines, bus and tokens."""
 _HELD = 4
 """Cycles of a pass with held weights at least."""
+_SOFTMAX_ROW, _SOFTMAX_CODE = 60, (3, 5, 26)
+"""Cycles of a row of softmax: always, and for a code by `SoftmaxForm`."""
 
 
 def _product(values: Mapping[str, int], loops: Sequence[str]) -> int:
@@ -41,6 +43,10 @@ def cycles(opcode: Opcode, values: Mapping[str, int], spec: AcceleratorSpec) -> 
     if opcode is Opcode.STORE:
         beats = -(-min(values["tile_channels"], values["channels"]) // spec.post.lanes)
         return _product(values, STORE_LOOPS) * beats
+    if opcode is Opcode.SOFTMAX:
+        return values["row_count"] * (
+            _SOFTMAX_ROW + _SOFTMAX_CODE[values["form"]] * values["length"]
+        )
     loops = {
         Opcode.FILL: FILL_LOOPS,
         Opcode.COPY: COPY_LOOPS,

@@ -11,7 +11,16 @@ from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Opcode, Target
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["SPACE_BITS", "Int64Array", "Space", "by_space", "span", "transfer_unit", "whole_access"]
+__all__ = [
+    "SPACE_BITS",
+    "Int64Array",
+    "Space",
+    "by_space",
+    "span",
+    "stamped",
+    "transfer_unit",
+    "whole_access",
+]
 
 Int64Array = NDArray[np.int64]
 
@@ -32,8 +41,12 @@ class Space(IntEnum):
     """Bytes."""
     COMMANDS = 4
     """32-bit words."""
-    EXTERNAL = 5
+    EXPONENTS = 5
+    """32-bit words."""
+    EXTERNAL = 6
     """Bytes."""
+    STAMPS = 7
+    """The next time stamp, which every stamped command writes."""
 
 
 def transfer_unit(spec: AcceleratorSpec, target: Target, *, wide: bool) -> int:
@@ -44,6 +57,7 @@ def transfer_unit(spec: AcceleratorSpec, target: Target, *, wide: bool) -> int:
         Target.PARAMETERS: (32 if wide else 16) * spec.post.lanes,
         Target.TABLES: 1,
         Target.COMMANDS: 4,
+        Target.EXPONENTS: 4,
     }[target]
 
 
@@ -119,6 +133,11 @@ def _both(a: Spans, b: Spans) -> Spans:
     if not len(a.starts) or not len(b.starts):
         return b if not len(a.starts) else a
     return joined(a, b)
+
+
+def stamped(access: Access) -> Access:
+    """Let the order of a command and all others that are stamped matter."""
+    return Access(reads=access.reads, writes=_both(access.writes, span(Space.STAMPS, 0, 1)))
 
 
 def span(space: Space, start: int, count: int) -> Spans:

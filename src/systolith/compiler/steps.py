@@ -96,7 +96,7 @@ class _Builder:
             self._plain(node)
 
     def _plain(self, node: Node) -> None:
-        if node.op not in _PRODUCERS and node.op not in _MOVES:
+        if node.op not in _PRODUCERS | _MOVES | {Op.SOFTMAX}:
             raise layer_error(node, "the accelerator has no such operator", "remove the layer")
         for name in node.inputs:
             if self.graph.tensor(name).data is not None:
@@ -174,6 +174,8 @@ class _Builder:
         target = node.outputs[0]
         for index, step in enumerate(self.steps):
             if step.target != source or step.is_move or step.table is not None:
+                continue
+            if step.node.op is Op.SOFTMAX:
                 continue
             if self._private(source):
                 self.steps[index] = replace(

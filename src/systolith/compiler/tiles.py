@@ -60,13 +60,15 @@ class TileWork:
     Parameters
     ----------
     loads: LOADs of its operands.
-    pairs: what is computed.
+    pairs: what is computed on the array.
+    softmax: what is computed beside it.
     saves: SAVEs of its results.
     outputs: storages on chip that the SAVEs read and nothing else does.
     """
 
     loads: list[SymbolicCommand] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
+    softmax: list[SymbolicCommand] = field(default_factory=list)
     saves: list[SymbolicCommand] = field(default_factory=list)
     outputs: list[Storage] = field(default_factory=list)
 

@@ -1,4 +1,4 @@
-"""The move unit: when every line of a FILL or a COPY is read and written."""
+"""The move unit: when every line of a FILL or a COPY is read and written, and SOFTMAX ends."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,11 +10,18 @@ from systolith.cycles.ports import Port, PortLog, before, grant, next_free
 from systolith.cycles.process import Process
 from systolith.cycles.timing import NEVER, READ_LATENCY, WRITE_LATENCY
 from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, Command, Opcode, Unit
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["Move"]
 
 _SLOTS = 4
 """Lines of a copy between their read and their write."""
+_SOFTMAX = {
+    SoftmaxForm.FIXED: (3, 59),
+    SoftmaxForm.INVERSE: (5, 53),
+    SoftmaxForm.QUOTIENT: (26, 22),
+}
+"""Cycles of a row of softmax: for a code, and always, with lines of 16 bytes or more."""
 
 _READ_BEFORE, _WRITTEN_BEFORE = before(Port.COPY), before(Port.LINE)
 
@@ -35,7 +42,9 @@ class Move(Process):
         return min(cycle, writes) if writes else cycle
 
     def touches(self, command: Command) -> dict[Port, int]:
-        """Regions of source and target."""
+        """Regions of source and target; SOFTMAX comes after all others at its ports."""
+        if command.opcode is Opcode.SOFTMAX:
+            return {}
         masks = {Port.LINE: self._mask(command, "d")}
         if command.opcode is Opcode.COPY:
             masks[Port.COPY] = self._mask(command, "s")
@@ -47,7 +56,15 @@ class Move(Process):
         return touched(self.machine.spec, base + low, base + high + command["length"])
 
     def work(self, issued: Issued) -> Iterator[None]:
-        """Line after line, as far as the other units' requests are known."""
+        """Line after line, as far as the other units' requests are known.
+
+        SOFTMAX is taken as never held up by others: it moves a byte a cycle at most.
+        """
+        if issued.command.opcode is Opcode.SOFTMAX:
+            code, always = _SOFTMAX[SoftmaxForm(issued.command["form"])]
+            row = code * issued.command["length"] + always
+            self.end(issued, issued.start + issued.command["row_count"] * row + WRITE_LATENCY)
+            return
         targets = self._lines(issued.command, "d")
         self.left = len(targets)
         if issued.command.opcode is Opcode.COPY:

@@ -71,6 +71,9 @@ class Prediction:
 def predict(program: Program, *, memory: MemoryModel | None = None) -> Prediction:
     """Predict a run of ``program``, equal to the generated hardware in every cycle.
 
+    But for SOFTMAX: a row may take some cycles more, with lines of less than 16 bytes, or where
+    other units take its turns at the activation memory.
+
     Parameters
     ----------
     memory: external memory; by default a `MemoryModel` as it is.
@@ -102,10 +105,9 @@ def predict(program: Program, *, memory: MemoryModel | None = None) -> Predictio
         "load_busy": load.busy,
         "save_busy": save.busy,
     }
-    stores = machine.lines[Unit.STORE]
     return Prediction(
         cycles=end + 1,
-        stamps=tuple(i.finish for i in stores if i.command["stamp"]),
+        stamps=tuple(sorted(i.finish for i in issued if i.command.values.get("stamp"))),
         counters={c.name: values[c.name] for c in COUNTERS},
         commands=tuple(_times(i) for i in issued),
         spans=dict(machine.spans),

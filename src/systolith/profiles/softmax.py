@@ -12,7 +12,7 @@ from systolith.profiles.formulas import high_mul, rounding_divide_by_pot
 from systolith.profiles.libm import expf
 from systolith.profiles.multipliers import half_away, quantize_multiplier
 
-__all__ = ["SOFTMAX_FORMULAS", "softmax_codes"]
+__all__ = ["SOFTMAX_FORMULAS", "exponentials", "softmax_codes"]
 
 Int = NDArray[np.int64]
 _F = np.float32
@@ -58,21 +58,27 @@ def _one_over_one_plus(a: Int) -> Int:
     return _saturate(x << 1)
 
 
-def _tflite_reference(codes: Int, k: SoftmaxArithmetic) -> Int:
-    """gemmlowp fixed point: LiteRT's reference kernels and TFLite Micro."""
+def _fixed_table(k: SoftmaxArithmetic) -> Int:
+    """gemmlowp's exponential of each difference, Q31; 0 where the kernels leave a code out."""
     real = min(k.beta * float(_F(k.codes.scale)) * (1 << 26), 2.0**31 - 1.0)
     q, shift = (int(v[0]) for v in quantize_multiplier(real))
     diff_min = -int(np.floor(31.0 * (1 << 26) / 2.0**shift))
-    difference = codes - codes.max(axis=-1, keepdims=True)
+    difference = -np.arange(256)
     kept = difference >= diff_min
     scaled = high_mul(np.where(kept, difference, 0) << shift, q)
-    exponential = _exp_negative(scaled)
-    total = np.where(kept, rounding_divide_by_pot(exponential, 12), 0).sum(axis=-1, keepdims=True)
+    return np.where(kept, _exp_negative(scaled), 0)
+
+
+def _tflite_reference(codes: Int, k: SoftmaxArithmetic) -> Int:
+    """gemmlowp fixed point: LiteRT's reference kernels and TFLite Micro."""
+    exponential = _fixed_table(k)[codes.max(axis=-1, keepdims=True) - codes]
+    total = rounding_divide_by_pot(exponential, 12).sum(axis=-1, keepdims=True)
     digits = np.frexp(total.astype(np.float64))[1].astype(np.int64)
     reciprocal = _one_over_one_plus((total << (32 - digits)) - (1 << 31))
     over_unit = 12 - (32 - digits)
     value = rounding_divide_by_pot(high_mul(exponential, reciprocal), over_unit + 31 - 8)
-    return np.where(kept, np.clip(value + k.out.low, k.out.low, k.out.high), k.out.low)
+    answer: Int = np.clip(value + k.out.low, k.out.low, k.out.high)
+    return answer
 
 
 def _sequential_sum(values: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -83,24 +89,34 @@ def _sequential_sum(values: NDArray[np.float32]) -> NDArray[np.float32]:
     return total[..., None]
 
 
-def _tflite_table(codes: Int, k: SoftmaxArithmetic) -> Int:
-    """float32 table ``exp(-scale * beta * d)``: LiteRT's optimised kernels (XNNPACK's profile)."""
+def _inverse_table(k: SoftmaxArithmetic) -> NDArray[np.float32]:
+    """``exp(-scale * beta * d)`` of each difference d."""
     step = -_F(k.codes.scale) * _F(k.beta)
-    table = expf(step * np.arange(256, dtype=_F))
-    values = table[codes.max(axis=-1, keepdims=True) - codes]
+    return expf(step * np.arange(256, dtype=_F))
+
+
+def _tflite_table(codes: Int, k: SoftmaxArithmetic) -> Int:
+    """float32 table: LiteRT's optimised kernels (XNNPACK's profile)."""
+    values = _inverse_table(k)[codes.max(axis=-1, keepdims=True) - codes]
     inverse = _F(1) / (_sequential_sum(values) * _F(k.out.scale))
     result = half_away(values * inverse).astype(np.int64) + k.out.zero_point
     return np.clip(result, k.out.low, k.out.high)
 
 
-def _onnxruntime(codes: Int, k: SoftmaxArithmetic) -> Int:
-    """QLinearSoftmax: a float32 table raised so that the sum cannot overflow."""
-    count, scale = codes.shape[-1], float(_F(k.codes.scale))
+def _quotient_tables(k: SoftmaxArithmetic, count: int) -> NDArray[np.float32]:
+    """The exponential of each difference, raised so that the sum cannot overflow, and its unit."""
+    scale = float(_F(k.codes.scale))
     raised = max(0.0, np.log(float(np.finfo(_F).max) / count) - 5.0) / scale
-    table = np.exp((np.arange(256) - 255 + raised) * scale).astype(_F)
-    values = table[codes + 255 - codes.max(axis=-1, keepdims=True)]
+    table = np.exp((raised - np.arange(256)) * scale).astype(_F)
     unit = _F(np.floor(_F(1) / _F(k.out.scale)))
-    result = np.rint((values * unit) / _sequential_sum(values)).astype(np.int64)
+    return np.stack([table, table * unit])
+
+
+def _onnxruntime(codes: Int, k: SoftmaxArithmetic) -> Int:
+    """QLinearSoftmax: a float32 table, a division for every code."""
+    tables = _quotient_tables(k, codes.shape[-1])
+    values, scaled = tables[:, codes.max(axis=-1, keepdims=True) - codes]
+    result = np.rint(scaled / _sequential_sum(values)).astype(np.int64)
     answer: Int = np.clip(result + k.out.zero_point, k.out.low, k.out.high)
     return answer
 
@@ -113,6 +129,20 @@ SOFTMAX_FORMULAS: Mapping[str, Callable[[Int, SoftmaxArithmetic], Int]] = Mappin
     }
 )
 """``f(codes, arithmetic)``: the runtime's output codes, int64."""
+
+
+def exponentials(arithmetic: SoftmaxArithmetic, count: int) -> NDArray[np.uint32]:
+    """Return the tables by difference of a formula, [1 or 2, 256]: Q31, or the bits of float32.
+
+    Parameters
+    ----------
+    count: codes of a row.
+    """
+    if arithmetic.formula == "tflite_reference":
+        return _fixed_table(arithmetic).astype(np.uint32)[None]
+    if arithmetic.formula == "tflite_table":
+        return _inverse_table(arithmetic)[None].view(np.uint32)
+    return _quotient_tables(arithmetic, count).view(np.uint32)
 
 
 def softmax_codes(codes: NDArray[Any], arithmetic: SoftmaxArithmetic) -> Int:

@@ -23,6 +23,7 @@ def window_bytes(spec: AcceleratorSpec, window: Window) -> int:
         Window.TABLES: memory.tables,
         Window.COMMANDS: memory.command_words,
         Window.STAMPS: memory.stamps,
+        Window.EXPONENTS: 256 * spec.post.softmax_tables,
     }
     if window is Window.REGISTERS:
         return max(register.offset for register in REGISTERS) + 4

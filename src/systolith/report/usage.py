@@ -56,6 +56,7 @@ def memory_use(compiled: CompiledModel) -> tuple[MemoryUse, ...]:
         ("weights", weights, spec.weight_words, "words"),
         ("parameters", parameters, spec.lane_words, "lane words"),
         ("tables", tables, spec.memory.tables, "tables"),
+        ("softmax tables", program.exponents.shape[0], spec.post.softmax_tables, "tables"),
         ("commands", len(program.commands), spec.memory.command_words, "words"),
         ("stamps", len(program.layers), spec.memory.stamps, "stamps"),
     )

@@ -101,14 +101,17 @@ class PostSpec:
     lanes: output channels requantized a cycle; must divide the array's columns.
     modes: requantizer modes built into every lane (`RequantMode`), at least one.
     residual: whether the lanes can add a second operand.
+    softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
     """
 
     lanes: int = 8
     modes: frozenset[RequantMode] = field(default_factory=lambda: frozenset(RequantMode))
     residual: bool = True
+    softmax_tables: int = 0
 
     def __post_init__(self) -> None:
         _check("post.lanes", self.lanes, 1, 64)
+        _check("post.softmax_tables", self.softmax_tables, 0, 4)
         if not isinstance(self.modes, frozenset) or not all(
             isinstance(m, RequantMode) for m in self.modes
         ):

@@ -14,6 +14,7 @@ __all__ = [
     "FILL_LOOPS",
     "HEADER",
     "MATMUL_LOOPS",
+    "SOFTMAX_LOOPS",
     "STORE_LOOPS",
     "TRANSFER_LOOPS",
     "Command",
@@ -32,7 +33,7 @@ class Unit(IntEnum):
     """The in-order units; the value is the bit in the wait and signal masks."""
 
     MOVE = 0
-    """Writes constants to the activation memory and moves bytes inside it."""
+    """Writes constants to the activation memory, moves bytes inside it, and computes softmax."""
     COMPUTE = 1
     """Streams activations through the array."""
     STORE = 2
@@ -64,6 +65,8 @@ class Opcode(IntEnum):
     """Write runs of the activation memory to external memory (unit SAVE)."""
     JUMP = 7
     """Go on at another word of the command memory (unit FETCH)."""
+    SOFTMAX = 8
+    """Softmax of rows of the activation memory, one after the other (unit MOVE)."""
 
 
 class Target(IntEnum):
@@ -79,6 +82,8 @@ class Target(IntEnum):
     """Bytes: table * 256 + code."""
     COMMANDS = 4
     """32-bit words."""
+    EXPONENTS = 5
+    """32-bit words: table * 256 + difference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +118,11 @@ HEADER = (
     Field("opcode", 4, doc="`Opcode`."),
     Field("wait", 6, doc="Bit u: consume one token that unit u signalled, before starting."),
     Field("signal", 6, doc="Bit u: give one token to unit u, after finishing."),
-    Field("stamp", 1, doc="STORE: append the cycle counter to the time stamps when finished."),
+    Field(
+        "stamp",
+        1,
+        doc="Units STORE and MOVE: append the cycle counter to the stamps when finished.",
+    ),
     Field("words", 5, doc="Length of the command in 32-bit words, header included."),
 )
 
@@ -125,6 +134,8 @@ FILL_LOOPS = ("d2", "d1", "d0")
 """Loop nest of FILL, outermost first; each innermost step writes one run."""
 COPY_LOOPS = ("d3", "d2", "d1", "d0")
 """Loop nest of COPY, outermost first; each innermost step copies one run."""
+SOFTMAX_LOOPS = ("row",)
+"""Loop nest of SOFTMAX; each step computes one row."""
 TRANSFER_LOOPS = ("d2", "d1", "d0")
 """Loop nest of LOAD and SAVE, outermost first; each innermost step moves one run."""
 
@@ -217,6 +228,19 @@ _COPY = (
     Field("length", 16, doc="Bytes in a run, at least 1."),
     *_loops(COPY_LOOPS, "s", "d"),
 )
+_SOFTMAX = (
+    Field("s_base", _ADDRESS, doc="Activation byte address of the first row to read."),
+    Field("signed", 1, doc="Codes that are read are int8 (1) or uint8 (0)."),
+    Field("form", 2, doc="`SoftmaxForm`."),
+    Field("table", 2, doc="Which table of exponentials; QUOTIENT reads the next one, too."),
+    Field("d_base", _ADDRESS, doc="Activation byte address of the first row to write."),
+    Field("zero", 9, True, doc="Added to the rounded result."),
+    Field("low", 9, True, doc="Lower clamp."),
+    Field("high", 9, True, doc="Upper clamp."),
+    Field("scale", 32, doc="INVERSE: bits of the output scale, a positive float32 number."),
+    Field("length", 16, doc="Codes in a row, at least 1."),
+    *_loops(SOFTMAX_LOOPS, "s", "d"),
+)
 _TRANSFER = (
     Field("e_base", 32, doc="External byte address of the first run, from register `memory`."),
     Field("m_base", _ADDRESS, doc="Where the first run lies on chip, in the target's units."),
@@ -293,6 +317,7 @@ COMMANDS: Mapping[Opcode, CommandLayout] = {
     Opcode.LOAD: _layout(Opcode.LOAD, Unit.LOAD, _LOAD),
     Opcode.SAVE: _layout(Opcode.SAVE, Unit.SAVE, _TRANSFER),
     Opcode.JUMP: _layout(Opcode.JUMP, Unit.FETCH, _JUMP),
+    Opcode.SOFTMAX: _layout(Opcode.SOFTMAX, Unit.MOVE, _SOFTMAX),
 }
 
 

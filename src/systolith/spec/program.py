@@ -83,6 +83,7 @@ class Program:
     weights: uint8 [words, columns], the weight memory from address 0.
     parameters: uint32 [lane words, lanes, 8], see `spec.requant.PARAMETER_FIELDS`.
     tables: uint8 [tables, 256].
+    exponents: uint32 [softmax tables, 256], see `spec.softmax.SoftmaxForm`.
     external: uint8, what external memory holds from its byte 0 before the run; empty if unused.
     external_bytes: external memory the program uses, at least the length of ``external``.
     buffers: every tensor that lies in the activation memory or in external memory at some time.
@@ -101,6 +102,7 @@ class Program:
     layers: tuple[Layer, ...]
     external: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
     external_bytes: int = 0
+    exponents: np.ndarray = field(default_factory=lambda: np.zeros((0, 256), np.uint32))
 
     def to_bytes(self) -> bytes:
         """Serialize: magic, version, JSON header, sections, CRC-32; deterministic."""
@@ -110,6 +112,7 @@ class Program:
             "parameters": np.ascontiguousarray(self.parameters, "<u4"),
             "tables": np.ascontiguousarray(self.tables, "u1"),
             "external": np.ascontiguousarray(self.external, "u1"),
+            "exponents": np.ascontiguousarray(self.exponents, "<u4"),
         }
         header = json.dumps(
             {

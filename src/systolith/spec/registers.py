@@ -37,6 +37,7 @@ class Window(IntEnum):
     TABLES = 4
     COMMANDS = 5
     STAMPS = 6
+    EXPONENTS = 7
 
 
 class ErrorCode(IntEnum):
@@ -124,4 +125,5 @@ def window_stride(spec: AcceleratorSpec, window: Window) -> int:
         Window.TABLES: 256,
         Window.COMMANDS: 4,
         Window.STAMPS: 4,
+        Window.EXPONENTS: 4,
     }[window]

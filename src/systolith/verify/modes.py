@@ -1,24 +1,28 @@
-"""What a program says of its layers: requantizer modes and cycles between time stamps."""
+"""What a program says of its layers: modes of their arithmetic, cycles between time stamps."""
 
 from collections.abc import Sequence
 
 from systolith.spec.commands import Opcode, decode
 from systolith.spec.program import Program
 from systolith.spec.requant import RequantMode
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["layer_cycles", "layer_modes"]
 
 
 def layer_modes(program: Program) -> dict[str, str]:
-    """Return the requantizer modes of each layer's STORE commands, by layer name."""
+    """Return requantizer modes of each layer's STORE commands, or forms of SOFTMAX, by name."""
     modes: dict[str, str] = {}
     seen: list[str] = []
     stamp = 0
     names = {layer.stamp: layer.name for layer in program.layers}
     for command in decode(program.commands.tolist()):
-        if command.opcode is not Opcode.STORE:
+        if command.opcode is Opcode.STORE:
+            mode = RequantMode(command["mode"]).name.lower()
+        elif command.opcode is Opcode.SOFTMAX:
+            mode = SoftmaxForm(command["form"]).name.lower()
+        else:
             continue
-        mode = RequantMode(command["mode"]).name.lower()
         if mode not in seen:
             seen.append(mode)
         if command["stamp"]:
