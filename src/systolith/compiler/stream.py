@@ -12,7 +12,7 @@ from systolith.compiler.residency import Arrival, Residency, Use, place_blocks
 from systolith.compiler.split import weight_words
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode, Target
+from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target
 from systolith.spec.registers import Window, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
 
@@ -21,6 +21,8 @@ __all__ = ["ConstantLoad", "ConstantStream", "stream_constants"]
 _Values = dict[str, int]
 _Block = tuple[int, int]
 """Address in the image of `Constants`, and length."""
+_Place = tuple[int, int, ParameterForm]
+"""Where a part lies in external memory, bytes a word, form."""
 
 _LONGEST = 8192
 """Bytes of a LOAD at most, so that what is needed first does not wait behind a large block."""
@@ -70,6 +72,15 @@ def _table_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | 
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Part:
+    """A copy of a block, or what a second LOAD changes in it: bytes, bytes a word, form."""
+
+    codes: NDArray[np.uint8]
+    stride: int
+    form: ParameterForm = ParameterForm.SHORT
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class _Memory:
     """A memory on chip: its size, its field, and how commands use and external memory holds it."""
 
@@ -79,31 +90,49 @@ class _Memory:
     scale: int
     field: str
     block: Callable[[Opcode, _Values, AcceleratorSpec], _Block | None]
-    image: Callable[[_Block], tuple[NDArray[np.uint8], int, bool]]
+    image: Callable[[_Block], list[_Part]]
+
+
+def _parameter_parts(records: NDArray[np.uint32], spec: AcceleratorSpec) -> list[_Part]:
+    """Lane words [n, lanes, 8] in the forms that arrive first."""
+    top = records[..., _OFFSET + 1].view("<i4")
+    if (top >> 23 != top >> 31).any():  # more than 56 bits of offset
+        return [_part(records, ParameterForm.WIDE)]
+    last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
+    short = np.concatenate([records[..., :3], last[..., None]], axis=-1)
+    whole = _part(short, ParameterForm.SHORT)
+    if (short[..., 1:] != short[:, :1, 1:]).any():
+        return [whole]
+    parts = [_part(short[:, :1], ParameterForm.UNIFORM)]
+    if (short[..., 0] != short[:, :1, 0]).any():
+        parts.append(_part(short[..., :1], ParameterForm.BIAS))
+    size = spec.external.data_bytes
+    beats = sum(-(-len(p.codes) // size) for p in parts)
+    # A further LOAD takes the fetcher a cycle a word, which other commands may wait for.
+    cycles = beats + COMMANDS[Opcode.LOAD].words * (len(parts) - 1)
+    return parts if cycles < -(-len(whole.codes) // size) else [whole]
+
+
+def _part(words: NDArray[np.uint32], form: ParameterForm) -> _Part:
+    codes = np.ascontiguousarray(words, "<u4").view(np.uint8).reshape(-1)
+    return _Part(codes=codes, stride=len(codes) // len(words), form=form)
 
 
 def _memories(constants: Constants) -> list[_Memory]:
     spec = constants.spec
     weights, parameters, tables = constants.images()
 
-    def weight_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
+    def weight_bytes(block: _Block) -> list[_Part]:
         stride = window_stride(spec, Window.WEIGHTS)
         words = np.zeros((block[1], stride), np.uint8)
         words[:, : spec.array.columns] = weights[block[0] : block[0] + block[1]]
-        return words.reshape(-1), stride, False
+        return [_Part(codes=words.reshape(-1), stride=stride)]
 
-    def parameter_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
-        records = parameters[block[0] : block[0] + block[1]]
-        top = records[..., _OFFSET + 1].view("<i4")
-        wide = bool((top >> 23 != top >> 31).any())  # more than 56 bits of offset
-        if not wide:
-            last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
-            records = np.concatenate([records[..., :3], last[..., None]], axis=-1)
-        codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
-        return codes, (32 if wide else 16) * spec.post.lanes, wide
+    def parameter_bytes(block: _Block) -> list[_Part]:
+        return _parameter_parts(parameters[block[0] : block[0] + block[1]], spec)
 
-    def table_bytes(block: _Block) -> tuple[NDArray[np.uint8], int, bool]:
-        return tables[block[0]], 256, False
+    def table_bytes(block: _Block) -> list[_Part]:
+        return [_Part(codes=tables[block[0]], stride=256)]
 
     return [
         _Memory(
@@ -155,27 +184,29 @@ def _uses(
 
 
 def _load(
-    memory: _Memory, arrival: Arrival, external: ExternalImage, known: dict[_Block, int]
+    memory: _Memory, arrival: Arrival, external: ExternalImage, known: dict[_Block, list[_Place]]
 ) -> list[ConstantLoad]:
-    """LOADs of one block, which is put into external memory once."""
+    """LOADs of one block, which is put into external memory once.
+
+    A part changes what the parts before it loaded: unit LOAD runs them in order.
+    """
     block: _Block = arrival.key  # type: ignore[assignment]
-    codes, stride, wide = memory.image(block)
     if block not in known:
-        known[block] = external.add(codes)
+        known[block] = [(external.add(p.codes), p.stride, p.form) for p in memory.image(block)]
     # Tables count in bytes on chip.
     unit = 256 if memory.target is Target.TABLES else 1
-    step = max(1, _LONGEST // stride)
     loads = []
-    for first in range(0, block[1], step):
-        count = min(step, block[1] - first)
-        values = {
-            "target": int(memory.target),
-            "wide": int(wide),
-            "e_base": known[block] + first * stride,
-            "m_base": (arrival.address + first) * unit,
-            "length": count * stride,
-        }
-        loads.append(ConstantLoad(values=values, after=arrival.after, before=arrival.before))
+    for address, stride, form in known[block]:
+        step = max(1, _LONGEST // stride)
+        for first in range(0, block[1], step):
+            values = {
+                "target": int(memory.target),
+                "form": int(form),
+                "e_base": address + first * stride,
+                "m_base": (arrival.address + first) * unit,
+                "length": min(step, block[1] - first) * stride,
+            }
+            loads.append(ConstantLoad(values=values, after=arrival.after, before=arrival.before))
     return loads
 
 
@@ -205,7 +236,7 @@ def stream_constants(
         for use, address in zip(uses, placed.addresses, strict=True):
             values, block = commands[use.at][1], use.key
             values[memory.field] += address - block[0]  # type: ignore[index]
-        known: dict[_Block, int] = {}
+        known: dict[_Block, list[_Place]] = {}
         for arrival in placed.arrivals:
             loads += _load(memory, arrival, external, known)
         peaks[memory.target] = placed.peak * memory.scale
