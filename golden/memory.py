@@ -7,9 +7,9 @@ from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Target
+from systolith.spec.commands import ParameterForm, Target
 from systolith.spec.program import Buffer, Program, ProgramError
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.registers import Window, lane_word_bytes, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
 
 __all__ = ["Activations", "Chip", "Results"]
@@ -175,17 +175,18 @@ class Chip:
             result[field.name] = signed if field.signed else value & ((1 << field.bits) - 1)
         return result
 
-    def write(self, target: Target, base: int, codes: NDArray[np.uint8], *, wide: bool) -> None:
+    def write(
+        self, target: Target, base: int, codes: NDArray[np.uint8], *, form: ParameterForm
+    ) -> None:
         """Write a run of bytes as external memory holds them.
 
         Raises
         ------
         ProgramError: the run is not of whole words, or leaves the memory.
         """
-        lanes = self.spec.post.lanes
         stride, memory = {
             Target.WEIGHTS: (window_stride(self.spec, Window.WEIGHTS), self.weights),
-            Target.PARAMETERS: ((32 if wide else 16) * lanes, self.parameters),
+            Target.PARAMETERS: (lane_word_bytes(self.spec, form), self.parameters),
             Target.TABLES: (1, self.tables.reshape(-1)),
             Target.COMMANDS: (4, self.commands),
             Target.EXPONENTS: (4, self.exponents.reshape(-1)),
@@ -204,10 +205,12 @@ class Chip:
             part[...] = codes
         elif target in (Target.COMMANDS, Target.EXPONENTS):
             part[...] = codes.view("<u4")
-        elif wide:
-            part[...] = codes.view("<u4").reshape(count, lanes, 8)
+        elif form is ParameterForm.WIDE:
+            part[...] = codes.view("<u4").reshape(part.shape)
+        elif form is ParameterForm.BIAS:
+            part[..., 0] = codes.view("<u4").reshape(part.shape[:2])
         else:
-            short = codes.view("<u4").reshape(count, lanes, 4)
+            short = codes.view("<u4").reshape(count, -1, 4)  # UNIFORM: one for all lanes
             part[...] = 0
             part[..., :3] = short[..., :3]
             part[..., 3] = (short[..., 3].view("<i4") >> 8).view("<u4")

@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 
 from systolith.golden.memory import Chip
 from systolith.golden.nests import counts, offsets
-from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, Target
+from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, ParameterForm, Target
 from systolith.spec.program import ProgramError
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.registers import Window, parameter_part_bytes, window_stride
 
 __all__ = ["External", "copy", "load", "require_apart", "save"]
 
@@ -55,22 +55,24 @@ def load(chip: Chip, external: External, command: Command) -> None:
     for place, run in zip(places.tolist(), runs, strict=True):
         codes = external.bytes[run]
         if target is not Target.ACTIVATIONS:
-            _check_alignment(chip, target, int(run[0]), wide=bool(command["wide"]))
-            chip.write(target, place, codes, wide=bool(command["wide"]))
+            form = ParameterForm(command["form"])
+            _check_alignment(chip, target, int(run[0]), form)
+            chip.write(target, place, codes, form=form)
             continue
         for done, count in _pieces(chip, place, run):
             piece = codes[done : done + count]
             chip.activations.write(np.array([place + done]), piece[None], port=count)
 
 
-def _check_alignment(chip: Chip, target: Target, address: int, *, wide: bool) -> None:
+def _check_alignment(chip: Chip, target: Target, address: int, form: ParameterForm) -> None:
     """Require that no beat of the bus holds two parts of words."""
-    word = {
-        Target.WEIGHTS: window_stride(chip.spec, Window.WEIGHTS),
-        Target.PARAMETERS: 32 if wide else 16,
+    part = {
+        Target.WEIGHTS: min(
+            window_stride(chip.spec, Window.WEIGHTS), chip.spec.external.data_bytes
+        ),
+        Target.PARAMETERS: parameter_part_bytes(chip.spec, form),
         Target.COMMANDS: 4,
     }.get(target, 1)
-    part = min(word, chip.spec.external.data_bytes)
     if address % part:
         raise ProgramError(
             f"external address of {target.name.lower()} must be a multiple of {part}, not {address}"

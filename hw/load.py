@@ -1,6 +1,8 @@
 """The load unit: runs of external memory into the memories on chip."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from collections.abc import Callable
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,15 +12,15 @@ from systolith.hw.bursts import EXTERNAL_BITS, PLACE_BITS, BurstGenerator
 from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.queue import CommandQueue
-from systolith.hw.words import weight_part_bytes
+from systolith.hw.words import parameter_data_bits, weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode, Target, Unit
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.commands import Opcode, ParameterForm, Target, Unit
+from systolith.spec.registers import Window, parameter_part_bytes, window_stride
 
 __all__ = ["LoadUnit"]
 
 _WIDE, _SHORT = 32, 16
-"""Bytes of external memory that a channel's parameters take."""
+"""Bytes of a record of parameters."""
 _SHORT_PLACES = {0: (0, 0, 32), 1: (1, 0, 32), 2: (2, 0, 32), 3: (3, 8, 32), 4: (3, 0, 8)}
 """Word of the parameter memory's record -> word of a short channel, and its bits there."""
 _SIGNED_WORD = 3
@@ -29,9 +31,10 @@ class LoadUnit(wiring.Component):
     """Run LOAD commands: read bursts ahead of the data, and put each beat where it belongs.
 
     A beat stays in a register until all of it is written: activations a beat a cycle; of the other
-    memories, a cycle writes a weight word or a beat of it, a channel's parameters or a beat of
-    them, a command word, an exponential, or a byte of a table. A command starts when all bursts of
-    the one before it have been issued: its data follows without a gap but for one cycle.
+    memories, a cycle writes a weight word or a beat of it, a record of parameters or a beat of it,
+    a beat of biases, a command word, an exponential, or a byte of a table. A command starts when
+    all bursts of the one before it have been issued: its data follows without a gap but for one
+    cycle.
 
     Latency: 1 cycle from a beat on the bus to its first write; `finish` comes when the last write
     is seen by all readers.
@@ -50,8 +53,8 @@ class LoadUnit(wiring.Component):
     i_valid, i_ready, i_data: its beats.
     l_valid, l_address, l_count, l_data, l_ready: writes of activations.
     w_valid, w_address, w_part, w_data: write part `w_part` of a weight word.
-    p_valid, p_address, p_lane, p_enable, p_data: write the enabled ones of the eight 32-bit words
-        of one lane's parameters.
+    p_valid, p_address, p_lanes, p_enable, p_data: write words of the parameter memory, as it has
+        them.
     t_valid, t_address, t_data: write a byte of a table.
     c_valid, c_address, c_data: write a command word.
     e_valid, e_address, e_data: write a word of the softmax unit's tables.
@@ -76,7 +79,7 @@ class LoadUnit(wiring.Component):
                 "w_valid": Out(1), "w_address": Out(range(max(2, spec.weight_words))),
                 "w_part": Out(range(max(2, self._parts))), "w_data": Out(8 * self._part),
                 "p_valid": Out(1), "p_address": Out(range(max(2, spec.lane_words))),
-                "p_lane": Out(range(max(2, lanes))), "p_enable": Out(8), "p_data": Out(256),
+                "p_lanes": Out(lanes), "p_enable": Out(8), "p_data": Out(parameter_data_bits(spec)),
                 "t_valid": Out(1), "t_address": Out(12), "t_data": Out(8),
                 "c_valid": Out(1), "c_address": Out(range(spec.memory.command_words)),
                 "c_data": Out(32),
@@ -122,7 +125,7 @@ class LoadUnit(wiring.Component):
 
         The bursts of later commands are issued while the data of earlier ones is on its way.
         """
-        parts = {name: ahead[name] for name in ("target", "wide", "length", "signal")}
+        parts = {name: ahead[name] for name in ("target", "form", "length", "signal")}
         jobs = CommandQueue(sum(map(len, parts.values())), self.spec.external.outstanding)
         m.submodules.jobs = jobs
         self._ended, self._last = Signal(), Signal()
@@ -138,10 +141,9 @@ class LoadUnit(wiring.Component):
 
     def _check(self, m: Module, fields: dict[str, Value], bursts: BurstGenerator) -> None:
         """Compare the places of runs on the bus, and their length, with the target's parts."""
-        size = self.spec.external.data_bytes
         parts: dict[Target, Value] = {
             Target.WEIGHTS: Const(self._part),
-            Target.PARAMETERS: Mux(fields["wide"], min(_WIDE, size), min(_SHORT, size)),
+            Target.PARAMETERS: self._by_form(fields, self._record_part),
             Target.COMMANDS: Const(4),
             Target.EXPONENTS: Const(4),
         }
@@ -182,7 +184,9 @@ class LoadUnit(wiring.Component):
             m.d.sync += [held.eq(~empties), count.eq(count - step)]
             m.d.sync += place.eq(place + word_ends)
             with m.Switch(step):
-                for amount in sorted({1, 4, self._part, min(_SHORT, size)} - {size}):
+                for amount in sorted(
+                    {1, 4, self._part, *map(self._record_part, ParameterForm)} - {size}
+                ):
                     with m.Case(amount):
                         m.d.sync += data.eq(data >> 8 * amount)
         with m.If(beats.o_ready):
@@ -217,11 +221,15 @@ class LoadUnit(wiring.Component):
         Returns whether this step ends a word, and a signal to begin a new one.
         """
         size, lanes = self.spec.external.data_bytes, self.spec.post.lanes
-        wide = fields["wide"]
         restart = Signal()
         part, lane = Signal(range(max(2, self._parts, _WIDE // size))), Signal(range(max(2, lanes)))
         last_part, word_ends = Signal.like(part), Signal()
-        whole, last_lane = part == last_part, lane == lanes - 1
+        last_lanes = {
+            ParameterForm.UNIFORM: 0,
+            ParameterForm.BIAS: lanes // self.spec.bias_lanes - 1,
+        }
+        whole = part == last_part
+        last_lane = lane == self._by_form(fields, lambda form: last_lanes.get(form, lanes - 1))
         with m.Switch(fields["target"]):
             with m.Case(Target.ACTIVATIONS):
                 m.d.comb += step.eq(count)
@@ -230,10 +238,8 @@ class LoadUnit(wiring.Component):
                 m.d.comb += [self.w_valid.eq(stepped), word_ends.eq(whole)]
             with m.Case(Target.PARAMETERS):
                 m.d.comb += [
-                    step.eq(Mux(wide, min(_WIDE, size), min(_SHORT, size))),
-                    last_part.eq(
-                        Mux(wide, _WIDE // min(_WIDE, size), _SHORT // min(_SHORT, size)) - 1
-                    ),
+                    step.eq(self._by_form(fields, self._record_part)),
+                    last_part.eq(self._by_form(fields, self._last_part)),
                     self.p_valid.eq(stepped), word_ends.eq(whole & last_lane),
                 ]  # fmt: skip
             with m.Case(Target.TABLES):
@@ -247,14 +253,34 @@ class LoadUnit(wiring.Component):
             with m.If(whole):
                 m.d.sync += lane.eq(Mux(last_lane, 0, lane + 1))
         m.d.comb += [
-            self.w_part.eq(part), self.w_data.eq(data[: len(self.w_data)]), self.p_lane.eq(lane)
+            self.w_part.eq(part), self.w_data.eq(data[: len(self.w_data)])
         ]  # fmt: skip
-        self._parameters(m, wide, part, data)
+        self._parameters(m, fields, part, lane, data)
         return word_ends, restart
 
-    def _parameters(self, m: Module, wide: Value, part: Signal, data: Signal) -> None:
-        """Place the words of a part of a channel in the record of eight."""
-        size = self.spec.external.data_bytes
+    def _record_part(self, form: ParameterForm) -> int:
+        return parameter_part_bytes(self.spec, form)
+
+    def _last_part(self, form: ParameterForm) -> int:
+        """Number of a record's last part; biases are written whole."""
+        record = {ParameterForm.BIAS: 4, ParameterForm.WIDE: _WIDE}.get(form, _SHORT)
+        return max(record // self._record_part(form), 1) - 1
+
+    @staticmethod
+    def _by_form(fields: dict[str, Value], number: Callable[[ParameterForm], int]) -> Value:
+        """Choose a number that depends on the form."""
+        return Array([Const(number(form)) for form in ParameterForm])[fields["form"]]
+
+    def _parameters(
+        self, m: Module, fields: dict[str, Value], part: Signal, lane: Signal, data: Signal
+    ) -> None:
+        """Choose the lanes, and place the words of a part of a channel in the record of eight."""
+        size, biases = self.spec.external.data_bytes, self.spec.bias_lanes
+        is_form = {form: fields["form"] == form for form in ParameterForm}
+        wide, bias = is_form[ParameterForm.WIDE], is_form[ParameterForm.BIAS]
+        for i in range(self.spec.post.lanes):
+            here = Mux(bias, lane == i // biases, lane == i)
+            m.d.comb += self.p_lanes[i].eq(here | is_form[ParameterForm.UNIFORM])
         wide_words, short_words = min(_WIDE, size) // 4, min(_SHORT, size) // 4
         places: list[Value] = []
         enables: list[Value] = []
@@ -270,5 +296,9 @@ class LoadUnit(wiring.Component):
                     short_value = short_value.as_signed()
                 short_enable = part == source // short_words
             places.append(Mux(wide, value, short_value)[:32])
-            enables.append(Mux(wide, enable, short_enable))
-        m.d.comb += [self.p_data.eq(Cat(*places)), self.p_enable.eq(Cat(*enables))]
+            enables.append(Mux(wide, enable, short_enable) & (~bias if word else 1))
+        # Word 0 of a record is the bias of any lane; biases alone follow one another.
+        others = [Mux(bias, data.word_select(i, 32), places[0]) for i in range(1, biases)]
+        m.d.comb += [
+            self.p_data.eq(Cat(places[0], *others, *places[1:])), self.p_enable.eq(Cat(*enables))
+        ]  # fmt: skip

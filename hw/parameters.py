@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.words import parameter_data_bits
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.requant import PARAMETER_FIELDS
 
@@ -24,8 +25,9 @@ class ParameterMemory(wiring.Component):
     -------
     r_valid, r_address: read a lane word; the fields hold it until the next read.
     bias, multiplier, offset, shift: the fields of all lanes, lane 0 in the low bits.
-    h_valid, h_address, h_lane, h_enable, h_data: host or LOAD write the enabled ones of one lane's
-        eight 32-bit words.
+    h_valid, h_address, h_lanes, h_enable, h_data: host or LOAD write the enabled ones of the eight
+        32-bit words of the chosen lanes. The data is `bias_lanes` words 0, of which lane l takes
+        number l modulo `bias_lanes`, then words 1 to 7, the same for all lanes.
     """
 
     def __init__(self, spec: AcceleratorSpec):
@@ -38,7 +40,7 @@ class ParameterMemory(wiring.Component):
                 "r_address": In(self.address_bits),
                 **{f.name: Out(f.bits * lanes) for f in PARAMETER_FIELDS},
                 "h_valid": In(1), "h_address": In(self.address_bits),
-                "h_lane": In(range(max(2, lanes))), "h_enable": In(8), "h_data": In(256),
+                "h_lanes": In(lanes), "h_enable": In(8), "h_data": In(parameter_data_bits(spec)),
             }
         )  # fmt: skip
         self.memories = {
@@ -49,22 +51,26 @@ class ParameterMemory(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Fields wider than a bus word are written in 32-bit parts."""
         m = Module()
-        lanes = self.spec.post.lanes
+        lanes, biases = self.spec.post.lanes, self.spec.bias_lanes
         for field in PARAMETER_FIELDS:
             part = min(32, field.bits)
             parts = field.bits // part
             m.submodules[f"{field.name}_memory"] = memory = self.memories[field.name]
             read, write = memory.read_port(), memory.write_port(granularity=part)
             enables = Signal(lanes * parts, name=f"{field.name}_enables")
-            words = [self.h_data.word_select(field.word + i, 32)[:part] for i in range(parts)]
+            first = field.word + biases - 1 if field.word else 0
+            words = [
+                self.h_data.word_select(first + i, 32)[:part]
+                for i in range(parts if field.word else biases)
+            ]
             for i in range(parts):
                 for lane in range(lanes):
-                    here = (self.h_lane == lane) & self.h_enable[field.word + i]
+                    here = self.h_lanes[lane] & self.h_enable[field.word + i]
                     m.d.comb += enables[lane * parts + i].eq(Mux(self.h_valid, here, 0))
             m.d.comb += [
                 read.addr.eq(self.r_address), read.en.eq(self.r_valid),
                 getattr(self, field.name).eq(read.data),
                 write.addr.eq(self.h_address), write.en.eq(enables),
-                write.data.eq(Cat(*words).replicate(lanes)),
+                write.data.eq(Cat(*words).replicate(lanes * parts // len(words))),
             ]  # fmt: skip
         return m

@@ -14,6 +14,7 @@ from systolith.hw.loops import LoopNest
 from systolith.hw.parameters import ParameterMemory
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.queue import CommandQueue
+from systolith.hw.words import parameter_data_bits
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import STORE_LOOPS, Opcode, Unit
 from systolith.spec.requant import PARAMETER_FIELDS
@@ -44,7 +45,7 @@ class StoreUnit(wiring.Component):
     r_valid, r_address, r_ready, r_data: residual reads; a lane vector waits until its is granted.
     p_valid, p_address, p_count, p_data: writes.
     t_write, t_address, t_data: writes of table bytes (index * 256 + code).
-    hp_valid, hp_address, hp_lane, hp_enable, hp_data: writes of parameters.
+    hp_valid, hp_address, hp_lanes, hp_enable, hp_data: writes of parameters.
     post_busy, post_wait: counters' events.
     busy: a command is waiting or running.
     """
@@ -67,7 +68,8 @@ class StoreUnit(wiring.Component):
                 "p_data": Out(8 * lanes),
                 "t_write": In(1), "t_address": In(12), "t_data": In(8),
                 "hp_valid": In(1), "hp_address": In(self.parameters.address_bits),
-                "hp_lane": In(range(max(2, lanes))), "hp_enable": In(8), "hp_data": In(256),
+                "hp_lanes": In(lanes), "hp_enable": In(8),
+                "hp_data": In(parameter_data_bits(spec)),
                 "post_busy": Out(1), "post_wait": Out(1),
                 "busy": Out(1),
             }
@@ -167,7 +169,7 @@ class StoreUnit(wiring.Component):
             self.r_address.eq(nest.address1 + step),
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
-            self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lane.eq(self.hp_lane),
+            self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lanes.eq(self.hp_lanes),
             self.parameters.h_address.eq(self.hp_address), self.parameters.h_data.eq(self.hp_data),
             self.parameters.h_enable.eq(self.hp_enable),
         ]  # fmt: skip

@@ -219,8 +219,9 @@ class Accelerator(wiring.Component):
             self.weights.h_strobe.eq(control.w_strobe), self.weights.h_data.eq(control.w_data),
             store.hp_valid.eq(select[Window.PARAMETERS]),
             store.hp_address.eq(address[parameter_stride:]),
-            store.hp_lane.eq(address[5:parameter_stride]), store.hp_enable.eq(1 << address[2:5]),
-            store.hp_data.eq(control.w_data.replicate(8)),
+            store.hp_lanes.eq(1 << address[5:parameter_stride]),
+            store.hp_enable.eq(1 << address[2:5]),
+            store.hp_data.eq(control.w_data.replicate(len(store.hp_data) // 32)),
             store.t_address.eq(Cat(table_byte, address[2:12])),
             store.t_data.eq(control.w_data.word_select(table_byte, 8)),
             store.t_write.eq(
@@ -261,7 +262,7 @@ class Accelerator(wiring.Component):
         with m.If(load.p_valid):
             m.d.comb += [
                 store.hp_valid.eq(1), store.hp_address.eq(load.p_address),
-                store.hp_lane.eq(load.p_lane), store.hp_enable.eq(load.p_enable),
+                store.hp_lanes.eq(load.p_lanes), store.hp_enable.eq(load.p_enable),
                 store.hp_data.eq(load.p_data),
             ]  # fmt: skip
         with m.If(load.t_valid):

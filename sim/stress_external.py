@@ -9,9 +9,17 @@ from numpy.typing import NDArray
 
 from systolith.sim.stress import Issued, ProgramGenerator, pick, random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
-from systolith.spec.commands import COMMANDS, TRANSFER_LOOPS, Opcode, Target, Unit, encode
+from systolith.spec.commands import (
+    COMMANDS,
+    TRANSFER_LOOPS,
+    Opcode,
+    ParameterForm,
+    Target,
+    Unit,
+    encode,
+)
 from systolith.spec.program import Buffer, Program
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.registers import Window, lane_word_bytes, parameter_part_bytes, window_stride
 
 __all__ = ["random_external_program", "random_external_spec"]
 
@@ -164,17 +172,16 @@ class _ExternalGenerator(ProgramGenerator):
     def _load_parameters(self) -> None:
         """Emit a LOAD of lane words whose contents are made when all parameters are known."""
         rng, lanes = self.rng, self.spec.post.lanes
-        wide, words = int(rng.integers(2)), self.small(min(6, self.spec.lane_words))
-        channel = 32 if wide else 16
-        part = min(channel, self.spec.external.data_bytes)
+        form, words = ParameterForm(rng.integers(4)), self.small(min(6, self.spec.lane_words))
+        part = parameter_part_bytes(self.spec, form)
         first = int(rng.integers(self.spec.lane_words - words + 1))
         base = -(-self.external_bytes // part) * part + part * int(rng.integers(3))
-        length = words * lanes * channel
+        length = words * lane_word_bytes(self.spec, form)
         self.external_bytes = base + length
         writes = np.zeros(self.span, bool)
         start = self.start["parameters"] + first
         writes[start : start + words] = True
-        fields = {"e_base": base, "m_base": first, "length": length, "wide": wide}
+        fields = {"e_base": base, "m_base": first, "length": length, "form": int(form)}
         fields["target"] = int(Target.PARAMETERS)
         self.issued.append(Issued(Opcode.LOAD, fields, np.zeros(self.span, bool), writes))
         bias = rng.integers(-3000, 3000, (words, lanes)) & 0xFFFFFFFF
@@ -182,9 +189,12 @@ class _ExternalGenerator(ProgramGenerator):
         def fill(image: NDArray[np.uint8]) -> None:
             records = self.parameters[first : first + words].copy()
             records[..., 0] = bias
+            if form is ParameterForm.UNIFORM:
+                records = records[:, :1]
             last = records[..., 3] << 8 | records[..., 4] & 255
             short = np.concatenate([records[..., :3], last[..., None]], axis=-1)
-            run = np.ascontiguousarray(records if wide else short, "<u4").view(np.uint8)
+            kept = {ParameterForm.WIDE: records, ParameterForm.BIAS: records[..., :1]}
+            run = np.ascontiguousarray(kept.get(form, short), "<u4").view(np.uint8)
             image[base : base + length] = run.reshape(-1)
 
         self.constants.append(fill)

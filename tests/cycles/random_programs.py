@@ -6,9 +6,9 @@ import numpy as np
 
 from systolith.sim import stress
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
-from systolith.spec.commands import COMMANDS, Opcode, Target, Unit, decode, encode
+from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target, Unit, decode, encode
 from systolith.spec.program import Program
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.registers import Window, lane_word_bytes, window_stride
 
 __all__ = ["EXTERNAL_BYTES", "SPECS", "plain_program", "transfer_program"]
 
@@ -47,8 +47,9 @@ def transfer(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
     if kind == "weights":
         unit, room = window_stride(spec, Window.WEIGHTS), spec.weight_words
     elif kind == "parameters":
-        fields["wide"] = int(rng.integers(2))
-        unit, room = (32 if fields["wide"] else 16) * spec.post.lanes, spec.lane_words
+        form = ParameterForm(rng.integers(4))
+        fields["form"] = int(form)
+        unit, room = lane_word_bytes(spec, form), spec.lane_words
     elif kind == "tables":
         room = 256 * spec.memory.tables
     if kind != "save":

@@ -11,15 +11,17 @@ from systolith.spec.program import Program, ProgramError
 
 
 @pytest.mark.parametrize(
-    ("target", "wide", "data_bytes", "part"),
+    ("target", "form", "data_bytes", "part"),
     [
         (Target.ACTIVATIONS, 0, 16, 1), (Target.TABLES, 0, 16, 1), (Target.COMMANDS, 0, 16, 4),
         (Target.WEIGHTS, 0, 4, 4), (Target.WEIGHTS, 0, 16, 16), (Target.WEIGHTS, 0, 32, 16),
         (Target.PARAMETERS, 0, 8, 8), (Target.PARAMETERS, 0, 32, 16),
-        (Target.PARAMETERS, 1, 32, 32),
+        (Target.PARAMETERS, 1, 32, 32), (Target.PARAMETERS, 2, 8, 8),
+        (Target.PARAMETERS, 2, 32, 16), (Target.PARAMETERS, 3, 4, 4),
+        (Target.PARAMETERS, 3, 16, 16), (Target.PARAMETERS, 3, 32, 32),
     ],
 )  # fmt: skip
-def test_alignment(target: Target, wide: int, data_bytes: int, part: int) -> None:
+def test_alignment(target: Target, form: int, data_bytes: int, part: int) -> None:
     """Multiples of a beat or of a word (of a channel), whichever is less."""
     spec = AcceleratorSpec(
         array=ArraySpec(rows=32, columns=16), external=ExternalSpec(data_bytes=data_bytes)
@@ -32,7 +34,7 @@ def test_alignment(target: Target, wide: int, data_bytes: int, part: int) -> Non
     chip = Chip(program)
     external = External(np.arange(1024, dtype=np.uint8), 1024)
     for address in range(0, 64, 1 if part < 8 else 4):
-        words = encode(Opcode.LOAD, e_base=address, length=512, target=int(target), wide=wide)
+        words = encode(Opcode.LOAD, e_base=address, length=512, target=int(target), form=form)
         command = decode_one(words, 0)
         if address % part:
             with pytest.raises(ProgramError, match=f"must be a multiple of {part}, not {address}"):

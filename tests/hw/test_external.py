@@ -20,17 +20,23 @@ from systolith.spec.accelerator import (
     MemorySpec,
     PostSpec,
 )
-from systolith.spec.commands import Opcode, Target, decode_one, encode
+from systolith.spec.commands import Opcode, ParameterForm, Target, decode_one, encode
 from systolith.spec.program import Program
-from systolith.spec.registers import ErrorCode, Window, window_stride
+from systolith.spec.registers import (
+    ErrorCode,
+    Window,
+    lane_word_bytes,
+    parameter_part_bytes,
+    window_stride,
+)
 
 SIZE = 1 << 13
-WORDS = ("target", "wide")
+WORDS = ("target", "form")
 Fields = dict[str, int]
 
 
 def spec_of(data_bytes: int, beats: int, outstanding: int, columns: int = 6) -> AcceleratorSpec:
-    lanes = 3 if columns % 3 == 0 else 2
+    lanes = next(n for n in (8, 3, 2) if columns % n == 0)
     return AcceleratorSpec(
         array=ArraySpec(rows=data_bytes, columns=columns),
         memory=MemorySpec(
@@ -145,10 +151,12 @@ class Machine:
             word[start : start + part] = list(ctx.get(u.w_data).to_bytes(part, "little"))
             chip.weights[ctx.get(u.w_address)] = word[: chip.weights.shape[1]]
         if ctx.get(u.p_valid):
-            for i in range(8):
-                if ctx.get(u.p_enable) >> i & 1:
-                    value = ctx.get(u.p_data) >> 32 * i & 0xFFFFFFFF
-                    chip.parameters[ctx.get(u.p_address), ctx.get(u.p_lane), i] = value
+            word = chip.parameters[ctx.get(u.p_address)]
+            biases, data = self.spec.bias_lanes, ctx.get(u.p_data)
+            for lane, i in np.ndindex(*word.shape):
+                if ctx.get(u.p_lanes) >> lane & ctx.get(u.p_enable) >> i & 1:
+                    number = lane % biases if i == 0 else biases - 1 + i
+                    word[lane, i] = data >> 32 * number & 0xFFFFFFFF
         if ctx.get(u.t_valid):
             chip.tables.reshape(-1)[ctx.get(u.t_address)] = ctx.get(u.t_data)
         if ctx.get(u.c_valid):
@@ -169,19 +177,19 @@ def placed(rng: np.random.Generator, stream: str, size: int, unit: int, words: i
 
 def draw(rng: np.random.Generator, spec: AcceleratorSpec, target: Target, half: int = 0) -> Fields:
     """A LOAD of runs anywhere in the lower half of external memory."""
-    wide, size = int(rng.integers(2)), spec.external.data_bytes
+    form, size = ParameterForm(rng.integers(4)), spec.external.data_bytes
     unit, depth = {
         Target.ACTIVATIONS: (1, 2048),
         Target.WEIGHTS: (window_stride(spec, Window.WEIGHTS), spec.weight_words),
-        Target.PARAMETERS: ((32 if wide else 16) * spec.post.lanes, spec.lane_words),
+        Target.PARAMETERS: (lane_word_bytes(spec, form), spec.lane_words),
         Target.TABLES: (1, 256 * spec.memory.tables),
         Target.COMMANDS: (4, spec.memory.command_words),
     }[target]
-    part = min(size, {Target.PARAMETERS: 32 if wide else 16}.get(target, unit))
+    part = min(size, {Target.PARAMETERS: parameter_part_bytes(spec, form)}.get(target, unit))
     words = int(rng.integers(1, 30 if unit == 1 else 4))
     e = placed(rng, "e", SIZE // 2, part, -(-words * unit // part))
     m = placed(rng, "m", depth, 1, words)
-    fields = e | m | {"length": words * unit, "target": int(target), "wide": wide}
+    fields = e | m | {"length": words * unit, "target": int(target), "form": int(form)}
     fields["e_base"] += half * SIZE // 2
     fields["m_base"] += half * 2048
     return fields
@@ -189,7 +197,17 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec, target: Target, half: 
 
 @pytest.mark.parametrize(
     ("data_bytes", "beats", "outstanding", "columns"),
-    [(4, 2, 1, 6), (4, 16, 4, 9), (8, 4, 2, 6), (16, 2, 3, 12), (16, 16, 4, 33), (32, 8, 4, 6)],
+    [
+        (4, 2, 1, 6),
+        (4, 16, 4, 9),
+        (8, 4, 2, 6),
+        (16, 2, 3, 12),
+        (16, 16, 4, 33),
+        (32, 8, 4, 6),
+        (8, 4, 2, 8),
+        (16, 16, 4, 16),
+        (32, 4, 2, 10),
+    ],
 )
 @pytest.mark.parametrize("stalls", [None, 11])
 def test_every_target(

@@ -14,16 +14,17 @@ from systolith.spec.accelerator import (
     MemorySpec,
     PostSpec,
 )
-from systolith.spec.commands import Opcode, Target, encode
+from systolith.spec.commands import Opcode, ParameterForm, Target, encode
+from systolith.spec.registers import lane_word_bytes
 
 Writes = list[tuple[int, ...]]
 
 
-def spec_of(data_bytes: int) -> AcceleratorSpec:
+def spec_of(data_bytes: int, lanes: int = 3) -> AcceleratorSpec:
     return AcceleratorSpec(
         array=ArraySpec(rows=32, columns=12),
         memory=MemorySpec(weight_bytes=12 * 32, parameter_channels=12 * 4),
-        post=PostSpec(lanes=3),
+        post=PostSpec(lanes=lanes),
         external=ExternalSpec(data_bytes=data_bytes, burst_beats=256),
     )
 
@@ -105,31 +106,40 @@ def test_weight_words(size: int, cycles: int) -> None:
         assert data.to_bytes(part, "little") == codes[k * part : (k + 1) * part].tobytes()
 
 
-@pytest.mark.parametrize("wide", [0, 1])
+@pytest.mark.parametrize("form", ParameterForm)
+@pytest.mark.parametrize("lanes", [3, 4])
 @pytest.mark.parametrize("size", [4, 8, 16, 32])
-def test_parameters(size: int, wide: int) -> None:
-    """Two lane words of three lanes; a short channel has 56 bits of offset above its shift."""
-    channel = 32 if wide else 16
-    codes = np.random.default_rng(size).integers(1, 256, 6 * channel).astype(np.uint8)
-    fields = {"target": int(Target.PARAMETERS), "m_base": 1, "length": len(codes), "wide": wide}
+def test_parameters(size: int, lanes: int, form: ParameterForm) -> None:
+    """Two lane words, a part a cycle; words that a form has not stay as they are."""
+    spec = spec_of(size, lanes)
+    codes = np.random.default_rng(size).integers(1, 256, 2 * lane_word_bytes(spec, form))
+    codes = codes.astype(np.uint8)
+    fields = {"target": int(Target.PARAMETERS), "m_base": 1, "length": len(codes)}
     writes = run(
-        LoadUnit(spec_of(size)), fields, beats_of(codes, size),
-        ["p_address", "p_lane", "p_enable", "p_data"],
+        LoadUnit(spec), fields | {"form": int(form)}, beats_of(codes, size),
+        ["p_address", "p_lanes", "p_enable", "p_data"],
     )  # fmt: skip
-    assert len(writes) == 6 * channel // min(size, channel)
-    got = np.full((2, 3, 8), 0xDEAD, np.uint32)
-    for _, address, lane, enable, data in writes:
-        for i in range(8):
-            if enable >> i & 1:
+    biases = 1 if lanes == 3 else min(size // 4, 4)
+    part = min(size, {ParameterForm.WIDE: 32, ParameterForm.BIAS: 4 * biases}.get(form, 16))
+    assert len(writes) == len(codes) // part
+    got = np.full((2, lanes, 8), 0xDEAD, np.uint32)
+    for _, address, chosen, enable, data in writes:
+        for lane, i in np.ndindex(lanes, 8):
+            if chosen >> lane & enable >> i & 1:
                 assert got[address - 1, lane, i] == 0xDEAD, "a word is written once"
-                got[address - 1, lane, i] = data >> 32 * i & 0xFFFFFFFF
-    words = codes.view("<u4").reshape(2, 3, -1)
-    if wide:
-        np.testing.assert_array_equal(got, words)
+                number = lane % biases if i == 0 else biases - 1 + i
+                got[address - 1, lane, i] = data >> 32 * number & 0xFFFFFFFF
+    words = codes.view("<u4")
+    if form is ParameterForm.WIDE:
+        np.testing.assert_array_equal(got, words.reshape(2, lanes, 8))
+    elif form is ParameterForm.BIAS:
+        np.testing.assert_array_equal(got[..., 0], words.reshape(2, lanes))
+        assert (got[..., 1:] == 0xDEAD).all()
     else:
-        np.testing.assert_array_equal(got[..., :3], words[..., :3])
-        np.testing.assert_array_equal(got[..., 3].view("<i4"), words[..., 3].view("<i4") >> 8)
-        np.testing.assert_array_equal(got[..., 4] & 255, words[..., 3] & 255)
+        short = np.broadcast_to(words.reshape(2, -1, 4), (2, lanes, 4))
+        np.testing.assert_array_equal(got[..., :3], short[..., :3])
+        np.testing.assert_array_equal(got[..., 3].view("<i4"), short[..., 3].view("<i4") >> 8)
+        np.testing.assert_array_equal(got[..., 4] & 255, short[..., 3] & 255)
 
 
 @pytest.mark.parametrize("size", [4, 16])

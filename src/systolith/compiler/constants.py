@@ -94,6 +94,8 @@ class Constants:
         for tile in range(tiles):
             part = source[tile * tile_channels : (tile + 1) * tile_channels]
             block[tile, : len(part)] = part
+            # Lanes that store nothing do not make a word differ: see `ParameterForm.UNIFORM`.
+            block[tile, len(part) :] = part[-1]
         if tiles > 1 and bool(np.all(source == source[0])):
             block = block[:1]
         key = ("parameters", block.tobytes())

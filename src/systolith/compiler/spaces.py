@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from systolith.compiler.footprint import EMPTY, Access, Spans, joined, strided
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import TRANSFER_LOOPS, Opcode, Target
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.commands import TRANSFER_LOOPS, Opcode, ParameterForm, Target
+from systolith.spec.registers import Window, lane_word_bytes, window_stride
 
 __all__ = [
     "SPACE_BITS",
@@ -49,12 +49,12 @@ class Space(IntEnum):
     """The next time stamp, which every stamped command writes."""
 
 
-def transfer_unit(spec: AcceleratorSpec, target: Target, *, wide: bool) -> int:
+def transfer_unit(spec: AcceleratorSpec, target: Target, form: ParameterForm) -> int:
     """Bytes of external memory that one address of a LOAD's target takes."""
     return {
         Target.ACTIVATIONS: 1,
         Target.WEIGHTS: window_stride(spec, Window.WEIGHTS),
-        Target.PARAMETERS: (32 if wide else 16) * spec.post.lanes,
+        Target.PARAMETERS: lane_word_bytes(spec, form),
         Target.TABLES: 1,
         Target.COMMANDS: 4,
         Target.EXPONENTS: 4,
@@ -87,7 +87,7 @@ def _store(values: Mapping[str, int], spec: AcceleratorSpec) -> Access:
 
 def _load(values: Mapping[str, int], spec: AcceleratorSpec) -> Access:
     target = Target(values["target"])
-    count = values["length"] // transfer_unit(spec, target, wide=bool(values["wide"]))
+    count = values["length"] // transfer_unit(spec, target, ParameterForm(values["form"]))
     return Access(
         reads=_in_space(Space.EXTERNAL, values["e_base"], _loops(values, "e"), values["length"]),
         writes=_in_space(Space(target), values["m_base"], _loops(values, "m"), count),

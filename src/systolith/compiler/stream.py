@@ -13,7 +13,7 @@ from systolith.compiler.residency import Arrival, Residency, Use, place_blocks
 from systolith.compiler.split import weight_words
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Opcode, Target
+from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target
 from systolith.spec.registers import Window, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
 
@@ -22,6 +22,8 @@ __all__ = ["ConstantLoad", "ConstantStream", "stream_constants"]
 _Values = dict[str, int]
 _Block = tuple[int, int]
 """Address in the image of `Constants`, and length."""
+_Place = tuple[int, int, ParameterForm]
+"""Where a part lies in external memory, bytes a word, form."""
 
 _LONGEST = 8192
 """Bytes of a LOAD at most, so that what is needed first does not wait behind a large block."""
@@ -70,31 +72,55 @@ def _table_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | 
     return (v["table_index"], 1) if opcode is Opcode.STORE and v["table"] else None
 
 
-_Bytes = tuple[NDArray[np.uint8], int, bool]
-"""A block in external memory, its bytes for an address on chip, and the LOAD's field `wide`."""
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class _Part:
+    """A copy of a block, or what a second LOAD changes in it: bytes, bytes a word, form."""
+
+    codes: NDArray[np.uint8]
+    stride: int
+    form: ParameterForm = ParameterForm.SHORT
 
 
-def _weight_bytes(constants: Constants, block: _Block) -> _Bytes:
+def _weight_parts(constants: Constants, block: _Block) -> list[_Part]:
     stride = window_stride(constants.spec, Window.WEIGHTS)
     words = np.zeros((block[1], stride), np.uint8)
     part = constants.images()[0][block[0] : block[0] + block[1]]
     words[:, : constants.spec.array.columns] = part
-    return words.reshape(-1), stride, False
+    return [_Part(codes=words.reshape(-1), stride=stride)]
 
 
-def _parameter_bytes(constants: Constants, block: _Block) -> _Bytes:
+def _parameter_image(constants: Constants, block: _Block) -> list[_Part]:
     records = constants.images()[1][block[0] : block[0] + block[1]]
+    return _parameter_parts(records, constants.spec)
+
+
+def _table_parts(constants: Constants, block: _Block) -> list[_Part]:
+    return [_Part(codes=constants.images()[2][block[0]], stride=256)]
+
+
+def _parameter_parts(records: NDArray[np.uint32], spec: AcceleratorSpec) -> list[_Part]:
+    """Lane words [n, lanes, 8] in the forms that arrive first."""
     top = records[..., _OFFSET + 1].view("<i4")
-    wide = bool((top >> 23 != top >> 31).any())  # more than 56 bits of offset
-    if not wide:
-        last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
-        records = np.concatenate([records[..., :3], last[..., None]], axis=-1)
-    codes = np.ascontiguousarray(records, "<u4").view(np.uint8).reshape(-1)
-    return codes, (32 if wide else 16) * constants.spec.post.lanes, wide
+    if (top >> 23 != top >> 31).any():  # more than 56 bits of offset
+        return [_part(records, ParameterForm.WIDE)]
+    last = records[..., _OFFSET + 1] << 8 | records[..., _SHIFT] & 255
+    short = np.concatenate([records[..., :3], last[..., None]], axis=-1)
+    whole = _part(short, ParameterForm.SHORT)
+    if (short[..., 1:] != short[:, :1, 1:]).any():
+        return [whole]
+    parts = [_part(short[:, :1], ParameterForm.UNIFORM)]
+    if (short[..., 0] != short[:, :1, 0]).any():
+        parts.append(_part(short[..., :1], ParameterForm.BIAS))
+    size = spec.external.data_bytes
+    beats = sum(-(-len(p.codes) // size) for p in parts)
+    # A further LOAD takes the fetcher a cycle a word, which other commands may wait for.
+    cycles = beats + COMMANDS[Opcode.LOAD].words * (len(parts) - 1)
+    return parts if cycles < -(-len(whole.codes) // size) else [whole]
 
 
-def _table_bytes(constants: Constants, block: _Block) -> _Bytes:
-    return constants.images()[2][block[0]], 256, False
+def _part(words: NDArray[np.uint32], form: ParameterForm) -> _Part:
+    codes = np.ascontiguousarray(words, "<u4").view(np.uint8).reshape(-1)
+    return _Part(codes=codes, stride=len(codes) // len(words), form=form)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -116,7 +142,7 @@ class _Memory:
     scale: int
     field: str
     block: Callable[[Opcode, _Values, AcceleratorSpec], _Block | None]
-    image: Callable[[Constants, _Block], _Bytes]
+    image: Callable[[Constants, _Block], list[_Part]]
 
 
 def _memories(spec: AcceleratorSpec) -> list[_Memory]:
@@ -128,7 +154,7 @@ def _memories(spec: AcceleratorSpec) -> list[_Memory]:
             scale=spec.array.columns,
             field="w_base",
             block=_weight_block,
-            image=_weight_bytes,
+            image=_weight_parts,
         ),
         _Memory(
             target=Target.PARAMETERS,
@@ -137,7 +163,7 @@ def _memories(spec: AcceleratorSpec) -> list[_Memory]:
             scale=spec.post.lanes,
             field="p_base",
             block=_parameter_block,
-            image=_parameter_bytes,
+            image=_parameter_image,
         ),
         _Memory(
             target=Target.TABLES,
@@ -146,7 +172,7 @@ def _memories(spec: AcceleratorSpec) -> list[_Memory]:
             scale=1,
             field="table_index",
             block=_table_block,
-            image=_table_bytes,
+            image=_table_parts,
         ),
     ]
 
@@ -174,27 +200,30 @@ def _load(
     arrival: Arrival,
     constants: Constants,
     external: ExternalImage,
-    known: dict[_Block, int],
+    known: dict[_Block, list[_Place]],
 ) -> list[ConstantLoad]:
-    """LOADs of one block, which is put into external memory once."""
+    """LOADs of one block, which is put into external memory once.
+
+    A part changes what the parts before it loaded: unit LOAD runs them in order.
+    """
     block = cast(_Block, arrival.key)
-    codes, stride, wide = memory.image(constants, block)
     if block not in known:
-        known[block] = external.add(codes)
+        parts = memory.image(constants, block)
+        known[block] = [(external.add(p.codes), p.stride, p.form) for p in parts]
     # Tables count in bytes on chip.
     unit = 256 if memory.target is Target.TABLES else 1
-    step = max(1, _LONGEST // stride)
     loads = []
-    for first in range(0, block[1], step):
-        count = min(step, block[1] - first)
-        values = {
-            "target": int(memory.target),
-            "wide": int(wide),
-            "e_base": known[block] + first * stride,
-            "m_base": (arrival.address + first) * unit,
-            "length": count * stride,
-        }
-        loads.append(ConstantLoad(values=values, after=arrival.after, before=arrival.before))
+    for address, stride, form in known[block]:
+        step = max(1, _LONGEST // stride)
+        for first in range(0, block[1], step):
+            values = {
+                "target": int(memory.target),
+                "form": int(form),
+                "e_base": address + first * stride,
+                "m_base": (arrival.address + first) * unit,
+                "length": min(step, block[1] - first) * stride,
+            }
+            loads.append(ConstantLoad(values=values, after=arrival.after, before=arrival.before))
     return loads
 
 
@@ -223,7 +252,7 @@ def stream_constants(
         placed: Residency = place_blocks(uses, memory.capacity)
         for use, address in zip(uses, placed.addresses, strict=True):
             commands[use.at][1][memory.field] += address - cast(_Block, use.key)[0]
-        known: dict[_Block, int] = {}
+        known: dict[_Block, list[_Place]] = {}
         for arrival in placed.arrivals:
             loads += _load(memory, arrival, constants, external, known)
         peaks[memory.target] = placed.peak * memory.scale

@@ -7,9 +7,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.compiler.spaces import transfer_unit
 from systolith.spec.commands import COMMANDS, Command, Opcode, Target, decode_one
 from systolith.spec.program import Program
+from systolith.spec.registers import Window, window_stride
 
 __all__ = ["Trace", "trace_program"]
 
@@ -57,7 +57,7 @@ class _Memories:
             room = self.commands[command["m_base"] :][: len(words)]
             room[...] = words[: len(room)]
             return
-        rows = codes.reshape(-1, transfer_unit(self.spec, target, wide=False))
+        rows = codes.reshape(-1, window_stride(self.spec, Window.WEIGHTS))
         part = rows[:, : self.spec.array.columns]
         place = self.weights[command["m_base"] :][: len(part)]
         place[...] = part[: len(place)]

@@ -6,17 +6,15 @@ import numpy as np
 
 from systolith.cycles.nests import Int64Array, counts, offsets, reach, touched
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import TRANSFER_LOOPS, Command, Target
+from systolith.spec.commands import TRANSFER_LOOPS, Command, ParameterForm, Target
 from systolith.spec.program import ProgramError
-from systolith.spec.registers import Window, window_stride
+from systolith.spec.registers import Window, parameter_part_bytes, window_stride
 
 __all__ = ["Bandwidth", "MemoryModel", "Transfer", "on_chip"]
 
 _ONE = 1 << 16
 _PAGE = 4096
 """Bytes of the aligned blocks that no burst leaves."""
-_WIDE, _SHORT = 32, 16
-"""Bytes of a channel's parameters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,10 +112,11 @@ class Transfer:
 
 def _step(spec: AcceleratorSpec, command: Command, size: int) -> int:
     """Bytes that a LOAD writes a cycle; a SAVE takes whole beats."""
+    form = ParameterForm(command.values.get("form", ParameterForm.SHORT))
     return {
         Target.ACTIVATIONS: size,
         Target.WEIGHTS: min(size, window_stride(spec, Window.WEIGHTS)),
-        Target.PARAMETERS: min(size, _WIDE if command.values.get("wide") else _SHORT),
+        Target.PARAMETERS: parameter_part_bytes(spec, form),
         Target.TABLES: 1,
         Target.COMMANDS: 4,
     }[Target(command.values.get("target", Target.ACTIVATIONS))]

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, field
+from math import gcd
 
 from systolith.spec.keywords import KEYWORDS
 from systolith.spec.requant import RequantMode
@@ -230,6 +231,11 @@ class AcceleratorSpec:
     def lane_words(self) -> int:
         """Depth of the parameter memory in words of ``lanes`` channels."""
         return self.memory.parameter_channels // self.post.lanes
+
+    @property
+    def bias_lanes(self) -> int:
+        """Biases that LOAD writes at once: those of a beat, if they divide a lane word."""
+        return gcd(self.post.lanes, max(1, self.external.data_bytes // 4))
 
     @property
     def beats(self) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "CommandLayout",
     "Field",
     "Opcode",
+    "ParameterForm",
     "Target",
     "Unit",
     "decode",
@@ -77,13 +78,26 @@ class Target(IntEnum):
     WEIGHTS = 1
     """Weight words. In external memory a word takes the next power of two of bytes (at least 4)."""
     PARAMETERS = 2
-    """Lane words; every channel takes 16 or 32 bytes in external memory, see field `wide`."""
+    """Lane words; what one takes in external memory depends on field `form`."""
     TABLES = 3
     """Bytes: table * 256 + code."""
     COMMANDS = 4
     """32-bit words."""
     EXPONENTS = 5
     """32-bit words: table * 256 + difference."""
+
+
+class ParameterForm(IntEnum):
+    """How external memory holds the lane words of a LOAD of PARAMETERS."""
+
+    SHORT = 0
+    """16 bytes a channel: bias, multiplier, then 56 bits of offset above 8 of shift."""
+    WIDE = 1
+    """32 bytes a channel, as in `PARAMETER_FIELDS`."""
+    UNIFORM = 2
+    """16 bytes a lane word: a channel as in SHORT, that all lanes get."""
+    BIAS = 3
+    """4 bytes a channel: its bias; all else stays as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,12 +264,7 @@ _TRANSFER = (
 )
 _LOAD = (
     Field("target", 3, doc="`Target`."),
-    Field(
-        "wide",
-        1,
-        doc="PARAMETERS: 1: 32 bytes a channel, as in `PARAMETER_FIELDS`; "
-        "0: 16 bytes: bias, multiplier, then 56 bits of offset and 8 of shift.",
-    ),
+    Field("form", 2, doc="`ParameterForm`, of PARAMETERS."),
     *_TRANSFER,
 )
 _JUMP = (Field("address", 16, doc="Word of the command memory to go on at."),)

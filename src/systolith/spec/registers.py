@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.commands import ParameterForm
 
 __all__ = [
     "ADDRESS_BITS",
@@ -19,6 +20,8 @@ __all__ = [
     "ErrorCode",
     "Register",
     "Window",
+    "lane_word_bytes",
+    "parameter_part_bytes",
     "window_stride",
 ]
 
@@ -127,3 +130,25 @@ def window_stride(spec: AcceleratorSpec, window: Window) -> int:
         Window.STAMPS: 4,
         Window.EXPONENTS: 4,
     }[window]
+
+
+def lane_word_bytes(spec: AcceleratorSpec, form: ParameterForm) -> int:
+    """Bytes of external memory that a word of the parameter memory takes in ``form``."""
+    lanes = spec.post.lanes
+    return {
+        ParameterForm.SHORT: 16 * lanes,
+        ParameterForm.WIDE: 32 * lanes,
+        ParameterForm.UNIFORM: 16,
+        ParameterForm.BIAS: 4 * lanes,
+    }[form]
+
+
+def parameter_part_bytes(spec: AcceleratorSpec, form: ParameterForm) -> int:
+    """Bytes of parameters that LOAD writes at once: runs must be aligned on the bus to it."""
+    whole = {
+        ParameterForm.SHORT: 16,
+        ParameterForm.WIDE: 32,
+        ParameterForm.UNIFORM: 16,
+        ParameterForm.BIAS: 4 * spec.bias_lanes,
+    }[form]
+    return min(whole, spec.external.data_bytes)
