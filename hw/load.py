@@ -12,7 +12,7 @@ from systolith.hw.bursts import EXTERNAL_BITS, PLACE_BITS, BurstGenerator
 from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.queue import CommandQueue
-from systolith.hw.words import parameter_data_bits, weight_part_bytes
+from systolith.hw.words import SHORT_PLACES, SIGNED_WORD, parameter_data_bits, weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, ParameterForm, Target, Unit
 from systolith.spec.registers import Window, parameter_part_bytes, window_stride
@@ -21,10 +21,6 @@ __all__ = ["LoadUnit"]
 
 _WIDE, _SHORT = 32, 16
 """Bytes of a record of parameters."""
-_SHORT_PLACES = {0: (0, 0, 32), 1: (1, 0, 32), 2: (2, 0, 32), 3: (3, 8, 32), 4: (3, 0, 8)}
-"""Word of the parameter memory's record -> word of a short channel, and its bits there."""
-_SIGNED_WORD = 3
-"""Word of the record that takes the sign of what a short channel has of it."""
 
 
 class LoadUnit(wiring.Component):
@@ -289,10 +285,10 @@ class LoadUnit(wiring.Component):
             enable: Value = part == word // wide_words
             short_value: Value | int = 0
             short_enable: Value | int = 0
-            if word in _SHORT_PLACES:
-                source, low, high = _SHORT_PLACES[word]
+            if word in SHORT_PLACES:
+                source, low, high = SHORT_PLACES[word]
                 short_value = data.word_select(source % short_words, 32)[low:high]
-                if word == _SIGNED_WORD:
+                if word == SIGNED_WORD:
                     short_value = short_value.as_signed()
                 short_enable = part == source // short_words
             places.append(Mux(wide, value, short_value)[:32])

@@ -172,7 +172,7 @@ class _ExternalGenerator(ProgramGenerator):
     def _load_parameters(self) -> None:
         """Emit a LOAD of lane words whose contents are made when all parameters are known."""
         rng, lanes = self.rng, self.spec.post.lanes
-        form, words = ParameterForm(rng.integers(4)), self.small(min(6, self.spec.lane_words))
+        form, words = ParameterForm(int(rng.integers(4))), self.small(min(6, self.spec.lane_words))
         part = parameter_part_bytes(self.spec, form)
         first = int(rng.integers(self.spec.lane_words - words + 1))
         base = -(-self.external_bytes // part) * part + part * int(rng.integers(3))

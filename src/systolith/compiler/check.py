@@ -4,7 +4,8 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from systolith.compiler.check_depthwise import depthwise_fault, uneven_padding
+from systolith.compiler.check_commands import ProgramFault, check_commands
+from systolith.compiler.check_depthwise import uneven_padding
 from systolith.compiler.check_memory import outside_memory
 from systolith.compiler.footprint import Access, Spans, accesses
 from systolith.compiler.hazards import LastAccess
@@ -12,7 +13,6 @@ from systolith.compiler.spaces import Space, span, stamped, whole_access
 from systolith.compiler.trace import Trace, trace_program
 from systolith.spec.commands import COMMANDS, Command, Opcode, Target, Unit
 from systolith.spec.program import Program
-from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
@@ -22,10 +22,6 @@ _TOKENS = 255
 
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
-
-
-class ProgramFault(AssertionError):
-    """A program with a race, a deadlock or an access outside of a memory: a compiler bug."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,67 +87,6 @@ def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
         memory = outside_memory(program, item.access)
         if memory is not None:
             raise ProgramFault(f"{item} leaves the {memory} memory")
-
-
-def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
-    spec = program.spec
-    tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
-    words = spec.array.rows * (1 if v["w_hold"] else tiles)
-    have = spec.weight_words if spec.external.data_bytes else len(program.weights)
-    if v["w_base"] + words > have or have > spec.weight_words:
-        raise ProgramFault(f"{name} leaves the weight memory")
-    if v["depthwise"]:
-        fault = depthwise_fault(spec, v)
-        if fault:
-            raise ProgramFault(f"{name} {fault}")
-    elif v["my_count"] * v["mx_count"] > spec.memory.accumulator_depth:
-        raise ProgramFault(f"{name} needs more accumulators than there are")
-
-
-def _check_copy(program: Program, name: str, v: Mapping[str, int]) -> None:
-    if not v["length"]:
-        raise ProgramFault(f"{name} copies no bytes")
-
-
-def _check_softmax(program: Program, name: str, v: Mapping[str, int]) -> None:
-    tables = v["table"] + (v["form"] == SoftmaxForm.QUOTIENT)
-    if tables >= min(len(program.exponents), program.spec.post.softmax_tables):
-        raise ProgramFault(f"{name} names a table that does not exist")
-    if not v["length"]:
-        raise ProgramFault(f"{name} has empty rows")
-
-
-def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
-    spec = program.spec
-    width = min(v["tile_channels"], v["channels"])
-    beats = -(-width // spec.post.lanes)
-    words = v["p_base"] + (v["n_count"] - 1) * v["p_stride"] + beats
-    have = spec.lane_words if spec.external.data_bytes else len(program.parameters)
-    if words > have or words > spec.lane_words:
-        raise ProgramFault(f"{name} leaves the parameter memory")
-    if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
-        raise ProgramFault(f"{name} has channels and tiles that do not agree")
-    if width > spec.array.columns:
-        raise ProgramFault(f"{name} stores more channels than the array has columns")
-    tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
-    if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):
-        raise ProgramFault(f"{name} names a table that does not exist")
-    if v["mode"] not in spec.post.modes or (v["residual"] and not spec.post.residual):
-        raise ProgramFault(f"{name} needs post-processing that is not built in")
-
-
-def _check_pairing(commands: Sequence[Command]) -> None:
-    """STORE k consumes the tiles of MATMUL k."""
-    matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
-    stores = [c for c in commands if c.opcode is Opcode.STORE]
-    names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
-    streamed = [f"{n}_count" for n in ("t", "n", "oy", "ox")]
-    if len(matmuls) != len(stores):
-        raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
-    for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
-        made = [m[n] for n in (streamed if m["depthwise"] else names)]
-        if made != [s[n] for n in names]:
-            raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 
 class _Machine:
@@ -272,14 +207,6 @@ def _most_tokens(items: Sequence[_Item], depth: int) -> int:
     return most + depth + 1 if most else 0
 
 
-_CHECKS = {
-    Opcode.MATMUL: _check_matmul,
-    Opcode.STORE: _check_store,
-    Opcode.COPY: _check_copy,
-    Opcode.SOFTMAX: _check_softmax,
-}
-
-
 def check_program(program: Program) -> CheckReport:
     """Check that a program is free of races and deadlock and stays inside its memories.
 
@@ -289,10 +216,7 @@ def check_program(program: Program) -> CheckReport:
     """
     trace = trace_program(program)
     commands = trace.commands
-    _check_pairing(commands)
-    for number, command in enumerate(commands):
-        if command.opcode in _CHECKS:
-            _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
+    check_commands(program, commands)
     items = _items(program, trace)
     _check_addresses(program, items)
     for item in items:
