@@ -23,6 +23,7 @@ from systolith.spec.commands import (
     STORE_LOOPS,
     TRANSFER_LOOPS,
     Opcode,
+    ParameterForm,
     Target,
 )
 from systolith.spec.configuration import PRESETS, spec_to_toml
@@ -113,6 +114,8 @@ def commands_page() -> str:
             _table(("command", "meaning", "loops, outermost first"), loops),
             "## Targets of LOAD\n",
             _enumeration(Target),
+            "## Forms of parameters\n",
+            _enumeration(ParameterForm),
             "## Requantizer modes\n",
             _enumeration(RequantMode),
             "## Roundings of the residual add\n",

@@ -27,6 +27,8 @@ _Place = tuple[int, int, ParameterForm]
 
 _LONGEST = 8192
 """Bytes of a LOAD at most, so that what is needed first does not wait behind a large block."""
+_SHARE = 4
+"""Part of the parameter memory that a layer's parameters may take to be loaded as one block."""
 _OFFSET = next(f.word for f in PARAMETER_FIELDS if f.name == "offset")
 _SHIFT = next(f.word for f in PARAMETER_FIELDS if f.name == "shift")
 
@@ -180,7 +182,7 @@ def _memories(spec: AcceleratorSpec) -> list[_Memory]:
 def _uses(
     memory: _Memory, commands: Sequence[tuple[Opcode, _Values, str]], spec: AcceleratorSpec
 ) -> list[Use]:
-    result = []
+    result, layers = list[Use](), list[str]()
     for at, (opcode, values, layer) in enumerate(commands):
         block = memory.block(opcode, values, spec)
         if block is None:
@@ -191,7 +193,28 @@ def _uses(
                 f"layer {layer!r}: memory.{memory.option} must be at least {need}, not "
                 f"{memory.capacity * memory.scale}: raise memory.{memory.option} to at least {need}"
             )
+        layers.append(layer)
         result.append(Use(at=at, key=block, size=block[1]))
+    if memory.target is Target.PARAMETERS:
+        return _joined(result, layers, memory.capacity // _SHARE)
+    return result
+
+
+def _joined(uses: Sequence[Use], layers: Sequence[str], most: int) -> list[Use]:
+    """Let all commands of a layer use all of its blocks as one, which takes fewer LOADs.
+
+    Blocks stay apart if their union has gaps or more than ``most`` addresses.
+    """
+    covered: dict[str, set[int]] = {}
+    for use, layer in zip(uses, layers, strict=True):
+        first, count = use.key  # type: ignore[misc]
+        covered.setdefault(layer, set()).update(range(first, first + count))
+    result = []
+    for use, layer in zip(uses, layers, strict=True):
+        start, size = min(covered[layer]), len(covered[layer])
+        if size <= most and max(covered[layer]) == start + size - 1:
+            use = Use(at=use.at, key=(start, size), size=size)
+        result.append(use)
     return result
 
 
