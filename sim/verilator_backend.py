@@ -142,7 +142,7 @@ class VerilatorBackend:
                 if progress is None and layer.tensor not in wanted:
                     continue
                 dut.run(limit, until="stamps", value=layer.stamp + 1)
-                if layer.tensor in wanted:
+                if layer.tensor in wanted and not program.buffers[layer.tensor].external:
                     tensors[layer.tensor] = self._read(dut, program, layer.tensor)
                 if progress is not None:
                     progress(number + 1, len(program.layers))
@@ -153,7 +153,9 @@ class VerilatorBackend:
         error = ErrorCode(axi_read(dut, _OFFSETS["error"]))
         if error is not ErrorCode.NONE:
             raise RunError(f"the accelerator stopped with error {error.name.lower()}")
-        for name in program.outputs:
+        # What lies in external memory is saved after its stamp, and stays.
+        late = wanted.intersection(layer.tensor for layer in program.layers) - set(tensors)
+        for name in (*program.outputs, *sorted(late)):
             tensors[name] = self._read(dut, program, name)
         return tensors
 
