@@ -95,6 +95,12 @@ class _Memory:
     image: Callable[[_Block], list[_Part]]
 
 
+def _weight_parts(words: NDArray[np.uint8], spec: AcceleratorSpec) -> list[_Part]:
+    stride = window_stride(spec, Window.WEIGHTS)
+    padded = np.pad(words, ((0, 0), (0, stride - words.shape[1])))
+    return [_Part(codes=padded.reshape(-1), stride=stride)]
+
+
 def _parameter_parts(records: NDArray[np.uint32], spec: AcceleratorSpec) -> list[_Part]:
     """Lane words [n, lanes, 8] in the forms that arrive first."""
     top = records[..., _OFFSET + 1].view("<i4")
@@ -125,16 +131,10 @@ def _memories(constants: Constants) -> list[_Memory]:
     weights, parameters, tables = constants.images()
 
     def weight_bytes(block: _Block) -> list[_Part]:
-        stride = window_stride(spec, Window.WEIGHTS)
-        words = np.zeros((block[1], stride), np.uint8)
-        words[:, : spec.array.columns] = weights[block[0] : block[0] + block[1]]
-        return [_Part(codes=words.reshape(-1), stride=stride)]
+        return _weight_parts(weights[block[0] : block[0] + block[1]], spec)
 
     def parameter_bytes(block: _Block) -> list[_Part]:
         return _parameter_parts(parameters[block[0] : block[0] + block[1]], spec)
-
-    def table_bytes(block: _Block) -> list[_Part]:
-        return [_Part(codes=tables[block[0]], stride=256)]
 
     return [
         _Memory(
@@ -162,7 +162,7 @@ def _memories(constants: Constants) -> list[_Memory]:
             scale=1,
             field="table_index",
             block=_table_block,
-            image=table_bytes,
+            image=lambda block: [_Part(codes=tables[block[0]], stride=256)],
         ),
     ]
 
