@@ -207,7 +207,7 @@ def _joined(uses: Sequence[Use], layers: Sequence[str], most: int) -> list[Use]:
     """
     covered: dict[str, set[int]] = {}
     for use, layer in zip(uses, layers, strict=True):
-        first, count = use.key  # type: ignore[misc]
+        first, count = cast(_Block, use.key)
         covered.setdefault(layer, set()).update(range(first, first + count))
     result = []
     for use, layer in zip(uses, layers, strict=True):
