@@ -51,7 +51,8 @@ def test_spaces_are_told_apart():
 @pytest.mark.parametrize("target", Target)
 def test_loads_write_units_of_their_target(target):
     spec = load_spec("base")
-    unit = {Target.WEIGHTS: 16, Target.PARAMETERS: 128, Target.COMMANDS: 4}.get(target, 1)
+    words = {Target.WEIGHTS: 16, Target.PARAMETERS: 128, Target.COMMANDS: 4, Target.EXPONENTS: 4}
+    unit = words.get(target, 1)
     fields = {"target": int(target), "e_base": 640, "m_base": 7, "length": 3 * unit}
     access = whole_access(Opcode.LOAD, full_values(Opcode.LOAD, fields), Access(), spec)
     base = int(target) << SPACE_BITS
