@@ -90,7 +90,7 @@ def test_host_operators_inside(nets):
     x = net.input(1, 1, 8)
     graph = net.graph(net.dense(net.node(Op.SOFTMAX, [x], (1, 1, 8)), 4))
     with pytest.raises(CompileError, match=r"^layer 'softmax0' \(SOFTMAX\): softmax is computed"):
-        compile_graph(graph, load_spec("base"))
+        compile_graph(graph, load_spec("tiny"))
 
 
 def test_constant_operands(nets):

@@ -47,7 +47,7 @@ def resnet8(models: Path, shape: Shape, count: int) -> None:
     report = verify_model(path, preset_for_array(*shape), count=count)
     require_exact(report, shape, 2 * count * RESNET_VALUES)
     assert {layer.against for layer in report.layers} == {"runtime + stored"}
-    assert [layer.name for layer in report.layers if layer.where == "host"] == ["softmax_15"]
+    assert not [layer.name for layer in report.layers if layer.where == "host"]
 
 
 @pytest.mark.parametrize("shape", [(4, 4), (13, 5)], ids=name)
