@@ -43,7 +43,7 @@ def spec_of(data_bytes: int, beats: int, outstanding: int, columns: int = 6) -> 
             activation_regions=1, activation_bytes=4096, weight_bytes=columns * 64,
             parameter_channels=lanes * 40, command_words=256, tables=3,
         ),
-        post=PostSpec(lanes=lanes),
+        post=PostSpec(lanes=lanes, softmax_tables=1),
         external=ExternalSpec(data_bytes=data_bytes, burst_beats=beats, outstanding=outstanding),
     )  # fmt: skip
 
@@ -87,7 +87,7 @@ class Machine:
 
     def compare(self) -> None:
         """All memories are as golden's."""
-        for name in ("weights", "parameters", "tables", "commands"):
+        for name in ("weights", "parameters", "tables", "commands", "exponents"):
             want, got = getattr(self.golden, name), getattr(self.chip, name)
             np.testing.assert_array_equal(got, want, err_msg=name)
         np.testing.assert_array_equal(self.chip.activations.bytes, self.golden.activations.bytes)
@@ -161,6 +161,8 @@ class Machine:
             chip.tables.reshape(-1)[ctx.get(u.t_address)] = ctx.get(u.t_data)
         if ctx.get(u.c_valid):
             chip.commands[ctx.get(u.c_address)] = ctx.get(u.c_data)
+        if ctx.get(u.e_valid):
+            chip.exponents.reshape(-1)[ctx.get(u.e_address)] = ctx.get(u.e_data)
 
 
 def placed(rng: np.random.Generator, stream: str, size: int, unit: int, words: int) -> Fields:
@@ -184,6 +186,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec, target: Target, half: 
         Target.PARAMETERS: (lane_word_bytes(spec, form), spec.lane_words),
         Target.TABLES: (1, 256 * spec.memory.tables),
         Target.COMMANDS: (4, spec.memory.command_words),
+        Target.EXPONENTS: (4, 256 * spec.post.softmax_tables),
     }[target]
     part = min(size, {Target.PARAMETERS: parameter_part_bytes(spec, form)}.get(target, unit))
     words = int(rng.integers(1, 30 if unit == 1 else 4))

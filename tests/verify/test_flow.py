@@ -29,7 +29,7 @@ def test_resnet8_every_tensor_live_and_stored(models: Path) -> None:
     assert report.ok and report.first is None
     assert report.compared == 2 * 2 * VALUES
     assert against(report) == {"runtime + stored"}
-    assert [layer.name for layer in report.layers if layer.where == "host"] == ["softmax_15"]
+    assert not [layer.name for layer in report.layers if layer.where == "host"]
     assert [layer.tensor for layer in report.layers if layer.hidden] == ["t24", "t28", "t32"]
     assert report.labels == report.predictions == (0, 1)
 
