@@ -133,10 +133,10 @@ class _Session:
         if error is not ErrorCode.NONE:
             raise RunError(f"the accelerator stopped with error {error.name.lower()}")
         # What lies in external memory is saved after its stamp, and stays.
-        late = self.wanted.intersection(layer.tensor for layer in self.program.layers)
+        layers = self.wanted.intersection(layer.tensor for layer in self.program.layers)
+        late = {name for name in layers if self.program.buffers[name].external}
         for name in sorted(late | set(self.program.outputs)):
-            if name not in self.tensors or self.program.buffers[name].external:
-                self.tensors[name] = self._read(ctx, name)
+            self.tensors[name] = self._read(ctx, name)
         count = ctx.get(self.dut.stamps)
         stamp_memory = self.memories["control.stamp_memory"]
         self.stamps = tuple(ctx.get(stamp_memory.data[i]) for i in range(count))
