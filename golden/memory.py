@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import ParameterForm, Target
-from systolith.spec.program import Buffer, Program, ProgramError
+from systolith.spec.program import Program, ProgramError
 from systolith.spec.registers import Window, lane_word_bytes, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
 
@@ -65,14 +65,6 @@ class Activations:
         if holes.any():
             raise ProgramError(f"written address must have memory, not {int(places[holes][0]):#x}")
         self.bytes[places] = codes
-
-    def load(self, buffer: Buffer) -> NDArray[np.generic]:
-        """Return a copy of the tensor in a buffer, of the buffer's shape and dtype."""
-        return self.bytes[buffer.addresses()].view(buffer.dtype)
-
-    def store(self, buffer: Buffer, tensor: NDArray[np.generic]) -> None:
-        """Write a tensor of the buffer's shape and dtype."""
-        self.bytes[buffer.addresses()] = np.ascontiguousarray(tensor).view(np.uint8)
 
 
 class Results:

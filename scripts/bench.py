@@ -161,5 +161,5 @@ def _runtime_seconds(graph: Graph) -> tuple[str, float]:
 if __name__ == "__main__":
     try:
         app()
-    except SystolithError as error:
+    except (SystolithError, ValueError) as error:  # a bad specification is a ValueError
         raise SystemExit(f"error: {error}") from None
