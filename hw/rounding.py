@@ -6,8 +6,8 @@ from systolith.hw.pipeline import Pipeline
 
 __all__ = ["NEAR_BITS", "SATURATED_BITS", "clamp", "saturate", "shift_coarse", "shift_fine"]
 
-NEAR_BITS = 16
-"""Fraction bits that `ResidualRounding.NEAR_EVEN` looks at, that of one half included."""
+NEAR_BITS = 15
+"""Fraction bits below one half that `ResidualRounding.NEAR_EVEN` looks at."""
 SATURATED_BITS = 12
 """Width to which results saturate before the zero point: one fraction bit and 11 integer bits.
 
@@ -21,8 +21,8 @@ def shift_coarse(
     """Shift right by the multiple of 8 in ``shift``, and look at the bits that will be lost.
 
     Sets ``shifted``, ``rest`` (the shift still to do, 0 to 7) and ``sticky``: whether any of the
-    bits of ``value`` below bit ``shift`` is set, right for ``shift <= sticky_bits``; while ``near``,
-    any of the `NEAR_BITS` - 1 bits below bit ``shift``.
+    bits of ``value`` below bit ``shift`` is set, right for ``shift <= sticky_bits``; of the
+    `NEAR_BITS` bits below it, while ``near``.
     """
     p["shifted"] = value >> Cat(Const(0, 3), shift[3:])
     p["rest"] = shift[:3]
@@ -33,7 +33,7 @@ def shift_coarse(
         mask = p.wire("mask", (Const((1 << most) - 1, most) >> ~shift[:levels])[:sticky_bits])
         seen: Value = mask
         if near is not None:
-            seen = mask & ~((mask >> (NEAR_BITS - 1)) & near.replicate(sticky_bits))
+            seen = mask & ~((mask >> NEAR_BITS) & near.replicate(sticky_bits))
         p["sticky"] = (value[:sticky_bits] & seen).any()
 
 

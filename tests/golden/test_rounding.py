@@ -66,7 +66,9 @@ def test_three_roundings_differ_on_ties():
 def test_near_ties_are_ties():
     """At shift 20, 16 units above a half are as the half is; one below, or 16 above, is not."""
     half = 1 << 19
-    values = np.array([half - 1, half, half + 15, half + 16, -half - 1, -half, -half + 15], np.int64)
+    values = np.array(
+        [half - 1, half, half + 15, half + 16, -half - 1, -half, -half + 15], np.int64
+    )
     assert shift_near_even(values, 20).tolist() == [0, 0, 0, 1, -1, 0, 0]
     assert shift_near_even(values + (1 << 20), 20).tolist() == [1, 2, 2, 2, 0, 0, 0]
     assert shift_half_even(values, 20).tolist() == [0, 0, 1, 1, -1, 0, 0]

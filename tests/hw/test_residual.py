@@ -214,7 +214,7 @@ def model() -> Model:
 
 @pytest.mark.parametrize("rounding", ResidualRounding)
 def test_every_pair_of_bytes(model: Model, rounding: ResidualRounding) -> None:
-    """All pairs, in Verilator, by coefficients of either sign and rich in ties; a few as products."""
+    """All pairs, in Verilator: coefficients of either sign, rich in ties, sums and products."""
     values = np.arange(256)
     latency = ResidualAdd.latency
     for c in tie_rich(rounding) + products(rounding)[2:5]:

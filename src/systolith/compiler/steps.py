@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import BinaryArithmetic, LutArithmetic
+from systolith.arithmetic import BinaryArithmetic, Codes, LutArithmetic
 from systolith.compiler.errors import layer_error
 from systolith.compiler.host import Partition
 from systolith.graph import Graph, Node, Op, Tensor
@@ -20,11 +20,11 @@ _MOVES = frozenset({Op.RESHAPE, Op.PAD, Op.CONCAT})
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Addition:
-    """A residual add at the end of a step.
+    """A residual operand at the end of a step, to add or to multiply by.
 
     Parameters
     ----------
-    node: the graph's add or sub.
+    node: the graph's add, sub or mul.
     other: the tensor that is streamed in.
     swapped: whether `other` is the node's first operand.
     """
@@ -39,17 +39,27 @@ class Addition:
         assert isinstance(self.node.arithmetic, BinaryArithmetic)
         return self.node.arithmetic
 
+    @property
+    def own(self) -> Codes:
+        """Codes of the step's own operand."""
+        return self.arithmetic.b if self.swapped else self.arithmetic.a
+
+    @property
+    def second(self) -> Codes:
+        """Codes of `other`."""
+        return self.arithmetic.a if self.swapped else self.arithmetic.b
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Step:
-    """One pass over a tensor: array, requantizer, optional add, optional table.
+    """One pass over a tensor: array, requantizer, optional operand, optional table.
 
     Parameters
     ----------
     node: the operator on the array; for adds, tables and moves the array only copies.
     source: the tensor that streams through the array (moves: of their first input).
     target: the tensor that is written.
-    addition: residual add behind the requantizer.
+    addition: residual operand behind the requantizer.
     table: 256 bytes applied last.
     nodes: every node the step computes, in order.
     hidden: tensors that exist only inside the step.
@@ -114,12 +124,9 @@ class _Builder:
             self._unary(node, *unary)
             return
         out = self.graph.tensor(node.outputs[0])
-        if node.op is Op.MUL:
-            raise layer_error(
-                node, "the accelerator multiplies only by one constant", "cut the network there"
-            )
-        if not self.spec.post.residual:
-            raise layer_error(node, "post.residual is false", "set post.residual = true")
+        part = "product" if node.op is Op.MUL else "residual"
+        if not getattr(self.spec.post, part):
+            raise layer_error(node, f"post.{part} is false", f"set post.{part} = true")
         for tensor in (a, b):
             if tensor.data is not None:
                 raise layer_error(
@@ -130,18 +137,16 @@ class _Builder:
         self._addition(node, a, b, out)
 
     def _addition(self, node: Node, a: Tensor, b: Tensor, out: Tensor) -> None:
-        whole = [t for t in (a, b) if t.shape == out.shape]
         for t in (a, b):
-            if any(n not in (1, m) for n, m in zip(t.shape[:2], out.shape[:2], strict=True)):
+            if any(n not in (1, m) for n, m in zip(t.shape, out.shape, strict=True)):
                 raise layer_error(node, f"operand {t.name!r} does not broadcast", "reshape it")
-            if t.shape[2] != out.shape[2]:
-                raise layer_error(
-                    node, f"operand {t.name!r} is broadcast over channels", "expand it"
-                )
-        if not whole:
-            raise layer_error(node, "both operands are broadcast", "expand one of them")
-        index, old = self._fusible(whole)
-        main = old.target if old else whole[0].name
+        # What is whole may stay in its producer; only the array spreads one channel over many.
+        whole = [t for t in (a, b) if t.shape == out.shape]
+        thin = [t for t in (a, b) if t.shape[2] < out.shape[2]]
+        if len(thin) > 1:
+            raise layer_error(node, "both operands are broadcast over channels", "expand one")
+        index, old = self._fusible([] if thin else whole)
+        main = old.target if old else (thin or whole or [a])[0].name
         swapped = main == b.name
         addition = Addition(node=node, other=a.name if swapped else b.name, swapped=swapped)
         target = out.name

@@ -7,11 +7,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from systolith.arithmetic import BinaryArithmetic, Codes
+from systolith.arithmetic import BinaryArithmetic, Codes, Requant
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
 from systolith.profiles.multipliers import quantize_multiplier
 
-__all__ = ["BINARY_FORMULAS", "binary_codes", "binary_table", "code_values", "fma32"]
+__all__ = [
+    "BINARY_FORMULAS",
+    "binary_codes",
+    "binary_table",
+    "code_values",
+    "fma32",
+    "product_requant",
+]
 
 Int = NDArray[np.int64]
 _F = np.float32
@@ -75,24 +82,42 @@ def _onnxruntime_add(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
     return np.rint(value).astype(np.int64)
 
 
+def _factor(k: BinaryArithmetic) -> np.float32:
+    """What every runtime multiplies a product of codes by."""
+    return _F(_F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale))
+
+
 def _tflite_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = (x - k.a.zero_point) * (y - k.b.zero_point)
-    return mbqm(product, *quantize_multiplier(float(factor))) + k.out.zero_point
+    return mbqm(product, *quantize_multiplier(float(_factor(k)))) + k.out.zero_point
 
 
 def _xnnpack_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    answer: Int = np.rint(product * factor).astype(np.int64) + k.out.zero_point
+    answer: Int = np.rint(product * _factor(k)).astype(np.int64) + k.out.zero_point
     return answer
 
 
 def _onnxruntime_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    answer: Int = np.rint(product * factor + _F(k.out.zero_point)).astype(np.int64)
+    answer: Int = np.rint(product * _factor(k) + _F(k.out.zero_point)).astype(np.int64)
     return answer
+
+
+def product_requant(k: BinaryArithmetic) -> Requant | None:
+    """Return the requantizer that is a multiplication's formula, if products of codes go into it.
+
+    None where no requantizer is: onnxruntime adds the zero point before it rounds.
+    """
+    if k.formula not in ("tflite_mul", "xnnpack_mul"):
+        return None
+    plain = {"zero_point": k.out.zero_point, "low": k.low, "high": k.high}
+    factor = np.atleast_1d(_factor(k))
+    if k.formula == "xnnpack_mul":
+        return Requant(formula="float32", scale=factor, **plain)
+    scale = factor.astype(np.float64)
+    multiplier, shift = quantize_multiplier(scale)
+    return Requant(formula="double", scale=scale, multiplier=multiplier, shift=shift, **plain)
 
 
 def _signed(

@@ -148,8 +148,8 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
-All but `tiny` have the softmax unit and multiply tensors. All hold a whole network on chip but `stream`, which has an
-AXI4 master to external memory.
+All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
+`stream`, which has an AXI4 master to external memory.
 """
 
 
