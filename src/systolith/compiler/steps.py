@@ -127,13 +127,8 @@ class _Builder:
         part = "product" if node.op is Op.MUL else "residual"
         if not getattr(self.spec.post, part):
             raise layer_error(node, f"post.{part} is false", f"set post.{part} = true")
-        for tensor in (a, b):
-            if tensor.data is not None:
-                raise layer_error(
-                    node,
-                    f"constant operand {tensor.name!r} must be one value for all elements",
-                    "make it an input of the network or fold it into a bias",
-                )
+        if a.data is not None and b.data is not None:
+            raise layer_error(node, "both operands are constant", "make its result a constant")
         self._addition(node, a, b, out)
 
     def _addition(self, node: Node, a: Tensor, b: Tensor, out: Tensor) -> None:
@@ -141,12 +136,13 @@ class _Builder:
             if any(n not in (1, m) for n, m in zip(t.shape, out.shape, strict=True)):
                 raise layer_error(node, f"operand {t.name!r} does not broadcast", "reshape it")
         # What is whole may stay in its producer; only the array spreads one channel over many.
-        whole = [t for t in (a, b) if t.shape == out.shape]
+        computed = sorted((a, b), key=lambda t: t.data is not None)
+        whole = [t for t in computed if t.shape == out.shape]
         thin = [t for t in (a, b) if t.shape[2] < out.shape[2]]
         if len(thin) > 1:
             raise layer_error(node, "both operands are broadcast over channels", "expand one")
         index, old = self._fusible([] if thin else whole)
-        main = old.target if old else (thin or whole or [a])[0].name
+        main = old.target if old else (thin or whole or computed)[0].name
         swapped = main == b.name
         addition = Addition(node=node, other=a.name if swapped else b.name, swapped=swapped)
         target = out.name
