@@ -178,6 +178,42 @@ def test_binary_all_pairs(writer: ModuleType, profile: str, kind: str) -> None:
         check(data, profile, {"t0": x, "t1": y})
 
 
+SHAPES = [
+    ((1, 5, 4, 7), (1, 1, 1, 7)),
+    ((1, 7), (1, 5, 4, 7)),
+    ((1, 5, 4, 1), (1, 5, 4, 7)),
+    ((1, 5, 4, 7), (1, 1, 1, 1)),
+    ((1, 5, 1, 7), (1, 1, 4, 7)),
+    ((1, 6, 7), (1, 7)),
+]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_broadcast_operands(writer: ModuleType, profile: str, kind: str, constant: bool) -> None:
+    """Tensors and constants of fewer sides, or of sides of 1, on either side."""
+    options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[kind]
+    for seed, shapes in enumerate(SHAPES[: 2 if profile == "tflm" else None]):
+        rng = np.random.default_rng(seed)
+        scales, zeros = rng.uniform(0.01, 0.1, 3), rng.integers(-128, 128, 3)
+        scales[2] *= 8 if kind == "MUL" else 1
+        small = int(np.prod(shapes[0]) > np.prod(shapes[1]))
+        out = np.broadcast_shapes(*shapes)
+        fixed = random_codes(rng, *shapes[small])
+        tensors = [
+            writer.T(
+                shape, scale=float(s), zero=int(z), data=fixed if constant and i == small else None
+            )
+            for i, (shape, s, z) in enumerate(zip((*shapes, out), scales, zeros, strict=True))
+        ]
+        op = writer.O(kind, (0, 1), (2,), options, (("FusedActivationFunction", seed % 2),))
+        given = [i for i in (0, 1) if not (constant and i == small)]
+        data = writer.write_tflite(tensors, [op], given, (2,))
+        inputs = {f"t{i}": random_codes(rng, 3, *shapes[i][1:]) for i in given}
+        check(data, profile, inputs)
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 @pytest.mark.parametrize("kind", ["AVERAGE_POOL_2D", "MAX_POOL_2D"])
 @pytest.mark.parametrize("same", [True, False])
