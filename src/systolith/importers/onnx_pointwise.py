@@ -63,8 +63,8 @@ def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
     if a.data is not None and b.data is not None:
         ctx.unsupported("both operands are constant; store the result in the model")
     if a.source_shape == b.source_shape and a.data is None and b.data is None:
-        orders = [np.arange(t.size) if t.order is None else t.order for t in (a, b)]
-        if a.shape != b.shape or not np.array_equal(*orders):
+        one, two = (np.arange(t.size) if t.order is None else t.order for t in (a, b))
+        if a.shape != b.shape or not np.array_equal(one, two):
             ctx.unsupported("a reshape or transpose before it moves one operand's data")
         target = ctx.output(a.source_shape, arithmetic.out, like=a)
     else:

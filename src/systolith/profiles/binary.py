@@ -1,6 +1,7 @@
 """The runtimes' functions of two codes (add, sub, mul), evaluated over all 65 536 pairs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -111,13 +112,18 @@ def product_requant(k: BinaryArithmetic) -> Requant | None:
     """
     if k.formula not in ("tflite_mul", "xnnpack_mul"):
         return None
-    plain = {"zero_point": k.out.zero_point, "low": k.low, "high": k.high}
-    factor = np.atleast_1d(_factor(k))
+    single = Requant(
+        formula="float32",
+        zero_point=k.out.zero_point,
+        low=k.low,
+        high=k.high,
+        scale=np.atleast_1d(_factor(k)),
+    )
     if k.formula == "xnnpack_mul":
-        return Requant(formula="float32", scale=factor, **plain)
-    scale = factor.astype(np.float64)
+        return single
+    scale = single.scale.astype(np.float64)
     multiplier, shift = quantize_multiplier(scale)
-    return Requant(formula="double", scale=scale, multiplier=multiplier, shift=shift, **plain)
+    return replace(single, formula="double", scale=scale, multiplier=multiplier, shift=shift)
 
 
 def _signed(
