@@ -69,6 +69,10 @@ def test_products_of_tensors(nets):
     wanted = r"^layer 'mul0' \(MUL\): post.product is false; set post.product = true$"
     with pytest.raises(CompileError, match=wanted):
         compile_graph(graph, load_spec("tiny"))
+    spec = load_spec("tiny")
+    spec = replace(spec, post=replace(spec.post, residual=False))
+    with pytest.raises(CompileError, match=r"set post.residual = true and post.product = true$"):
+        compile_graph(graph, spec)
     nets.compare(graph, load_spec("base"))
 
 

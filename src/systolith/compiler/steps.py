@@ -137,17 +137,18 @@ class _Builder:
     def _binary(self, node: Node) -> None:
         a, b = (self.graph.tensor(name) for name in node.inputs)
         assert isinstance(node.arithmetic, BinaryArithmetic)
-        part = "product" if node.op is Op.MUL else "residual"
-        built = bool(getattr(self.spec.post, part))
+        parts = ("residual", "product") if node.op is Op.MUL else ("residual",)
+        absent = [f"post.{part}" for part in parts if not getattr(self.spec.post, part)]
         unary = _as_unary(a, b, node.arithmetic)
-        if unary is None and (self.fuse or not built):
+        if unary is None and (self.fuse or absent):
             unary = self._joined(a, b, node.arithmetic)
         if unary is not None:
             self._unary(node, unary)
             return
         out = self.graph.tensor(node.outputs[0])
-        if not built:
-            raise layer_error(node, f"post.{part} is false", f"set post.{part} = true")
+        if absent:
+            remedy = " and ".join(f"{name} = true" for name in absent)
+            raise layer_error(node, f"{absent[-1]} is false", f"set {remedy}")
         if a.data is not None and b.data is not None:
             raise layer_error(node, "both operands are constant", "make its result a constant")
         self._addition(node, a, b, out)
