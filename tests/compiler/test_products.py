@@ -17,7 +17,7 @@ from systolith.spec.accelerator import (
 )
 from systolith.spec.commands import Opcode, decode
 
-FORMULAS = ("tflite_mul", "xnnpack_mul", "onnxruntime_mul")
+FORMULAS = ("tflite_mul", "tflm_mul", "xnnpack_mul", "onnxruntime_mul")
 
 
 def spec(rows: int = 3, columns: int = 5, *, product: bool = True, **memory: int):

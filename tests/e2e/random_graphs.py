@@ -84,7 +84,7 @@ STYLES = {
     "tflite-reference": Style(
         "double", "f64away", "tflite_add", "tflite_sub", "tflite_mul", "divide", "double"
     ),
-    "tflm": Style("double", "double", "tflite_add", "tflite_sub", "tflite_mul", "divide", "double"),
+    "tflm": Style("double", "double", "tflite_add", "tflite_sub", "tflm_mul", "divide", "double"),
     "tflite-xnnpack": Style(
         "float32", "float32", "xnnpack_add", "xnnpack_sub", "xnnpack_mul", "divide", "xnn_mean"
     ),

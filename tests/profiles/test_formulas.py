@@ -171,7 +171,7 @@ def test_binary_close_to_the_real_function(formula: str) -> None:
     assert np.abs(table - exact).max() < 0.55
 
 
-@pytest.mark.parametrize("formula", ["tflite_mul", "xnnpack_mul"])
+@pytest.mark.parametrize("formula", ["tflite_mul", "tflm_mul", "xnnpack_mul"])
 def test_requantizer_of_products(formula: str) -> None:
     """All pairs of codes: products through the requantizer are the multiplication."""
     codes = np.arange(-128, 128)

@@ -84,13 +84,26 @@ def _onnxruntime_add(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
 
 
 def _factor(k: BinaryArithmetic) -> np.float32:
-    """What every runtime multiplies a product of codes by."""
+    """What runtimes multiply a product of codes by, computed in float32."""
     return _F(_F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale))
 
 
+def _double_factor(k: BinaryArithmetic) -> float:
+    """The same, computed in float64."""
+    a, b, out = (float(_F(codes.scale)) for codes in (k.a, k.b, k.out))
+    return a * b / out
+
+
 def _tflite_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """M1, in LiteRT's reference kernels by a float32 factor."""
     product = (x - k.a.zero_point) * (y - k.b.zero_point)
     return mbqm(product, *quantize_multiplier(float(_factor(k)))) + k.out.zero_point
+
+
+def _tflm_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """M1, in TFLM by a float64 factor."""
+    product = (x - k.a.zero_point) * (y - k.b.zero_point)
+    return mbqm(product, *quantize_multiplier(_double_factor(k))) + k.out.zero_point
 
 
 def _xnnpack_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
@@ -110,7 +123,7 @@ def product_requant(k: BinaryArithmetic) -> Requant | None:
 
     None where no requantizer is: onnxruntime adds the zero point before it rounds.
     """
-    if k.formula not in ("tflite_mul", "xnnpack_mul"):
+    if k.formula not in ("tflite_mul", "tflm_mul", "xnnpack_mul"):
         return None
     single = Requant(
         formula="float32",
@@ -121,7 +134,8 @@ def product_requant(k: BinaryArithmetic) -> Requant | None:
     )
     if k.formula == "xnnpack_mul":
         return single
-    scale = single.scale.astype(np.float64)
+    factor = _double_factor(k) if k.formula == "tflm_mul" else float(_factor(k))
+    scale = np.array([factor])
     multiplier, shift = quantize_multiplier(scale)
     return replace(single, formula="double", scale=scale, multiplier=multiplier, shift=shift)
 
@@ -137,6 +151,7 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "tflite_add": _signed(_tflite_sum, 1),
         "tflite_sub": _signed(_tflite_sum, -1),
         "tflite_mul": _signed(_tflite_mul, 1),
+        "tflm_mul": _signed(_tflm_mul, 1),
         "xnnpack_add": _signed(_xnnpack_sum, 1),
         "xnnpack_sub": _signed(_xnnpack_sum, -1),
         "xnnpack_mul": _signed(_xnnpack_mul, 1),
