@@ -187,7 +187,7 @@ def test_the_factor_of_a_product(writer: ModuleType, profile: str) -> None:
     found = 0
     for seed in range(300):
         scales = np.random.default_rng(seed).uniform(0.01, 0.1, 3)
-        scales[2] = scales[0] * scales[1] * 300
+        scales[2] = scales[0] * scales[1] * 256
         a, b, out = (Codes(dtype="int8", scale=float(np.float32(s)), zero_point=3) for s in scales)
         tables = [
             binary_table(BinaryArithmetic(formula=f, a=a, b=b, out=out, low=-128, high=127))
