@@ -94,7 +94,8 @@ def last_writers(works: Sequence[TileWork]) -> list[int]:
 def source_rows(step: Step, height: int, first: int, count: int) -> Piece:
     """Rows of the source, ``height`` rows high, that output rows need."""
     if step.node.op not in _WINDOWED:
-        return Piece(first=first, count=count)
+        # One row serves all rows of the output.
+        return Piece(first=0, count=1) if height == 1 else Piece(first=first, count=count)
     a = step.node.attributes
     kernel, stride, dilation, top = (
         a["kernel"][0],
