@@ -119,4 +119,5 @@ def _step(spec: AcceleratorSpec, command: Command, size: int) -> int:
         Target.PARAMETERS: parameter_part_bytes(spec, form),
         Target.TABLES: 1,
         Target.COMMANDS: 4,
+        Target.EXPONENTS: 4,
     }[Target(command.values.get("target", Target.ACTIVATIONS))]

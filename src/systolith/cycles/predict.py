@@ -71,9 +71,6 @@ class Prediction:
 def predict(program: Program, *, memory: MemoryModel | None = None) -> Prediction:
     """Predict a run of ``program``, equal to the generated hardware in every cycle.
 
-    But for SOFTMAX: a row may take some cycles more, with lines of less than 16 bytes, or where
-    other units take its turns at the activation memory.
-
     Parameters
     ----------
     memory: external memory; by default a `MemoryModel` as it is.
