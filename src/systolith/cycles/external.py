@@ -1,5 +1,7 @@
 """External memory, and how transfers are cut into bursts and beats."""
 
+import math
+import random
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +12,7 @@ from systolith.spec.commands import TRANSFER_LOOPS, Command, ParameterForm, Targ
 from systolith.spec.program import ProgramError
 from systolith.spec.registers import Window, parameter_part_bytes, window_stride
 
-__all__ = ["Bandwidth", "MemoryModel", "Transfer", "on_chip"]
+__all__ = ["Bandwidth", "MemoryModel", "Stalls", "Transfer", "on_chip"]
 
 _ONE = 1 << 16
 _PAGE = 4096
@@ -19,23 +21,54 @@ _PAGE = 4096
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryModel:
-    """External memory that answers in order and never stalls.
+    """External memory that answers in order.
+
+    Without stalls a prediction is exact. With them it is that of one run in which the channels
+    stood still at random: on a network about what every such run takes.
 
     Parameters
     ----------
     latency: cycles from an address to its first beat, and from a last beat to its answer; at
         least 1.
     bandwidth: most beats a cycle, of reads and of writes each, on average: above 0, at most 1.
+    stalls: share of cycles in which each of the bus's five channels stands still, at random: at
+        least 0, below 1.
     """
 
     latency: int = 16
     bandwidth: float = 1.0
+    stalls: float = 0.0
 
     def __post_init__(self) -> None:
         if self.latency < 1:
             raise ValueError(f"latency must be at least 1, not {self.latency!r}")
         if not 0 < self.bandwidth <= 1:
             raise ValueError(f"bandwidth must be above 0 and at most 1, not {self.bandwidth!r}")
+        if not 0 <= self.stalls < 1:
+            raise ValueError(f"stalls must be at least 0 and below 1, not {self.stalls!r}")
+
+    @property
+    def paced(self) -> bool:
+        """Whether beats may have to wait for each other."""
+        return self.bandwidth < 1 or self.stalls > 0
+
+
+class Stalls:
+    """How long a channel stands still whenever something may move.
+
+    Parameters
+    ----------
+    share: of cycles.
+    channel: its name, which seeds the random numbers: every prediction draws the same.
+    """
+
+    def __init__(self, share: float, channel: str) -> None:
+        self._rate = math.log(share) if share else -math.inf
+        self._random = random.Random(channel)
+
+    def draw(self) -> int:
+        """Cycles until the channel moves: k or more with probability share**k."""
+        return int(math.log(1.0 - self._random.random()) / self._rate)
 
 
 class Bandwidth:
@@ -43,19 +76,21 @@ class Bandwidth:
 
     Parameters
     ----------
-    bandwidth: beats a cycle.
+    memory: beats a cycle, and stalls.
+    channel: name of the channel.
     """
 
-    def __init__(self, bandwidth: float) -> None:
-        self._rate = max(1, round(bandwidth * _ONE))
+    def __init__(self, memory: MemoryModel, channel: str) -> None:
+        self._stalls = Stalls(memory.stalls, channel)
+        self._rate = max(1, round(memory.bandwidth * _ONE))
         self._credit = -(-_ONE // self._rate) * self._rate  # long before the run it has grown
         self._cycle = 0
 
     def take(self, cycle: int) -> int:
-        """Use the credit of a beat in the first cycle from ``cycle`` on that has it."""
+        """Use the credit of a beat in the first cycle from ``cycle`` on that has it, or stall."""
         missing = max(_ONE - self._credit, 0)
         ready = self._cycle + -(-missing // self._rate)
-        when = max(cycle, ready)
+        when = max(cycle, ready) + self._stalls.draw()
         self._credit += -(-missing // self._rate) * self._rate - _ONE
         self._cycle = when
         return when

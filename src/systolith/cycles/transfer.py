@@ -4,7 +4,7 @@ from collections.abc import Generator, Iterator
 
 import numpy as np
 
-from systolith.cycles.external import Bandwidth, MemoryModel, Transfer, on_chip
+from systolith.cycles.external import Bandwidth, MemoryModel, Stalls, Transfer, on_chip
 from systolith.cycles.machine import Issued, Machine
 from systolith.cycles.nests import Int64Array, regions
 from systolith.cycles.ports import Port, before, grant, next_free
@@ -24,16 +24,19 @@ class _Bursts:
     Parameters
     ----------
     outstanding: bursts that may be under way.
+    stalls: of the address channel.
 
     Attributes
     ----------
     taken, ended: cycles in which bursts were handed over, and in which they ceased to be under way.
+    known: cycles in which the memory took their addresses.
     """
 
-    def __init__(self, outstanding: int) -> None:
-        self._outstanding = outstanding
+    def __init__(self, outstanding: int, stalls: Stalls) -> None:
+        self._outstanding, self._stalls = outstanding, stalls
         self._next = self._left = 0
         self.taken: list[int] = []
+        self.known: list[int] = []
         self.ended: list[int] = []
 
     def begin(self, start: int, count: int) -> None:
@@ -47,7 +50,8 @@ class _Bursts:
             if number >= 0:
                 self._next = max(self._next, self.ended[number] + 1)
             self.taken.append(self._next)
-            self._next += 1
+            self._next += 1 + self._stalls.draw()
+            self.known.append(self._next)
             self._left -= 1
         return not self._left
 
@@ -65,8 +69,8 @@ class Load(Process):
     def __init__(self, machine: Machine, memory: MemoryModel) -> None:
         super().__init__(machine, Unit.LOAD)
         self._latency = memory.latency
-        self._bandwidth = Bandwidth(memory.bandwidth) if memory.bandwidth < 1 else None
-        self._bursts = _Bursts(machine.spec.external.outstanding)
+        self._bandwidth = Bandwidth(memory, "r") if memory.paced else None
+        self._bursts = _Bursts(machine.spec.external.outstanding, Stalls(memory.stalls, "ar"))
         self._moved = 0  # when the last beat moved on the bus
         self._empty = 0  # first cycle in which the next may
         self._ended: list[int] = []  # last writes of commands
@@ -91,7 +95,7 @@ class Load(Process):
         begin = 0
         for end in job.ends.tolist():
             self._issue(issued)
-            due = self._bursts.taken[len(self._bursts.ended)] + 1 + self._latency
+            due = self._bursts.known[len(self._bursts.ended)] + self._latency
             single = self._bandwidth is not None
             for high in range(begin + 1, end + 1) if single else sorted({end - 1, end} - {begin}):
                 if self._bandwidth is not None:
@@ -165,7 +169,8 @@ class Save(Process):
     def __init__(self, machine: Machine, memory: MemoryModel) -> None:
         super().__init__(machine, Unit.SAVE)
         self._latency = memory.latency
-        self._bandwidth = Bandwidth(memory.bandwidth) if memory.bandwidth < 1 else None
+        self._bandwidth = Bandwidth(memory, "w") if memory.paced else None
+        self._addresses, self._answers = (Stalls(memory.stalls, c) for c in ("aw", "b"))
         self.drain = READ_LATENCY + 2 + self._latency
         self.busy = 0
 
@@ -177,7 +182,7 @@ class Save(Process):
         """Beat after beat."""
         spec = self.machine.spec
         job = Transfer(spec, issued.command)
-        bursts = _Bursts(spec.external.outstanding)
+        bursts = _Bursts(spec.external.outstanding, self._addresses)
         bursts.begin(issued.start, len(job.ends))
         where = regions(spec, job.places)
         mask = self._touched[Port.SAVE][self._current]
@@ -196,9 +201,10 @@ class Save(Process):
                 sent.append(max(read + READ_LATENCY + 1, accepted, taken + 1))
                 accepted = sent[-1] + 1
                 if self._bandwidth is not None:
-                    accepted = self._bandwidth.take(accepted)
+                    accepted = self._bandwidth.take(max(accepted, bursts.known[number]))
             answer = accepted + self._latency
-            bursts.ended.append(max(answer, bursts.ended[-1] + 1) if number else answer)
+            answer = max(answer, bursts.ended[-1] + 1) if number else answer
+            bursts.ended.append(answer + self._answers.draw())
             begin = end
         self.end(issued, bursts.ended[-1] + 1)
         self.busy += issued.finish - issued.start
