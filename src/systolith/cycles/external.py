@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.cycles.nests import Int64Array, counts, offsets, reach, touched
+from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Command, ParameterForm, Target
 from systolith.spec.program import ProgramError
@@ -109,10 +109,11 @@ class Transfer:
     Parameters
     ----------
     sizes: bytes of every beat.
-    places: address on chip of every beat's first byte; of activations only.
+    regions: region of every beat's first byte, if it is one of activations.
     ends: per burst, the number of beats up to its end.
     heads: per beat, the burst that begins its run.
     steps: cycles that a LOAD takes to write each beat, if nothing is in its way.
+    written: their sums: those of all beats before each, and of all.
 
     Raises
     ------
@@ -135,7 +136,7 @@ class Transfer:
         low = np.maximum(number * size - skipped[run], 0)
         high = np.minimum((number + 1) * size - skipped[run], length)
         self.sizes: Int64Array = high - low
-        self.places: Int64Array = runs[run] + low
+        self.regions: list[int] = regions(spec, runs[run] + low).tolist()
         limit = min(spec.external.burst_beats, _PAGE // size)
         block = (starts // size)[run] + number
         begins = (number == 0) | (block % limit == 0)
@@ -143,6 +144,7 @@ class Transfer:
         burst = np.cumsum(begins) - 1
         self.heads: Int64Array = burst[np.flatnonzero(number == 0)][run]
         self.steps: Int64Array = -(-self.sizes // _step(spec, command, size))
+        self.written: Int64Array = np.concatenate([[0], np.cumsum(self.steps)])
 
 
 def _step(spec: AcceleratorSpec, command: Command, size: int) -> int:

@@ -6,7 +6,7 @@ import numpy as np
 
 from systolith.cycles.external import Bandwidth, MemoryModel, Stalls, Transfer, on_chip
 from systolith.cycles.machine import Issued, Machine
-from systolith.cycles.nests import Int64Array, regions
+from systolith.cycles.nests import Int64Array
 from systolith.cycles.ports import Port, before, grant, next_free
 from systolith.cycles.process import Process
 from systolith.cycles.timing import READ_LATENCY, WRITE_LATENCY
@@ -96,6 +96,9 @@ class Load(Process):
         for end in job.ends.tolist():
             self._issue(issued)
             due = self._bursts.known[len(self._bursts.ended)] + self._latency
+            if self._bandwidth is None and self._whole(issued, job, begin, end, due):
+                begin = end
+                continue
             single = self._bandwidth is not None
             for high in range(begin + 1, end + 1) if single else sorted({end - 1, end} - {begin}):
                 if self._bandwidth is not None:
@@ -110,6 +113,23 @@ class Load(Process):
                 self._empty = int(written[-1])
                 begin = high
         self._finish(issued)
+
+    def _whole(self, issued: Issued, job: Transfer, begin: int, end: int, due: int) -> bool:
+        """Decide a burst whose beats come one a cycle, if nothing is in the way of their writes."""
+        first = max(due, self._empty)
+        last = first + int(job.written[end] - job.written[begin])
+        if issued.command["target"] == Target.ACTIVATIONS:
+            mask, region = self._touched[Port.LOAD][self._current], job.regions[begin]
+            whole = region == job.regions[end - 1]
+            if not whole or not self.machine.clear(Port.LOAD, mask, region, first + 1, last + 1):
+                return False
+        # The last beat moves when the one before it has been written.
+        self._moved = max(due, first + int(job.written[end - 1] - job.written[begin]))
+        self._bursts.ended.append(self._moved)
+        self._issue(issued)
+        self.stepped(end - begin, last)
+        self._empty = last
+        return True
 
     def _issue(self, issued: Issued) -> None:
         """Hand over bursts; behind the last the command leaves the queue."""
@@ -141,7 +161,7 @@ class Load(Process):
             self.stepped(len(written), int(written[-1]))
             return written
         mask = self._touched[Port.LOAD][self._current]
-        where = regions(machine.spec, job.places[part])
+        where = np.array(job.regions[part], np.int64)
         written = np.zeros(0, np.int64)
         while len(written) < len(where):
             end = machine.limit(before(Port.LOAD), mask)
@@ -184,7 +204,6 @@ class Save(Process):
         job = Transfer(spec, issued.command)
         bursts = _Bursts(spec.external.outstanding, self._addresses)
         bursts.begin(issued.start, len(job.ends))
-        where = regions(spec, job.places)
         mask = self._touched[Port.SAVE][self._current]
         self.left = len(job.sizes)
         sent: list[int] = []
@@ -192,11 +211,17 @@ class Save(Process):
         for number, end in enumerate(job.ends.tolist()):
             bursts.issue()
             taken = bursts.taken[number]
+            first = max(read, bursts.taken[int(job.heads[begin])]) + 1
+            if self._bandwidth is None and self._whole(
+                job, begin, end, first, accepted, taken, sent
+            ):
+                read, accepted = sent[-1] - READ_LATENCY - 1, sent[-1] + 1
+                begin = end
             for beat in range(begin, end):
                 asked = max(read + 1, bursts.taken[int(job.heads[beat])] + 1)
                 if beat >= _AHEAD:
                     asked = max(asked, sent[beat - _AHEAD] + 1)
-                read = yield from self._read(int(where[beat]), mask, asked)
+                read = yield from self._read(job.regions[beat], mask, asked)
                 # A beat goes to the bus's register when that is free and its burst is known.
                 sent.append(max(read + READ_LATENCY + 1, accepted, taken + 1))
                 accepted = sent[-1] + 1
@@ -208,6 +233,39 @@ class Save(Process):
             begin = end
         self.end(issued, bursts.ended[-1] + 1)
         self.busy += issued.finish - issued.start
+
+    def _whole(
+        self,
+        job: Transfer,
+        begin: int,
+        end: int,
+        first: int,
+        free: int,
+        taken: int,
+        sent: list[int],
+    ) -> bool:
+        """Decide a burst whose beats are read, and sent, one a cycle, if nothing is in their way.
+
+        Parameters
+        ----------
+        first, free, taken: a cycle before which it is not read, not sent, or not known to the bus.
+        sent: when beats were sent; the burst's are appended.
+        """
+        behind = sent[-_AHEAD:]
+        more = _AHEAD - len(behind)
+        if not more:
+            first = max(first, behind[0] + 1)
+        if any(done >= first + i for i, done in enumerate(behind, more)):
+            return False
+        start, last = first + READ_LATENCY + 1, first + end - begin
+        region, mask = job.regions[begin], self._touched[Port.SAVE][self._current]
+        if start < free or start <= taken or region != job.regions[end - 1]:
+            return False
+        if not self.machine.clear(Port.SAVE, mask, region, first, last):
+            return False
+        sent += range(start, start + end - begin)
+        self.stepped(end - begin, last)
+        return True
 
     def _read(self, region: int, mask: int, asked: int) -> Generator[None, None, int]:
         """Cycle in which a beat is read, in the first free one from ``asked`` on."""
