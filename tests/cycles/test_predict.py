@@ -127,13 +127,15 @@ def test_a_program_of_nothing_but_end() -> None:
         ([encode(Opcode.FILL, length=1, wait=1 << Unit.COMPUTE)], "wait for ever, but MOVE does"),
         ([[15]], "opcode at word 0 must be known, not 15"),
         ([encode(Opcode.FILL, length=1, d0_count=0)], "d0_count must be at least 1, not 0"),
-        ([encode(Opcode.JUMP, address=0)], "must end, but has not"),
+        ([encode(Opcode.JUMP, address=0)], "must end, but jumps to word 0 for ever"),
+        ([encode(Opcode.SOFTMAX, row_count=1)], "length of SOFTMAX must be at least 1, not 0"),
+        (
+            [encode(Opcode.FILL, length=1, d2_count=65535, d1_count=65535, d0_count=65535)],
+            "steps of a command must be at most 16777216 to be predicted",
+        ),
     ],
 )
-def test_programs_that_cannot_run(
-    words: list[list[int]], text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("systolith.cycles.trace._MOST", 100)
+def test_programs_that_cannot_run(words: list[list[int]], text: str) -> None:
     with pytest.raises(ProgramError, match=text):
         predict(tiny(*words, encode(Opcode.END)))
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
+from systolith.cycles.nests import Int64Array, counts, limited, offsets, reach, regions, touched
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Command, ParameterForm, Target
 from systolith.spec.program import ProgramError
@@ -131,6 +131,7 @@ class Transfer:
         runs = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS)
         skipped = starts % size
         beats = -(-(skipped + length) // size)
+        limited("beats of a transfer", int(beats.sum()))
         run = np.repeat(np.arange(len(starts)), beats)
         number = np.arange(len(run)) - np.repeat(np.cumsum(beats) - beats, beats)
         low = np.maximum(number * size - skipped[run], 0)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from systolith.cycles.machine import Issued, Machine
-from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
+from systolith.cycles.nests import Int64Array, counts, limited, offsets, reach, regions, touched
 from systolith.cycles.ports import Port, PortLog, before, grant, next_free
 from systolith.cycles.process import Process
 from systolith.cycles.softmax import FORMS, SoftmaxRows
@@ -64,6 +64,7 @@ class Move(Process):
         """Region of every line's first byte; one line at least in a run."""
         counts(command, _loops(command))
         runs = command[f"{stream}_base"] + offsets(command, stream, _loops(command))
+        limited("bytes of a command", len(runs) * command["length"])
         inside = np.arange(0, max(command["length"], 1), self.machine.spec.line_bytes)
         return regions(self.machine.spec, (runs[:, None] + inside).reshape(-1))
 

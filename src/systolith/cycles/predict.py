@@ -10,7 +10,7 @@ from systolith.cycles.external import MemoryModel
 from systolith.cycles.fetch import Fetch
 from systolith.cycles.machine import Issued, Machine, Ring, Spans
 from systolith.cycles.move import Move
-from systolith.cycles.nests import counts
+from systolith.cycles.nests import counts, limited
 from systolith.cycles.ports import Port, PortLog
 from systolith.cycles.store import Store
 from systolith.cycles.streams import results
@@ -142,6 +142,7 @@ def _machine(program: Program, issued: Sequence[Issued], memory: MemoryModel) ->
     taken = sum(int(np.prod(counts(i.command, STORE_LOOPS))) for i in lines[Unit.STORE])
     if taken > made:
         raise ProgramError(f"STOREs must take at most {made} result vectors, not {taken}")
+    limited("result vectors", made)
     ring = Ring(program.spec.memory.accumulator_depth, made)
     machine = Machine(program.spec, Timing.of(program.spec), lines, ring)
     machine.uses = {port: PortLog(program.spec.memory.activation_regions) for port in Port}

@@ -1,5 +1,6 @@
 """The commands that a run executes, in order."""
 
+import hashlib
 from collections.abc import Sequence
 from typing import cast
 
@@ -22,7 +23,7 @@ from systolith.spec.program import Program, ProgramError
 __all__ = ["trace"]
 
 _MOST = 1 << 20
-"""Commands after which a program is said to jump in circles."""
+"""Commands after which a program is said not to end."""
 
 
 def trace(program: Program) -> list[Issued]:
@@ -41,6 +42,7 @@ def trace(program: Program) -> list[Issued]:
         words[: len(program.commands)] = program.commands
     image = np.zeros(max(program.external_bytes, len(program.external)), np.uint8)
     image[: len(program.external)] = program.external
+    jumps: set[tuple[int, bytes]] = set()
     issued: list[Issued] = []
     seen = dict.fromkeys(Unit, 0)
     position = 0
@@ -58,6 +60,10 @@ def trace(program: Program) -> list[Issued]:
         position += layout.words
         if command.opcode is Opcode.JUMP:
             position = command["address"]
+            state = position, hashlib.sha1(words.tobytes()).digest()
+            if state in jumps:
+                raise ProgramError(f"program must end, but jumps to word {position} for ever")
+            jumps.add(state)
         elif command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
             _load(words, image, command)
     raise ProgramError(f"program must end, but has not after {_MOST} commands")
