@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from systolith.sim.stress import pick, random_spec
 from systolith.sim.stress_softmax import random_exponents
@@ -123,13 +124,10 @@ def _assemble(generator: ExternalGenerator) -> Program:
         words = np.array(segment, "<u4").view(np.uint8)
         image[place : place + len(words)] = words
     generator.parameters[..., 7] = 0
-    weights = rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8)
-    for w_base, draw in generator.depthwise.items():
-        draw.blank(weights, w_base)
     return Program(
         spec=spec,
         commands=np.array(segments[0], np.uint32),
-        weights=weights,
+        weights=_weights(generator),
         parameters=generator.parameters,
         tables=rng.integers(0, 256, (spec.memory.tables, 256)).astype(np.uint8),
         external=image,
@@ -138,6 +136,15 @@ def _assemble(generator: ExternalGenerator) -> Program:
         exponents=random_exponents(rng, spec),
         **_buffers(spec),
     )
+
+
+def _weights(generator: ExternalGenerator) -> NDArray[np.uint8]:
+    """Random weights, but for those of depthwise tiles that must be 0."""
+    shape = generator.spec.weight_words, generator.spec.array.columns
+    weights = generator.rng.integers(0, 256, shape).astype(np.uint8)
+    for w_base, draw in generator.depthwise.items():
+        draw.blank(weights, w_base)
+    return weights
 
 
 def _buffers(spec: AcceleratorSpec) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The commands that a run executes, in order."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import cast
 
 import numpy as np
@@ -19,11 +20,17 @@ from systolith.spec.commands import (
     decode_one,
 )
 from systolith.spec.program import Program, ProgramError
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["trace"]
 
 _MOST = 1 << 20
 """Commands after which a program is said not to end."""
+_KINDS: Mapping[Opcode, tuple[str, type[IntEnum]]] = {
+    Opcode.LOAD: ("target", Target),
+    Opcode.SOFTMAX: ("form", SoftmaxForm),
+}
+"""Fields with values that stand for nothing."""
 
 
 def trace(program: Program) -> list[Issued]:
@@ -49,6 +56,9 @@ def trace(program: Program) -> list[Issued]:
     while len(issued) < _MOST:
         try:
             command = decode_one(cast(Sequence[int], words), position)
+            if command.opcode in _KINDS:
+                name, kind = _KINDS[command.opcode]
+                kind(command[name])
         except ValueError as error:
             raise ProgramError(f"command {len(issued)}: {error}") from None
         layout = COMMANDS[command.opcode]
