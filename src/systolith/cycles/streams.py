@@ -34,6 +34,10 @@ class Stream:
     hold: one weight tile for all.
     rows: where the outputs of a depthwise pass are; None of a normal one.
     mask: regions it reads.
+
+    Raises
+    ------
+    ProgramError: a count of 0, or a depthwise pass with outputs outside of its image.
     """
 
     def __init__(self, spec: AcceleratorSpec, command: Command) -> None:
@@ -44,6 +48,11 @@ class Stream:
         self.hold = bool(command["w_hold"])
         self.rows = Rows(command) if command["depthwise"] else None
         self.pixels = self.rows.pixels if self.rows else my * mx
+        if self.pixels > my * mx:
+            raise ProgramError(
+                f"outputs of a depthwise MATMUL must end within its {my * mx} pixels,"
+                f" not with pixel {self.pixels}"
+            )
         self.mask = reads(spec, command)
         self._spec, self._command = spec, command
         self._pass_offsets: Int64Array | None = None
