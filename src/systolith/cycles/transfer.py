@@ -6,7 +6,6 @@ import numpy as np
 
 from systolith.cycles.external import Bandwidth, MemoryModel, Stalls, Transfer, on_chip
 from systolith.cycles.machine import Issued, Machine
-from systolith.cycles.nests import Int64Array
 from systolith.cycles.ports import Port, before, grant, next_free
 from systolith.cycles.process import Process
 from systolith.cycles.timing import READ_LATENCY, WRITE_LATENCY
@@ -109,8 +108,7 @@ class Load(Process):
                 if high == end:
                     self._bursts.ended.append(self._moved)
                     self._issue(issued)
-                written = yield from self._write(issued.command, job, slice(begin, high), due)
-                self._empty = int(written[-1])
+                self._empty = yield from self._write(issued.command, job, begin, high, due)
                 begin = high
         self._finish(issued)
 
@@ -152,30 +150,32 @@ class Load(Process):
             self.free = max(self.free, self._ended[job] + 1)
 
     def _write(
-        self, command: Command, job: Transfer, part: slice, due: int
-    ) -> Generator[None, None, Int64Array]:
-        """Last cycle of each beat's writes, for beats that the memory shows from ``due`` on."""
-        machine = self.machine
-        if command["target"] != Target.ACTIVATIONS:
-            written = max(due, self._empty) + np.cumsum(job.steps[part])
-            self.stepped(len(written), int(written[-1]))
-            return written
-        mask = self._touched[Port.LOAD][self._current]
-        where = np.array(job.regions[part], np.int64)
+        self, command: Command, job: Transfer, begin: int, end: int, due: int
+    ) -> Generator[None, None, int]:
+        """Last cycle of the writes of some beats, which the memory shows from ``due`` on."""
+        machine, mask = self.machine, self._touched[Port.LOAD][self._current]
+        free, region = max(due, self._empty), job.regions[begin]
+        last = free + int(job.written[end] - job.written[begin])
+        plain = command["target"] != Target.ACTIVATIONS
+        alone = end - begin == 1
+        if plain or (alone and machine.clear(Port.LOAD, mask, region, free + 1, last + 1)):
+            self.stepped(end - begin, last)
+            return last
+        where = np.array(job.regions[begin:end], np.int64)
         written = np.zeros(0, np.int64)
         while len(written) < len(where):
-            end = machine.limit(before(Port.LOAD), mask)
-            first = int(written[-1]) + 1 if len(written) else max(due, self._empty) + 1
+            known = machine.limit(before(Port.LOAD), mask)
+            first = int(written[-1]) + 1 if len(written) else free + 1
             rest = where[len(written) :]
             logs = [machine.uses[port] for port in before(Port.LOAD)]
-            times = grant(first, np.zeros(len(rest), np.int64), rest, logs, end)
+            times = grant(first, np.zeros(len(rest), np.int64), rest, logs, known)
             if not len(times):
-                self.wait_until(max(first, end))
+                self.wait_until(max(first, known))
                 yield from self.watch()
                 continue
             written = np.concatenate([written, times])
             self.stepped(len(times), int(times[-1]))
-        return written
+        return int(written[-1])
 
 
 class Save(Process):
