@@ -101,6 +101,7 @@ class ProgramGenerator:
         self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
         self.stamps = 0
         self.depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
+        self.depthwise_tiles = _WEIGHT_TILES  # from word 0 on
 
     def small(self, high: int) -> int:
         """From 1 to ``high``, small values and 1 above all more often."""
@@ -140,15 +141,23 @@ class ProgramGenerator:
 
     def copy(self) -> None:
         """Emit a COPY, if there is a place for it."""
-        drawn = random_copy(self.rng, self.spec)
-        if drawn is not None:
-            self.issued.append(Issued(Opcode.COPY, *drawn))
+        self._move(Opcode.COPY, random_copy(self.rng, self.spec))
 
     def softmax(self) -> None:
         """Emit a SOFTMAX, if there is a place for it."""
-        drawn = random_softmax(self.rng, self.spec)
+        self._move(Opcode.SOFTMAX, random_softmax(self.rng, self.spec))
+
+    def _move(self, opcode: Opcode, drawn: tuple[dict[str, int], Mask, Mask] | None) -> None:
+        """Emit what was drawn; its masks are of activations, which come first in all masks."""
         if drawn is not None:
-            self.issued.append(Issued(Opcode.SOFTMAX, *drawn))
+            fields, *masks = drawn
+            reads, writes = (np.pad(mask, (0, self.span - len(mask))) for mask in masks)
+            self.issued.append(Issued(opcode, fields, reads, writes))
+
+    def drawn_matmul(self) -> tuple[int, int, int, int] | None:
+        """Emit a MATMUL, depthwise or not, and return the nest (t, n, my, mx) of its results."""
+        depthwise = self.spec.array.depthwise_lines and self.rng.integers(3)
+        return self.depthwise_matmul() if depthwise else self.matmul()
 
     def matmul(self) -> tuple[int, int, int, int] | None:
         """Emit a MATMUL and return the nest (t, n, my, mx) of its results."""
@@ -183,10 +192,10 @@ class ProgramGenerator:
         """Emit a depthwise MATMUL, if need be a FILL before it; return the nest of its results."""
         rng, rows = self.rng, self.spec.array.rows
         used = sum(draw.tiles for draw in self.depthwise.values())
-        if used == _WEIGHT_TILES:
+        if used == self.depthwise_tiles:
             return None
         results = 3 * self.spec.memory.accumulator_depth
-        tiles = min(8, _WEIGHT_TILES - used)
+        tiles = min(8, self.depthwise_tiles - used)
         draw = draw_depthwise(rng, self.spec, results=results, stride=8, tiles=tiles)
         counts = [draw.fields[f"{name}_count"] for name in MATMUL_LOOPS]
         strides = [draw.fields[f"x_{name}_stride"] for name in MATMUL_LOOPS]
@@ -364,8 +373,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.copy()
         if spec.post.softmax_tables and rng.integers(2):
             generator.softmax()
-        depthwise = spec.array.depthwise_lines and rng.integers(3)
-        nest = generator.depthwise_matmul() if depthwise else generator.matmul()
+        nest = generator.drawn_matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
     generator.order()

@@ -3,10 +3,15 @@
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+from systolith.cycles import MemoryModel, predict
+from systolith.sim.backend import Result
+from systolith.spec.program import Program
 
 _HERE = Path(__file__).parent
 
@@ -28,6 +33,27 @@ def models() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no models at {folder}: set SYSTOLITH_MODELS to their folder")
     return folder
+
+
+def _as_predicted(
+    program: Program, measured: Result, label: object, memory: MemoryModel | None = None
+) -> None:
+    predicted = predict(program, memory=memory)
+    wrong = {
+        name: (predicted.counters[name], value)
+        for name, value in measured.counters.items()
+        if predicted.counters[name] != value
+    }
+    assert not wrong, f"{label}: (predicted, measured) {wrong}"
+    kept = program.spec.memory.stamps
+    assert predicted.stamps[:kept] == measured.stamps[:kept], label
+    assert predicted.cycles == measured.cycles, label
+
+
+@pytest.fixture(scope="session")
+def as_predicted() -> Callable[..., None]:
+    """Require that the cycle model predicts every counter and stamp of a run that was measured."""
+    return _as_predicted
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ def _spec(seed: int, regions: int, tables: int = 1, **external: int) -> Accelera
     memory = replace(
         spec.memory, activation_regions=regions, tables=tables, command_words=2000, stamps=64
     )
-    post = replace(spec.post, residual=True, product=True)
+    post = replace(spec.post, residual=True, product=True, softmax_tables=2)
     return replace(spec, external=ExternalSpec(**external), memory=memory, post=post)
 
 
@@ -54,10 +54,10 @@ def transfer(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
         room = 256 * spec.memory.tables
     if kind != "save":
         fields["target"] = int(Target[kind.upper()])
-    counts = rng.integers(1, 4, 3)
-    many = int(rng.integers(1, 1 + min(room, 150 if unit == 1 else 5)))
     if room == 0:
         return transfer(rng, spec)
+    counts = rng.integers(1, 4, 3)
+    many = int(rng.integers(1, 1 + min(room, 150 if unit == 1 else 5)))
     strides = rng.integers(0, 200 // unit + 1, 3) * unit
     span = int((strides * (counts - 1)).sum()) + many * unit
     fields |= {"length": many * unit}

@@ -36,7 +36,8 @@ def test_bandwidth_is_that_of_the_memory(bandwidth: float) -> None:
     """Against a credit that is refilled cycle by cycle."""
     rng = np.random.default_rng(0)
     rate = round(bandwidth * 65536)
-    model, credit, cycle = Bandwidth(bandwidth), -(-65536 // rate) * rate, 0
+    memory = MemoryModel(bandwidth=bandwidth)
+    model, credit, cycle = Bandwidth(memory, "r"), -(-65536 // rate) * rate, 0
     for _ in range(300):
         asked = cycle + int(rng.integers(1, 9))
         while cycle < asked or credit < 65536:

@@ -5,22 +5,21 @@ A longer sweep, over more accelerators:
     pytest -m slow tests/cycles/test_predict.py
 """
 
+from collections import Counter
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from systolith.compiler.compile import compile_graph
 from systolith.cycles import MemoryModel, predict
-from systolith.importers import load_model
+from systolith.golden.execute import execute
 from systolith.sim import stress
+from systolith.sim.stress_external import random_external_program, random_external_spec
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, Unit, decode, encode
-from systolith.spec.configuration import preset_for_array
 from systolith.spec.program import Program, ProgramError
-from systolith.verify.samples import default_model
 
 MEMORIES = (MemoryModel(), MemoryModel(latency=1), MemoryModel(latency=40, bandwidth=0.3))
 
@@ -57,26 +56,53 @@ def test_random_programs_everywhere(
     random_programs(agree, programs, name, range(1000, 1150), memory)
 
 
-def compiled(path: Path, spec: AcceleratorSpec) -> Program:
-    return compile_graph(load_model(path), spec).program
+def mixed_programs(
+    agree: Callable, spec: AcceleratorSpec, seeds: range, memory: MemoryModel
+) -> set[Opcode]:
+    """Compare programs of all commands, and what they compute with golden; return the commands."""
+    met = set()
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        program = random_external_program(rng, spec, layers=4)
+        inputs = stress.random_inputs(rng, program)
+        result = agree(program, inputs, f"{spec}, {memory}, seed {seed}", memory)
+        for name, tensor in execute(program, inputs).items():
+            np.testing.assert_array_equal(result.tensors[name], tensor, f"seed {seed}: {spec}")
+        met |= {command.opcode for command in predict(program).commands}
+    return met
 
 
-def random_inputs(program: Program) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    buffers = {name: program.buffers[name] for name in program.inputs}
-    return {n: rng.integers(0, 100, b.shape).astype(b.dtype) for n, b in buffers.items()}
-
-
-def test_embedded_network(agree: Callable) -> None:
-    program = compiled(default_model(), preset_for_array(4, 4))
-    agree(program, random_inputs(program), "embedded network")
+def test_mixed_programs(agree: Callable, programs: ModuleType) -> None:
+    assert mixed_programs(agree, programs.SPECS["3x4"], range(30), MEMORIES[0]) == set(Opcode)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["resnet8", "dscnn"])
-def test_networks(agree: Callable, models: Path, name: str) -> None:
-    program = compiled(models / "tflite" / f"{name}.tflite", preset_for_array(16, 16))
-    agree(program, random_inputs(program), name)
+@pytest.mark.parametrize("number", range(12))
+def test_mixed_programs_everywhere(agree: Callable, number: int) -> None:
+    rng = np.random.default_rng(number)
+    spec = random_external_spec(
+        rng, (4, 8, 16)[number % 3], depthwise=number % 2 == 0, softmax_tables=number % 3
+    )
+    for k, memory in enumerate(MEMORIES):
+        mixed_programs(agree, spec, range(100 * k, 100 * k + 60), memory)
+
+
+def test_broken_programs_end(programs: ModuleType) -> None:
+    """Of bits that flip in commands the model makes a clear error or another program."""
+    ended: Counter[str] = Counter()
+    spec = programs.SPECS["3x4"]
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        program = programs.transfer_program(rng, spec)
+        words = program.commands.copy()
+        words[int(rng.integers(len(words)))] ^= np.uint32(1 << int(rng.integers(12)))
+        try:
+            predict(replace(program, commands=words))
+            ended["well"] += 1
+        except ProgramError as error:
+            assert "must" in str(error) or "is not a valid" in str(error), f"seed {seed}: {error}"
+            ended["in an error"] += 1
+    assert len(ended) == 2, ended
 
 
 def test_commands_follow_each_other() -> None:
@@ -127,13 +153,15 @@ def test_a_program_of_nothing_but_end() -> None:
         ([encode(Opcode.FILL, length=1, wait=1 << Unit.COMPUTE)], "wait for ever, but MOVE does"),
         ([[15]], "opcode at word 0 must be known, not 15"),
         ([encode(Opcode.FILL, length=1, d0_count=0)], "d0_count must be at least 1, not 0"),
-        ([encode(Opcode.JUMP, address=0)], "must end, but has not"),
+        ([encode(Opcode.JUMP, address=0)], "must end, but jumps to word 0 for ever"),
+        ([encode(Opcode.SOFTMAX, row_count=1)], "length of SOFTMAX must be at least 1, not 0"),
+        (
+            [encode(Opcode.FILL, length=1, d2_count=65535, d1_count=65535, d0_count=65535)],
+            "steps of a command must be at most 16777216 to be predicted",
+        ),
     ],
 )
-def test_programs_that_cannot_run(
-    words: list[list[int]], text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("systolith.cycles.trace._MOST", 100)
+def test_programs_that_cannot_run(words: list[list[int]], text: str) -> None:
     with pytest.raises(ProgramError, match=text):
         predict(tiny(*words, encode(Opcode.END)))
 

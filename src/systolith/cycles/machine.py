@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from systolith.cycles.nests import Int64Array
-from systolith.cycles.ports import YIELDING, Port, PortLog
+from systolith.cycles.ports import YIELDING, Port, PortLog, before
 from systolith.cycles.timing import NEVER, Timing
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Unit
@@ -180,6 +180,13 @@ class Machine:
     def note(self, port: Port, times: Int64Array, regions: Int64Array) -> None:
         """Note granted requests of ``port``, each later than those before."""
         self.uses[port].note(times, regions)
+
+    def clear(self, port: Port, mask: int, region: int, first: int, end: int) -> bool:
+        """Whether ``port`` is known to be granted ``region``, of ``mask``, in all these cycles."""
+        others = before(port)
+        if self.limit(others, mask) < end:
+            return False
+        return not any(self.uses[other].used(region, first, end) for other in others)
 
     def limit(self, ports: Iterable[Port], mask: int) -> int:
         """First cycle in which one of ``ports`` may use one of the regions unbeknown to us."""

@@ -1,28 +1,24 @@
-"""The move unit: when every line of a FILL or a COPY is read and written, and SOFTMAX ends."""
+"""The move unit: when every line of a FILL, a COPY or a SOFTMAX is read and written."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from systolith.cycles.machine import Issued, Machine
-from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
+from systolith.cycles.nests import Int64Array, counts, limited, offsets, reach, regions, touched
 from systolith.cycles.ports import Port, PortLog, before, grant, next_free
 from systolith.cycles.process import Process
+from systolith.cycles.softmax import FORMS, SoftmaxRows
 from systolith.cycles.timing import NEVER, READ_LATENCY, WRITE_LATENCY
 from systolith.spec.commands import COPY_LOOPS, FILL_LOOPS, Command, Opcode, Unit
+from systolith.spec.program import ProgramError
 from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["Move"]
 
 _SLOTS = 4
 """Lines of a copy between their read and their write."""
-_SOFTMAX = {
-    SoftmaxForm.FIXED: (3, 59),
-    SoftmaxForm.INVERSE: (5, 53),
-    SoftmaxForm.QUOTIENT: (26, 22),
-}
-"""Cycles of a row of softmax: for a code, and always, with lines of 16 bytes or more."""
-
+_LOOPS = {Opcode.FILL: FILL_LOOPS, Opcode.COPY: COPY_LOOPS, Opcode.SOFTMAX: ("row",)}
 _READ_BEFORE, _WRITTEN_BEFORE = before(Port.COPY), before(Port.LINE)
 
 
@@ -37,16 +33,14 @@ class Move(Process):
 
     def next_use(self, port: Port, mask: int) -> int:
         """First cycle in which ``port`` may be used in the regions that is not known yet."""
-        cycle = super().next_use(port, mask)
-        writes = self._next_write if port is Port.LINE and self.pending(port) & mask else 0
-        return min(cycle, writes) if writes else cycle
+        if port is Port.LINE and self._next_write and self._touched[port][self._current] & mask:
+            return self._next_write
+        return super().next_use(port, mask)
 
     def touches(self, command: Command) -> dict[Port, int]:
-        """Regions of source and target; SOFTMAX comes after all others at its ports."""
-        if command.opcode is Opcode.SOFTMAX:
-            return {}
+        """Regions of source and target."""
         masks = {Port.LINE: self._mask(command, "d")}
-        if command.opcode is Opcode.COPY:
+        if command.opcode is not Opcode.FILL:
             masks[Port.COPY] = self._mask(command, "s")
         return masks
 
@@ -56,19 +50,13 @@ class Move(Process):
         return touched(self.machine.spec, base + low, base + high + command["length"])
 
     def work(self, issued: Issued) -> Iterator[None]:
-        """Line after line, as far as the other units' requests are known.
-
-        SOFTMAX is taken as never held up by others: it moves a byte a cycle at most.
-        """
-        if issued.command.opcode is Opcode.SOFTMAX:
-            code, always = _SOFTMAX[SoftmaxForm(issued.command["form"])]
-            row = code * issued.command["length"] + always
-            self.end(issued, issued.start + issued.command["row_count"] * row + WRITE_LATENCY)
-            return
+        """Line after line, as far as the other units' requests are known."""
         targets = self._lines(issued.command, "d")
         self.left = len(targets)
         if issued.command.opcode is Opcode.COPY:
             yield from self._copy(issued, self._lines(issued.command, "s"), targets)
+        elif issued.command.opcode is Opcode.SOFTMAX:
+            yield from self._softmax(issued, self._lines(issued.command, "s"), targets)
         else:
             yield from self._fill(issued, targets)
 
@@ -76,6 +64,7 @@ class Move(Process):
         """Region of every line's first byte; one line at least in a run."""
         counts(command, _loops(command))
         runs = command[f"{stream}_base"] + offsets(command, stream, _loops(command))
+        limited("bytes of a command", len(runs) * command["length"])
         inside = np.arange(0, max(command["length"], 1), self.machine.spec.line_bytes)
         return regions(self.machine.spec, (runs[:, None] + inside).reshape(-1))
 
@@ -135,6 +124,36 @@ class Move(Process):
             self.stepped(many, copy.bound(0, self._next_write))
         self._next_write = 0
         self.end(issued, copy.writes[-1] + WRITE_LATENCY)
+
+    def _softmax(self, issued: Issued, sources: Int64Array, targets: Int64Array) -> Iterator[None]:
+        """Read and write, whichever is asked for first."""
+        machine, command = self.machine, issued.command
+        if not command["length"]:
+            raise ProgramError("length of SOFTMAX must be at least 1, not 0")
+        form, line = FORMS[SoftmaxForm(command["form"])], machine.spec.line_bytes
+        rows = SoftmaxRows(form, issued.start, command["length"], line)
+        places = (Port.COPY, sources, _READ_BEFORE), (Port.LINE, targets, _WRITTEN_BEFORE)
+        refused = [0, 0]  # cycles before which the next read, the next write is not granted
+        while self.left:
+            asked = [max(a, b) for a, b in zip((rows.read, rows.write), refused, strict=True)]
+            self._next_write = asked[1] if asked[1] < NEVER else asked[0] + 1
+            writes = int(asked[1] < asked[0])
+            first = asked[writes]
+            self.wait_until(first)
+            port, where, others = places[writes]
+            known = machine.limit(others, self._touched[port][self._current])
+            if first >= known:
+                yield from self.watch()
+                continue
+            place = rows.write_place if writes else rows.read_place
+            cycle = next_free(first, int(where[place]), self._logs(others), known)
+            refused[writes] = cycle if cycle == known else 0
+            if cycle < known:
+                self._note(port, np.array([cycle], np.int64), where[place : place + 1])
+                (rows.granted_write if writes else rows.granted_read)(cycle)
+                self.stepped(writes, min(rows.read, rows.write))
+        self._next_write = 0
+        self.end(issued, cycle + WRITE_LATENCY)
 
     def _note(self, port: Port, times: Int64Array, where: Int64Array) -> None:
         """Note requests, if a unit yields to them."""
@@ -231,4 +250,4 @@ class _Copy:
 
 
 def _loops(command: Command) -> tuple[str, ...]:
-    return COPY_LOOPS if command.opcode is Opcode.COPY else FILL_LOOPS
+    return _LOOPS[command.opcode]

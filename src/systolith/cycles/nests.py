@@ -1,5 +1,6 @@
 """Loop nests of commands: addresses, and the regions of the activation memory they touch."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -9,9 +10,23 @@ from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command
 from systolith.spec.program import ProgramError
 
-__all__ = ["Int64Array", "counts", "offsets", "reach", "regions", "touched"]
+__all__ = ["Int64Array", "counts", "limited", "offsets", "reach", "regions", "touched"]
 
 Int64Array = NDArray[np.int64]
+_MOST = 1 << 24
+"""Of whatever is held in memory one by one for a command."""
+
+
+def limited(what: str, number: int) -> int:
+    """Return ``number``.
+
+    Raises
+    ------
+    ProgramError: it is so large that to follow a program through all would take hours.
+    """
+    if number > _MOST:
+        raise ProgramError(f"{what} must be at most {_MOST} to be predicted, not {number}")
+    return number
 
 
 def counts(command: Command, loops: Sequence[str]) -> tuple[int, ...]:
@@ -29,6 +44,7 @@ def counts(command: Command, loops: Sequence[str]) -> tuple[int, ...]:
 
 def offsets(command: Command, stream: str, loops: Sequence[str]) -> Int64Array:
     """Offset of every step of a nest in bytes, in order; int64 [product of the counts]."""
+    limited("steps of a command", math.prod(command[f"{name}_count"] for name in loops))
     total = np.zeros(1, np.int64)
     for name in loops:
         steps = np.arange(command[f"{name}_count"]) * command[f"{stream}_{name}_stride"]

@@ -1,6 +1,7 @@
 """Ports of the activation memory's regions: who uses one when, and who has to wait for it."""
 
 import functools
+from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from enum import Enum
 
@@ -12,6 +13,8 @@ from systolith.spec.commands import Unit
 __all__ = ["YIELDING", "Port", "PortLog", "before", "grant", "next_free"]
 
 _NONE = np.zeros(0, np.int64)
+_WINDOW = 64
+"""Cycles of other units' requests that are looked at first."""
 
 
 class Port(Enum):
@@ -62,42 +65,52 @@ class PortLog:
 
     def __init__(self, count: int) -> None:
         self._chunks: list[list[Int64Array]] = [[] for _ in range(count)]
+        self._lasts: list[list[int]] = [[] for _ in range(count)]  # uses that end the chunks
 
     def note(self, times: Int64Array, regions: Int64Array) -> None:
         """Add uses, each later than all before."""
         if len(times) == 0:
             return
         if regions[0] == regions[-1] and (regions == regions[0]).all():
-            if regions[0] < len(self._chunks):
-                self._chunks[int(regions[0])].append(times)
+            self._append(int(regions[0]), times)
             return
         for region in np.unique(regions).tolist():
-            if region < len(self._chunks):
-                self._chunks[region].append(times[regions == region])
+            self._append(region, times[regions == region])
+
+    def _append(self, region: int, times: Int64Array) -> None:
+        if region < len(self._chunks):
+            self._chunks[region].append(times)
+            self._lasts[region].append(int(times[-1]))
 
     def between(self, region: int, first: int, end: int) -> Int64Array:
         """Uses of ``region`` in cycles ``first`` to ``end`` - 1, in order."""
         if region >= len(self._chunks):
             return _NONE
+        chunks = self._chunks[region]
         found = []
-        for chunk in reversed(self._chunks[region]):
-            if chunk[-1] < first:
+        for number in range(bisect_left(self._lasts[region], first), len(chunks)):
+            chunk = chunks[number]
+            if chunk[0] >= end:
                 break
-            if chunk[0] < end:
-                found.append(chunk)
+            low, high = chunk.searchsorted((first, end))
+            found.append(chunk[low:high])
         if not found:
             return _NONE
-        times = np.concatenate(found[::-1]) if len(found) > 1 else found[0]
-        low, high = np.searchsorted(times, (first, end))
-        return times[low:high]
+        return np.concatenate(found) if len(found) > 1 else found[0]
+
+    def used(self, region: int, first: int, end: int) -> bool:
+        """Whether ``region`` is used in cycles ``first`` to ``end`` - 1."""
+        if region >= len(self._chunks):
+            return False
+        number = bisect_left(self._lasts[region], first)
+        if number == len(self._chunks[region]):
+            return False
+        chunk = self._chunks[region][number]
+        return bool(chunk[0] < end and chunk[chunk.searchsorted(first)] < end)
 
     def any_between(self, mask: int, first: int, end: int) -> bool:
         """Whether a region of ``mask`` is used in cycles ``first`` to ``end`` - 1."""
-        return any(
-            len(self.between(g, first, end))
-            for g in range(len(self._chunks))
-            if mask >> g & 1 and self._chunks[g] and self._chunks[g][-1][-1] >= first
-        )
+        return any(mask >> g & 1 and self.used(g, first, end) for g in range(len(self._chunks)))
 
 
 def grant(
@@ -115,6 +128,22 @@ def grant(
     logs: uses that come first, known for every cycle before ``end``.
     """
     logs = tuple(logs)
+    most = max(end - first, 0)  # of them
+    earliest, regions = earliest[:most], regions[:most]
+    if not len(earliest):
+        return _NONE
+    near = max(first, int(earliest.max())) + _WINDOW + len(earliest)
+    while True:  # mostly a short stretch of the logs is enough
+        times = _granted(first, earliest, regions, logs, min(near, end))
+        if len(times) == len(earliest) or near >= end:
+            return times
+        near += 4 * (near - first)
+
+
+def _granted(
+    first: int, earliest: Int64Array, regions: Int64Array, logs: tuple[PortLog, ...], end: int
+) -> Int64Array:
+    """Requests before ``end``, see `grant`."""
     if not logs:
         times = _in_turn(first, earliest, _NONE)
         return times[: np.searchsorted(times, end)]
@@ -133,11 +162,17 @@ def grant(
 
 def next_free(cycle: int, region: int, logs: Iterable[PortLog], end: int) -> int:
     """First cycle from ``cycle`` to ``end`` - 1 in which the region is free, else ``end``."""
-    taken = _taken(logs, region, cycle, end)
-    if not len(taken) or taken[0] != cycle:
-        return min(cycle, end)
-    gaps = np.flatnonzero(taken != cycle + np.arange(len(taken)))
-    return min(cycle + int(gaps[0] if len(gaps) else len(taken)), end)
+    logs = tuple(logs)
+    while cycle < end:
+        near = min(cycle + _WINDOW, end)
+        taken = _taken(logs, region, cycle, near)
+        if not len(taken) or taken[0] != cycle:
+            return cycle
+        gaps = np.flatnonzero(taken != cycle + np.arange(len(taken)))
+        cycle += int(gaps[0] if len(gaps) else len(taken))
+        if cycle < near:
+            return cycle
+    return end
 
 
 def _taken(logs: Iterable[PortLog], region: int, first: int, end: int) -> Int64Array:

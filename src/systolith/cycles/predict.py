@@ -10,7 +10,7 @@ from systolith.cycles.external import MemoryModel
 from systolith.cycles.fetch import Fetch
 from systolith.cycles.machine import Issued, Machine, Ring, Spans
 from systolith.cycles.move import Move
-from systolith.cycles.nests import counts
+from systolith.cycles.nests import counts, limited
 from systolith.cycles.ports import Port, PortLog
 from systolith.cycles.store import Store
 from systolith.cycles.streams import results
@@ -70,9 +70,6 @@ class Prediction:
 
 def predict(program: Program, *, memory: MemoryModel | None = None) -> Prediction:
     """Predict a run of ``program``, equal to the generated hardware in every cycle.
-
-    But for SOFTMAX: a row may take some cycles more, with lines of less than 16 bytes, or where
-    other units take its turns at the activation memory.
 
     Parameters
     ----------
@@ -145,6 +142,7 @@ def _machine(program: Program, issued: Sequence[Issued], memory: MemoryModel) ->
     taken = sum(int(np.prod(counts(i.command, STORE_LOOPS))) for i in lines[Unit.STORE])
     if taken > made:
         raise ProgramError(f"STOREs must take at most {made} result vectors, not {taken}")
+    limited("result vectors", made)
     ring = Ring(program.spec.memory.accumulator_depth, made)
     machine = Machine(program.spec, Timing.of(program.spec), lines, ring)
     machine.uses = {port: PortLog(program.spec.memory.activation_regions) for port in Port}

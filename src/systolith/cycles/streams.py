@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from systolith.cycles.nests import Int64Array, counts, offsets, reach, regions, touched
+from systolith.cycles.nests import Int64Array, counts, limited, offsets, reach, regions, touched
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Command
 from systolith.spec.program import ProgramError
@@ -34,14 +34,25 @@ class Stream:
     hold: one weight tile for all.
     rows: where the outputs of a depthwise pass are; None of a normal one.
     mask: regions it reads.
+
+    Raises
+    ------
+    ProgramError: a count of 0, or a depthwise pass with outputs outside of its image.
     """
 
     def __init__(self, spec: AcceleratorSpec, command: Command) -> None:
         t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
         self.tiles, self.passes = t * n, ky * kx * kc
+        limited("passes of a MATMUL", self.tiles * self.passes)
+        limited("pixels of a MATMUL", my * mx)
         self.hold = bool(command["w_hold"])
         self.rows = Rows(command) if command["depthwise"] else None
         self.pixels = self.rows.pixels if self.rows else my * mx
+        if self.pixels > my * mx:
+            raise ProgramError(
+                f"outputs of a depthwise MATMUL must end within its {my * mx} pixels,"
+                f" not with pixel {self.pixels}"
+            )
         self.mask = reads(spec, command)
         self._spec, self._command = spec, command
         self._pass_offsets: Int64Array | None = None
@@ -91,6 +102,7 @@ class Rows:
         self.width = command["ox_count"]
         if 0 in (step, command["y_step"], command["oy_count"], self.width):
             raise ProgramError("y_step, x_step, oy_count and ox_count must be at least 1, not 0")
+        limited("outputs of a depthwise pass", command["oy_count"] * self.width)
         lines = command["y_first"] + command["y_step"] * np.arange(command["oy_count"])
         first = lines * row + command["x_first"]
         self.outputs: Int64Array = first[:, None] + step * np.arange(self.width)

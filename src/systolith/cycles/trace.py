@@ -1,6 +1,8 @@
 """The commands that a run executes, in order."""
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
 from typing import cast
 
 import numpy as np
@@ -18,11 +20,17 @@ from systolith.spec.commands import (
     decode_one,
 )
 from systolith.spec.program import Program, ProgramError
+from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["trace"]
 
 _MOST = 1 << 20
-"""Commands after which a program is said to jump in circles."""
+"""Commands after which a program is said not to end."""
+_KINDS: Mapping[Opcode, tuple[str, type[IntEnum]]] = {
+    Opcode.LOAD: ("target", Target),
+    Opcode.SOFTMAX: ("form", SoftmaxForm),
+}
+"""Fields with values that stand for nothing."""
 
 
 def trace(program: Program) -> list[Issued]:
@@ -41,12 +49,16 @@ def trace(program: Program) -> list[Issued]:
         words[: len(program.commands)] = program.commands
     image = np.zeros(max(program.external_bytes, len(program.external)), np.uint8)
     image[: len(program.external)] = program.external
+    jumps: set[tuple[int, bytes]] = set()
     issued: list[Issued] = []
     seen = dict.fromkeys(Unit, 0)
     position = 0
     while len(issued) < _MOST:
         try:
             command = decode_one(cast(Sequence[int], words), position)
+            if command.opcode in _KINDS:
+                name, kind = _KINDS[command.opcode]
+                kind(command[name])
         except ValueError as error:
             raise ProgramError(f"command {len(issued)}: {error}") from None
         layout = COMMANDS[command.opcode]
@@ -58,6 +70,10 @@ def trace(program: Program) -> list[Issued]:
         position += layout.words
         if command.opcode is Opcode.JUMP:
             position = command["address"]
+            state = position, hashlib.sha1(words.tobytes()).digest()
+            if state in jumps:
+                raise ProgramError(f"program must end, but jumps to word {position} for ever")
+            jumps.add(state)
         elif command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
             _load(words, image, command)
     raise ProgramError(f"program must end, but has not after {_MOST} commands")
