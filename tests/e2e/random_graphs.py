@@ -308,6 +308,31 @@ class RandomNet(Net):
         return self.reshape(x, *shapes[self.any(0, 3)])
 
 
+    def random_gather(self, x):
+        """A transpose, a slice with steps, repeated or mirrored sides, a choice, or several."""
+        places = self.places(x)
+        for _ in range(self.any(1, 2)):
+            kind = self.any(0, 5)
+            axis = self.any(0, 2)
+            size = places.shape[axis]
+            if kind == 0:
+                places = places.transpose(self.rng.permutation(3))
+            elif kind == 1:
+                start = self.any(0, size - 1)
+                cut = slice(start, self.any(start + 1, size), self.any(1, 3))
+                places = places[(slice(None),) * axis + (cut,)]
+            elif kind == 2:
+                places = np.flip(places, axis)
+            elif kind == 3:
+                places = np.take(places, self.rng.integers(0, size, self.any(1, 4)), axis)
+            elif kind == 4:
+                places = np.repeat(places, self.any(1, 3), axis)
+            else:
+                start = self.any(0, size - 1)
+                places = np.take(places, range(start, size), axis)
+        return self.gather(x, places) if places.size <= _SIZE else None
+
+
 def _scaled(made: Requant, factor: float) -> Requant:
     from dataclasses import replace
 
@@ -341,7 +366,8 @@ def _average(formula: str, source: Codes, out: Codes, count: int) -> Requant:
 
 
 _KINDS = ("conv", "conv", "conv", "depthwise", "depthwise", "depthwise", "blocks", "dense",
-          "max_pool", "average", "add", "add", "table", "pad", "concat", "reshape")  # fmt: skip
+          "max_pool", "average", "add", "add", "table", "pad", "concat", "reshape",
+          "gather", "gather")  # fmt: skip
 
 
 def random_graph(seed: int) -> Graph:

@@ -37,6 +37,7 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
     Op.MUL: lower_elementwise,
     Op.LUT: lower_elementwise,
     Op.RESHAPE: lower_move,
+    Op.GATHER: lower_move,
     Op.PAD: lower_move,
     Op.CONCAT: lower_move,
 }
