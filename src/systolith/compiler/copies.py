@@ -9,7 +9,7 @@ from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.spec.commands import COPY_LOOPS, Opcode
 from systolith.strides import Int64Array, loop_nest
 
-__all__ = ["copy_commands", "copy_cycles"]
+__all__ = ["copy_bytes", "copy_commands", "copy_cycles", "row_reach"]
 
 _MOST = (1 << 16) - 1
 """Largest count and length of a command."""
@@ -72,12 +72,29 @@ def copy_commands(
     index: for each element of the target, in canonical order, the one of the source; None if they
         are the same.
     """
-    read, written = source.places(), target.places()
+    read = source.places()
     if index is not None:
         read = read[index]
-    bases = source.storage, target.storage
-    whole = _nest(layer, bases, read, written)
-    return whole if whole is not None else _pieces(layer, bases, read, written)
+    return copy_bytes(layer, (source.storage, target.storage), read, target.places())
+
+
+def copy_bytes(
+    layer: str, storages: tuple[Storage, Storage], read: Int64Array, written: Int64Array
+) -> list[SymbolicCommand]:
+    """Return the COPY commands from bytes of one storage to bytes of another.
+
+    Parameters
+    ----------
+    read, written: places in the storages, one dimension.
+    """
+    whole = _nest(layer, storages, read, written)
+    return whole if whole is not None else _pieces(layer, storages, read, written)
+
+
+def row_reach(source: View, target: View, index: Int64Array) -> Int64Array:
+    """Return first byte, and last + 1, of the source that each row of the target reads: [H, 2]."""
+    rows = source.places()[index].reshape(target.shape[0], -1)
+    return np.stack([rows.min(axis=1), rows.max(axis=1) + 1], axis=1)
 
 
 def _nest(
