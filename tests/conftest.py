@@ -34,3 +34,9 @@ def models() -> Path:
 def writer() -> ModuleType:
     """The module ``tflite_writer``: ``T`` (tensor), ``O`` (operator), ``write_tflite``."""
     return _load("tflite_writer")
+
+
+@pytest.fixture(scope="session")
+def third_party() -> ModuleType:
+    """The module ``third_party``: ``compare`` of runtime, formulas and golden."""
+    return _load("third_party")

@@ -307,7 +307,6 @@ class RandomNet(Net):
         shapes += [(width, height, depth), (height, depth, width)]
         return self.reshape(x, *shapes[self.any(0, 3)])
 
-
     def random_gather(self, x):
         """A transpose, a slice with steps, repeated or mirrored sides, a choice, or several."""
         places = self.places(x)

@@ -38,7 +38,7 @@ def draw(random_graphs: ModuleType, seed: int) -> AcceleratorSpec:
         activation_regions=int(rng.integers(1, 4)),
         activation_bytes=2 * base.line_bytes * int(2 ** rng.uniform(3, 9.5)),
         weight_bytes=columns * rows * int(2 ** rng.uniform(4, 9)),
-        parameter_channels=base.post.lanes * int(2 ** rng.uniform(1, 7)),
+        parameter_channels=max(4, base.post.lanes * int(2 ** rng.uniform(1, 7))),
         command_words=int(rng.choice([80, 128, 256, 1024, 16384])),
         tables=int(rng.integers(1, 9)),
     )
