@@ -37,7 +37,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QLinearConcat": pointwise.concat,
         "QuantizeLinear": pointwise.quantize,
         "DequantizeLinear": pointwise.dequantize,
-        **dict.fromkeys(MOVES, move),
+        **dict.fromkeys(sorted(MOVES), move),
         **dict.fromkeys(FLOAT_UNARY, float_unary),
     }
 )

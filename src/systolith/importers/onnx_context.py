@@ -150,15 +150,50 @@ class OnnxContext(GraphBuilder):
         tensor = self.input(position, dtype)
         if len(tensor.source_shape) != 4:
             self.unsupported(f"its input must have rank 4, not {list(tensor.source_shape)}")
-        self.plain(tensor)
-        return tensor
+        return self.plain(tensor)
 
-    def plain(self, tensor: Tensor) -> None:
-        """Check that a tensor's bytes lie in the default canonical layout."""
-        shape = layout(tensor.source_shape, tensor.name)
-        same = np.array_equal(_order(tensor), _order_of(tensor.source_shape))
-        if tensor.shape != shape or not same:
-            self.unsupported(f"a reshape or transpose before it moves the data of {tensor.name!r}")
+    def plain(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in the default canonical layout, moved there if need be."""
+        shape, wanted = layout(tensor.source_shape, tensor.name), _order_of(tensor.source_shape)
+        same = np.array_equal(_order(tensor), wanted)
+        if tensor.shape == shape and same:
+            return tensor
+        name = f"{tensor.name}/plain"
+        if name not in self.tensors:
+            inverse = np.empty(tensor.size, np.int64)
+            inverse[_order(tensor)] = np.arange(tensor.size)
+            self.tensor(name, tensor.source_shape, tensor, None)
+            self.add_choice(tensor.name, name, inverse[wanted], f"/{tensor.name}")
+        return self.tensors[name]
+
+    def is_made(self, name: str) -> bool:
+        """Say whether a tensor has a value: it is an input, or a node writes it."""
+        return name in self.from_input or any(name in node.outputs for node in self.nodes)
+
+    def tensor(
+        self, name: str, shape: tuple[int, ...], source: Tensor, like: Tensor | None
+    ) -> Tensor:
+        """Make a tensor of a source's codes (or floats) under another shape.
+
+        Parameters
+        ----------
+        like: tensor whose canonical layout it shares; the default layout if None.
+        """
+        if name in self.tensors:
+            self.fail(f"output {name!r} must be written once")
+        if source.name in self.known:
+            self.known[name] = self.known[source.name]
+        return self.add_tensor(
+            Tensor(
+                name=name,
+                shape=like.shape if like else layout(shape, f"tensor {name!r}"),
+                dtype=source.dtype,
+                quantization=source.quantization,
+                source_name=name,
+                source_shape=shape,
+                order=like.order if like else default_order(shape),
+            )
+        )
 
     def output(
         self,

@@ -70,7 +70,7 @@ def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
     else:
         same = np.array_equal(a.order, b.order)
     if a.shape != b.shape or not same:
-        ctx.unsupported("a reshape or transpose before it moves one operand's data")
+        a, b = ctx.plain(a), ctx.plain(b)
     target = ctx.output(a.source_shape, arithmetic.out, like=a)
     ctx.add_node(op, (a.name, b.name), (target.name,), arithmetic)
 
@@ -107,8 +107,9 @@ def softmax(ctx: OnnxContext) -> None:
     source = ctx.input(0, codes.dtype)
     rank = len(source.source_shape)
     axis = ctx.attribute("axis", -1)
-    if rank > 3 or axis not in (-1, rank - 1) or source.order is not None:
+    if rank > 3 or axis not in (-1, rank - 1):
         ctx.unsupported("it must be over the last axis of a matrix")
+    source = ctx.plain(source)
     arithmetic = SoftmaxArithmetic(
         formula=ctx.row("softmax").formula, beta=1.0, codes=codes, out=out
     )
@@ -125,8 +126,7 @@ def concat(ctx: OnnxContext) -> None:
     for position in range(2, len(ctx.node.input), 3):
         codes = ctx.codes(position + 1, "input")
         source = ctx.input(position, codes.dtype)
-        ctx.plain(source)
-        sources.append(source)
+        sources.append(ctx.plain(source))
         tables.append(None if codes == out else build_lut(formula, codes, out))
     shapes = [source.source_shape for source in sources]
     rank = len(shapes[0])
@@ -152,6 +152,10 @@ def quantize(ctx: OnnxContext) -> None:
     if chain is not None:
         table = (quantize_codes(chain.values, arithmetic) & 255).astype(np.uint8)
         target = ctx.output(source.source_shape, out, like=source)
+        same = ctx.tensors[chain.source].dtype == out.dtype
+        if same and np.array_equal(table, np.arange(256)):
+            ctx.add_node(Op.RESHAPE, (chain.source,), (target.name,))
+            return
         lookup = LutArithmetic(table=table, formula=f"onnxruntime:{chain.layer}")
         ctx.add_node(Op.LUT, (chain.source,), (target.name,), lookup)
         return
