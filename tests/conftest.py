@@ -40,3 +40,9 @@ def writer() -> ModuleType:
 def third_party() -> ModuleType:
     """The module ``third_party``: ``compare`` of runtime, formulas and golden."""
     return _load("third_party")
+
+
+@pytest.fixture(scope="session")
+def onnx_writer() -> ModuleType:
+    """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
+    return _load("onnx_writer")

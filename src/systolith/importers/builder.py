@@ -153,6 +153,10 @@ class GraphBuilder:
             return tensor
         return self.add_tensor(_view(tensor, f"{tensor.name}{suffix}", shape))
 
+    def unfolded_copy(self, tensor: Tensor, suffix: str) -> Tensor:
+        """Return a tensor of its own that is like another."""
+        return self.add_tensor(_view(tensor, f"{tensor.name}{suffix}", tensor.shape))
+
     def fold(self, before: Tensor, after: Tensor, suffix: str) -> None:
         """Close `unfolded`: make `after` a view of `before`."""
         if before.name != after.name:

@@ -147,10 +147,19 @@ class OnnxContext(GraphBuilder):
 
     def image(self, position: int, dtype: str | None = None) -> Tensor:
         """Return an input that must be NCHW of rank 4 (two spatial sides)."""
-        tensor = self.input(position, dtype)
+        return self.plain_image(self.input(position, dtype))
+
+    def plain_image(self, tensor: Tensor) -> Tensor:
+        """Return a tensor that must be NCHW of rank 4, in the default layout."""
         if len(tensor.source_shape) != 4:
             self.unsupported(f"its input must have rank 4, not {list(tensor.source_shape)}")
         return self.plain(tensor)
+
+    def axes(self) -> tuple[int, ...] | None:
+        """Return the axes that an input gives, an attribute in older opsets; None if neither."""
+        if len(self.node.input) > 1 and self.node.input[1]:
+            return tuple(int(axis) for axis in self.constant(1, "axes").reshape(-1))
+        return self.attribute("axes", ()) or None
 
     def plain(self, tensor: Tensor) -> Tensor:
         """Return a tensor in the default canonical layout, moved there if need be."""

@@ -11,7 +11,7 @@ from systolith.graph import Op, Tensor
 from systolith.importers.onnx_context import FloatTable, OnnxContext, default_order, layout
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
-__all__ = ["MOVES", "input_layout", "move", "moved", "pad_widths"]
+__all__ = ["MOVES", "append_move", "input_layout", "move", "moved", "pad_widths"]
 
 Places = NDArray[np.int64]
 Rule = Callable[[OnnxContext, Places], Places]
@@ -36,18 +36,12 @@ def _transpose(ctx: OnnxContext, places: Places) -> Places:
     return places.transpose(ctx.attribute("perm", tuple(reversed(range(places.ndim)))))
 
 
-def _axes(ctx: OnnxContext) -> tuple[int, ...] | None:
-    if len(ctx.node.input) > 1 and ctx.node.input[1]:
-        return tuple(int(axis) for axis in ctx.constant(1, "axes").reshape(-1))
-    return ctx.attribute("axes", ()) or None
-
-
 def _squeeze(ctx: OnnxContext, places: Places) -> Places:
-    return places.squeeze(_axes(ctx))
+    return places.squeeze(ctx.axes())
 
 
 def _unsqueeze(ctx: OnnxContext, places: Places) -> Places:
-    return np.expand_dims(places, _axes(ctx) or ())
+    return np.expand_dims(places, ctx.axes() or ())
 
 
 def _integers(ctx: OnnxContext, position: int, name: str) -> list[int] | None:
@@ -188,19 +182,20 @@ def _move(ctx: OnnxContext, source: Tensor, places: Places, position: int) -> No
     if table is not None:
         codes = ctx.tensors[table.source]
         beside, same = moved(ctx, codes, places, f"{name}/codes")
-        _append(ctx, codes, beside, same, f"{suffix}/codes")
+        append_move(ctx, codes, beside, same, f"{suffix}/codes")
         values, layer = table.values, ctx.layer
         ctx.tables[name] = FloatTable(source=beside.name, values=values, layer=layer)
         if not ctx.is_made(source.name):
             return
     if source.name in ctx.from_input:
         ctx.from_input.add(name)
-    _append(ctx, source, target, index, suffix)
+    append_move(ctx, source, target, index, suffix)
 
 
-def _append(
+def append_move(
     ctx: OnnxContext, source: Tensor, target: Tensor, index: Places | None, suffix: str
 ) -> None:
+    """Append the node that makes what `moved` returned."""
     if index is None:
         ctx.add_node(Op.RESHAPE, (source.name,), (target.name,), suffix=suffix)
     else:

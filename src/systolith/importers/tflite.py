@@ -7,6 +7,7 @@ from systolith.graph import Graph, Op
 from systolith.importers import tflite_layers as layers
 from systolith.importers import tflite_moves as moves
 from systolith.importers import tflite_pointwise as pointwise
+from systolith.importers import tflite_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.tflite_context import TfliteContext
 from systolith.importers.tflite_reader import RawModel, read_tflite
@@ -21,7 +22,9 @@ TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyTy
         "FULLY_CONNECTED": layers.fully_connected,
         "AVERAGE_POOL_2D": layers.average_pool,
         "MAX_POOL_2D": layers.max_pool,
-        "MEAN": layers.mean,
+        "MEAN": reduce.mean,
+        "REDUCE_MAX": reduce.extremum(least=False),
+        "REDUCE_MIN": reduce.extremum(least=True),
         "ADD": pointwise.binary(Op.ADD, "AddOptions"),
         "SUB": pointwise.binary(Op.SUB, "SubOptions"),
         "MUL": pointwise.binary(Op.MUL, "MulOptions"),

@@ -134,6 +134,7 @@ LUT_FORMULAS: Mapping[str, LutFormula] = MappingProxyType(
         "tflm_relu6": unary.tflm_relu6,
         "xnnpack_logistic": _xnnpack_float(lambda x: 1.0 / (1.0 + np.exp(-x))),
         "xnnpack_tanh": _xnnpack_float(np.tanh),
+        "xnnpack_elu": _xnnpack_float(lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x)),
         "xnnpack_requantize": _xnnpack_requantize,
         "xnnpack_leaky_relu": _xnnpack_leaky,
         "onnxruntime_sigmoid": _onnxruntime_float(_sigmoid_symmetric),

@@ -54,6 +54,7 @@ def _rows(**rows: tuple[str, ...]) -> Mapping[str, Row]:
 
 _MOVES: dict[str, tuple[str, ...]] = {
     "max_pool": ("max",),
+    "reduce_max": ("max",),
     "pad": ("copy",),
     "concat": ("copy",),
     "reshape": ("copy",),
@@ -122,7 +123,7 @@ _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
     **{key: _TFLITE_DOUBLE[key] for key in ("relu", "prelu", "hard_swish", "rsqrt", "abs")},
     **_LITERT_UNARY,
     "leaky_relu": ("xnnpack_leaky_relu",),
-    "elu": ("tflite_elu",),
+    "elu": ("xnnpack_elu",),
 }
 
 _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
