@@ -11,10 +11,9 @@ from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
-from systolith.compiler.lower_elementwise import copies_of
 from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.moves import move_tiles
+from systolith.compiler.moves import copied, move_tiles
 from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
@@ -129,7 +128,7 @@ class Emitter:
                 softmax = self.cut.softmax.layers[step.node.name]
                 works = softmax_tiles(self.low, softmax, step, plan.rows.get(id(step)))
             elif not outside:
-                works = [self._copied(step) or TileWork(pairs=self._lowered(step))]
+                works = [copied(self.low, step) or TileWork(pairs=self._lowered(step))]
             elif step.is_move:
                 works = move_tiles(self._tiler, step, plan.rows[id(step)]) or [TileWork()]
                 if not works[-1].pairs and not works[-1].moves:
@@ -156,14 +155,6 @@ class Emitter:
             pair.store.values.pop("stamp", None)
             pair.matmul.holds = ()
         return self._whole[id(step)]
-
-    def _copied(self, step: Step) -> TileWork | None:
-        """Return a move's COPY commands, if they are better than the array."""
-        commands = copies_of(self.low, step) if step.is_move else None
-        if commands is None:
-            return None
-        self.low.splitter.finished(step)
-        return TileWork(moves=commands)
 
     def _tiles(self, step: Step, rows: int) -> list[TileWork]:
         height = self.low.view(step.target).shape[0]

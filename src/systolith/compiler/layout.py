@@ -134,8 +134,8 @@ class _Planner:
     def _choose(self, node: Node) -> None:
         """Let a slice lie where it is if rows, pixels and channels are nested as in any tensor."""
         before, after = node.inputs[0], node.outputs[0]
-        shapes = (self.graph.tensor(name).shape for name in (before, after))
-        home = _part_of(before, *shapes, node.attributes["index"])
+        whole, shape = (self.graph.tensor(name).shape for name in (before, after))
+        home = _part_of(before, whole, shape, node.attributes["index"])
         if home is None or self.halos[after].any:
             self.layout.copies.add((node.name, 0))
         else:
@@ -222,13 +222,13 @@ def _part_of(
 
     Rows must lie behind each other, and pixels in a row, whatever gaps the parent has.
     """
-    places = np.stack(np.unravel_index(index, whole), axis=1).reshape(*shape, 3)
+    places = np.array(np.unravel_index(index, whole), np.int64).T.reshape(*shape, 3)
     origin = places[0, 0, 0]
     steps = np.zeros((3, 3), np.int64)
     for axis, count in enumerate(shape):
         if count > 1:
             steps[axis] = np.take(places, 1, axis=axis)[0, 0] - origin
-    grid = np.stack(np.indices(shape), axis=-1)
+    grid = np.moveaxis(np.indices(shape), 0, -1)
     if (places != origin + grid @ steps).any() or (shape[2] > 1 and tuple(steps[2]) != (0, 0, 1)):
         return None
     scale = np.array([whole[1] * whole[2], whole[2], 1])
@@ -242,8 +242,8 @@ def _part_of(
         steps[1] = (0, 0, shape[2])
     if shape[0] == 1:
         steps[0] = steps[1] * shape[1]
-    first, y, x = (tuple(int(v) for v in each) for each in (origin, steps[0], steps[1]))
-    return _Home(parent=parent, origin=first, steps=(y, x))
+    (a, b, c), (d, e, f), (g, h, i) = origin.tolist(), steps[0].tolist(), steps[1].tolist()
+    return _Home(parent=parent, origin=(a, b, c), steps=((d, e, f), (g, h, i)))
 
 
 def _convolution_halo(graph: Graph, node: Node) -> Halo:

@@ -9,14 +9,24 @@ import numpy as np
 from systolith.arithmetic import ConcatArithmetic
 from systolith.compiler.copies import copy_bytes, copy_commands
 from systolith.compiler.ir import View
-from systolith.compiler.lower_elementwise import needed_copies, place_in_target
+from systolith.compiler.lower_elementwise import copies_of, needed_copies, place_in_target
+from systolith.compiler.lowering import Lowering
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import Tiler, TileWork
 from systolith.compiler.transfers import dense_view, rows_of, transfer
 from systolith.graph import Node, Op
 from systolith.spec.commands import Opcode
 
-__all__ = ["move_tiles"]
+__all__ = ["copied", "move_tiles"]
+
+
+def copied(low: Lowering, step: Step) -> TileWork | None:
+    """Return the COPY commands of a move on chip, if they are better than the array's copies."""
+    commands = copies_of(low, step) if step.is_move else None
+    if commands is None:
+        return None
+    low.splitter.finished(step)
+    return TileWork(moves=commands)
 
 
 def move_tiles(tiler: Tiler, step: Step, rows: int) -> list[TileWork]:

@@ -71,8 +71,9 @@ def _gather(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
     options = ctx.operator.options("GatherOptions")
     if options.BatchDims():
         ctx.unsupported("batch_dims must be 0")
-    _constants(ctx, 1, "indices")
-    return [np.take(places, ctx.raw(ctx.operator.inputs[1]).data, axis=options.Axis())]
+    chosen = np.array(_constants(ctx, 1, "indices"), np.int64)
+    shape = ctx.raw(ctx.operator.inputs[1]).shape
+    return [np.take(places, chosen.reshape(shape), axis=options.Axis())]
 
 
 def _unpack(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:

@@ -111,24 +111,24 @@ def tflite_hard_swish(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     return rounding_divide_by_pot(product, -shift) + out.zero_point
 
 
+def _times(a: int, b: int) -> int:
+    """gemmlowp's SaturatingRoundingDoublingHighMul of int32, away from its one overflow."""
+    return int(_rounding_high_mul(np.array(a, np.int64), b, 31))
+
+
 def _inverse_sqrt(value: int) -> tuple[int, int]:
     """Multiplier (Q31) and right shift of ``1 / sqrt(value)``: five steps of Newton's method."""
     if value <= 1:
         return (1 << 31) - 1, 0
     pairs = (31 - value.bit_length()) // 2 - 1
     shift = 11 - pairs
-    scaled = np.int64(value << (2 * pairs) >> 1)
-    half = rounding_divide_by_pot(scaled, 1)
-
-    def times(a: Int, b: Int) -> Int:
-        return _rounding_high_mul(a, int(b), 31)
-
-    root = np.int64(1 << 28)
+    half = ((value << (2 * pairs) >> 1) + 1) >> 1
+    root = 1 << 28
     for _ in range(5):
-        cube = times(times(root, root), root) << 6
-        root = (times(np.int64((1 << 28) + (1 << 27)), root) - times(half, cube)) << 3
-    root = times(root, np.int64(1518500250))
-    return (int(root) << -shift, 0) if shift < 0 else (int(root), shift)
+        cube = _times(_times(root, root), root) << 6
+        root = (_times((1 << 28) + (1 << 27), root) - _times(half, cube)) << 3
+    root = _times(root, 1518500250)
+    return (root << -shift, 0) if shift < 0 else (root, shift)
 
 
 def tflite_rsqrt(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
