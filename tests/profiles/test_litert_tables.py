@@ -99,3 +99,23 @@ def test_all_codes(writer: ModuleType, third_party: ModuleType, profile: str, ki
 @pytest.mark.parametrize("kind", KINDS)
 def test_many_scales(writer: ModuleType, third_party: ModuleType, profile: str, kind: str) -> None:
     assert check(writer, third_party, kind, profile, range(100, 400 if profile != "tflm" else 140))
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_prelu_by_channel(writer: ModuleType, third_party: ModuleType, profile: str) -> None:
+    """Every code in every channel; slopes from none to steep."""
+    for seed in range(3):
+        rng = np.random.default_rng([seed, 9])
+        channels = int(rng.integers(2, 20))
+        (scale, zero), (out_scale, out_zero) = draw(rng, "PRELU")
+        slope_zero = int(rng.choice([-128, 0, -7]))
+        slopes = rng.integers(slope_zero, 128, (1, 1, channels)).astype(np.int8)
+        shape = (1, 16, 16, channels)
+        tensors = [
+            writer.T(shape, scale=scale, zero=zero),
+            writer.T(shape, scale=out_scale, zero=out_zero),
+            writer.T((1, 1, channels), scale=0.01, zero=slope_zero, data=slopes),
+        ]
+        data = writer.write_tflite(tensors, [writer.O("PRELU", (0, 2), (1,))], (0,), (1,))
+        codes = np.repeat(CODES.reshape(1, 16, 16, 1), channels, axis=3)
+        assert third_party.compare(data, profile, {"t0": codes}) == codes.size

@@ -10,6 +10,7 @@ from systolith.importers import tflite_pointwise as pointwise
 from systolith.importers import tflite_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.tflite_context import TfliteContext
+from systolith.importers.tflite_prelu import prelu
 from systolith.importers.tflite_reader import RawModel, read_tflite
 from systolith.profiles.table import Profile
 
@@ -30,7 +31,7 @@ TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyTy
         "MUL": pointwise.binary(Op.MUL, "MulOptions"),
         **{name.upper(): pointwise.lut(name) for name in pointwise.PLAIN_TABLES},
         "GELU": pointwise.gelu,
-        "PRELU": pointwise.prelu,
+        "PRELU": prelu,
         "LEAKY_RELU": pointwise.leaky_relu,
         "RELU": pointwise.relu("relu"),
         "RELU6": pointwise.relu("relu6"),

@@ -19,11 +19,12 @@ from systolith.arithmetic import (
 from systolith.graph import Op
 from systolith.importers.tflite_context import TfliteContext
 from systolith.profiles.binary import binary_table
-from systolith.profiles.lut import build_lut, prelu_lut
+from systolith.profiles.lut import build_lut
 from systolith.profiles.multipliers import activation_limits
 
 __all__ = [
     "PLAIN_TABLES",
+    "add_table",
     "binary",
     "concatenation",
     "dequantize",
@@ -31,7 +32,6 @@ __all__ = [
     "leaky_relu",
     "lut",
     "pad",
-    "prelu",
     "quantize",
     "relu",
     "reshape",
@@ -85,10 +85,11 @@ def _edges(ctx: TfliteContext) -> tuple[Codes, Codes]:
 def _unary(ctx: TfliteContext, formula: str, **parameters: Any) -> None:
     """Append a table of the current operator's input and output codes."""
     source, out = _edges(ctx)
-    _add_table(ctx, build_lut(formula, source, out, **parameters), formula)
+    add_table(ctx, build_lut(formula, source, out, **parameters), formula)
 
 
-def _add_table(ctx: TfliteContext, table: NDArray[np.uint8], formula: str) -> None:
+def add_table(ctx: TfliteContext, table: NDArray[np.uint8], formula: str) -> None:
+    """Append a table from the current operator's input to its output."""
     name = (ctx.input(0).name,), (ctx.output().name,)
     if ctx.input(0).size != ctx.output().size:
         ctx.fail("output must have the input's shape")
@@ -140,17 +141,6 @@ def gelu(ctx: TfliteContext) -> None:
     ctx.arity(1, 1)
     name = "gelu_tanh" if ctx.operator.options("GeluOptions").Approximate() else "gelu"
     _unary(ctx, ctx.row(name).formula)
-
-
-def prelu(ctx: TfliteContext) -> None:
-    """PRELU whose slopes are all the same."""
-    ctx.arity(2, 2)
-    slopes, codes = ctx.raw(ctx.operator.inputs[1]).data, ctx.codes(ctx.operator.inputs[1])
-    if slopes is None or np.unique(slopes).size != 1:
-        ctx.unsupported("its slopes must be constant and the same for all channels")
-    source, out = _edges(ctx)
-    table = prelu_lut(source, codes, int(slopes.reshape(-1)[0]), out)
-    _add_table(ctx, table, ctx.row("prelu").formula)
 
 
 def softmax(ctx: TfliteContext) -> None:
