@@ -38,11 +38,14 @@ class FloatTable:
     ----------
     source: name of the tensor of codes.
     values: float32 of each stored byte, 256.
+    alone: the same, of tensors with one element; the runtime's vector instructions may differ in
+        the last bit from what it does with elements that are left over.
     layer: the last layer of the chain.
     """
 
     source: str
     values: NDArray[np.float32]
+    alone: NDArray[np.float32]
     layer: str
 
 

@@ -1,6 +1,7 @@
 """ONNX operators that only rename or choose: where each element of the runtime's array goes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -8,7 +9,7 @@ import onnx
 from numpy.typing import NDArray
 
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import FloatTable, OnnxContext, default_order, layout
+from systolith.importers.onnx_context import OnnxContext, default_order, layout
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
 __all__ = ["MOVES", "append_move", "input_layout", "move", "moved", "pad_widths"]
@@ -183,8 +184,7 @@ def _move(ctx: OnnxContext, source: Tensor, places: Places, position: int) -> No
         codes = ctx.tensors[table.source]
         beside, same = moved(ctx, codes, places, f"{name}/codes")
         append_move(ctx, codes, beside, same, f"{suffix}/codes")
-        values, layer = table.values, ctx.layer
-        ctx.tables[name] = FloatTable(source=beside.name, values=values, layer=layer)
+        ctx.tables[name] = replace(table, source=beside.name, layer=ctx.layer)
         if not ctx.is_made(source.name):
             return
     if source.name in ctx.from_input:

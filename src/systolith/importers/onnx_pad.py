@@ -1,10 +1,12 @@
 """ONNX Pad with a constant code, or with a float that is the value of one."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from systolith.arithmetic import PadArithmetic
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_moves import move, pad_widths
 
 __all__ = ["pad"]
@@ -26,7 +28,8 @@ def pad(ctx: OnnxContext) -> None:
             ctx.unsupported("quantize its input and output")
         _pad(ctx, source, widths, shape, name, int(value[0]))
         return
-    found = np.flatnonzero(table.values == np.float32(value[0]))
+    wanted = np.float32(value[0])
+    found = np.flatnonzero((table.values == wanted) & (table.alone == wanted))
     if not found.size:
         ctx.unsupported(f"the padding value {value[0]!r} must be the value of a code")
     codes = ctx.tensors[table.source]
@@ -34,7 +37,7 @@ def pad(ctx: OnnxContext) -> None:
     code = byte - 256 if codes.dtype == "int8" and byte > 127 else byte
     beside = _pad(ctx, codes, widths, shape, f"{name}/codes", code)
     ctx.tensor(name, shape, source, beside)
-    ctx.tables[name] = FloatTable(source=beside.name, values=table.values, layer=ctx.layer)
+    ctx.tables[name] = replace(table, source=beside.name, layer=ctx.layer)
 
 
 def _pad(

@@ -4,12 +4,13 @@ The greatest of some values is the value of the greatest code where values grow 
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from systolith.arithmetic import Codes, MaxPoolArithmetic
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_layers import check_ceil, window_of
 from systolith.importers.onnx_moves import append_move, moved
 from systolith.importers.places import all_places
@@ -28,8 +29,8 @@ def _codes_of(ctx: OnnxContext, source: Tensor) -> tuple[Tensor, Codes]:
         ctx.unsupported(f"it is left in {source.dtype}")
     codes = ctx.known.get(source.name) or Codes(dtype=source.dtype, scale=1.0, zero_point=0)
     if table is not None:
-        ordered = table.values[np.argsort(code_values(codes))]
-        if not np.all(np.diff(ordered) >= 0):
+        order = np.argsort(code_values(codes))
+        if any(np.any(np.diff(each[order]) < 0) for each in (table.values, table.alone)):
             ctx.unsupported("the values of its codes must grow with them")
     return source, codes
 
@@ -45,8 +46,7 @@ def _finish(ctx: OnnxContext, target: Tensor) -> None:
     table, name = ctx.tables.get(ctx.node.input[0]), ctx.node.output[0]
     if table is not None:
         ctx.output(target.source_shape, None, like=target)
-        values, layer = table.values, ctx.layer
-        ctx.tables[name] = FloatTable(source=target.name, values=values, layer=layer)
+        ctx.tables[name] = replace(table, source=target.name, layer=ctx.layer)
 
 
 def max_pool(ctx: OnnxContext) -> None:
