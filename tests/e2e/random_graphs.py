@@ -311,8 +311,7 @@ class RandomNet(Net):
         """A transpose, a slice with steps, repeated or mirrored sides, a choice, or several."""
         places = self.places(x)
         for _ in range(self.any(1, 2)):
-            kind = self.any(0, 5)
-            axis = self.any(0, 2)
+            kind, axis = self.any(0, 4), self.any(0, 2)
             size = places.shape[axis]
             if kind == 0:
                 places = places.transpose(self.rng.permutation(3))
@@ -324,11 +323,8 @@ class RandomNet(Net):
                 places = np.flip(places, axis)
             elif kind == 3:
                 places = np.take(places, self.rng.integers(0, size, self.any(1, 4)), axis)
-            elif kind == 4:
-                places = np.repeat(places, self.any(1, 3), axis)
             else:
-                start = self.any(0, size - 1)
-                places = np.take(places, range(start, size), axis)
+                places = np.repeat(places, self.any(1, 3), axis)
         return self.gather(x, places) if places.size <= _SIZE else None
 
 

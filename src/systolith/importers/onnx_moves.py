@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -133,8 +134,10 @@ def _split(ctx: OnnxContext, places: Places) -> list[Places]:
 def _pad(ctx: OnnxContext, places: Places) -> list[Places]:
     """Pad by repeating what is there (a constant is not: `systolith.importers.onnx_pad`)."""
     widths = pad_widths(ctx, places.ndim)
-    mode = {"reflect": "reflect", "edge": "edge", "wrap": "wrap"}[ctx.attribute("mode", "")]
-    return [np.pad(places, widths, mode=mode)]  # type: ignore[call-overload]
+    mode: Any = ctx.attribute("mode", "")
+    if mode not in ("reflect", "edge", "wrap"):
+        ctx.fail(f"mode must be constant, reflect, edge or wrap, not {mode!r}")
+    return [np.pad(places, widths, mode=mode)]
 
 
 def pad_widths(ctx: OnnxContext, rank: int) -> list[tuple[int, int]]:
