@@ -86,7 +86,7 @@ def _open_sums(arithmetic: PoolArithmetic) -> tuple[int, int]:
     counts = [
         open_sums(arithmetic, count)
         for count, requant in arithmetic.requants.items()
-        if requant.formula == "ort_average"
+        if requant.formula in ("ort_average", "ort_mean")
     ]
     return sum(c[0] for c in counts), sum(c[1] for c in counts)
 

@@ -9,6 +9,7 @@ from systolith.arithmetic import Codes
 from systolith.errors import ModelError
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.importers import onnx_layers as layers
+from systolith.importers import onnx_mean as mean
 from systolith.importers import onnx_pointwise as pointwise
 from systolith.importers import onnx_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
@@ -34,6 +35,8 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "GlobalMaxPool": reduce.global_max_pool,
         "ReduceMax": reduce.extremum(least=False),
         "ReduceMin": reduce.extremum(least=True),
+        "ReduceMean": mean.reduce_mean,
+        "GlobalAveragePool": mean.global_average_pool,
         "Pad": pad,
         "QLinearAdd": pointwise.binary(Op.ADD),
         "QLinearMul": pointwise.binary(Op.MUL),

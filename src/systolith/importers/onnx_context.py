@@ -12,7 +12,7 @@ from systolith.graph import Quantization, Tensor
 from systolith.importers.builder import GraphBuilder, canonical_shape
 from systolith.profiles.table import Profile
 
-__all__ = ["FloatTable", "OnnxContext", "default_order", "layout"]
+__all__ = ["FloatMean", "FloatTable", "OnnxContext", "default_order", "layout"]
 
 
 def default_order(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
@@ -49,6 +49,24 @@ class FloatTable:
     layer: str
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatMean:
+    """A float tensor that is the mean over some axes of dequantized codes.
+
+    Parameters
+    ----------
+    source: name of the tensor of codes.
+    codes: its quantization.
+    axes: of the runtime's shape.
+    layer: that took the mean.
+    """
+
+    source: str
+    codes: Codes
+    axes: tuple[int, ...]
+    layer: str
+
+
 class OnnxContext(GraphBuilder):
     """A graph builder that reads one node of an ONNX graph at a time.
 
@@ -64,6 +82,8 @@ class OnnxContext(GraphBuilder):
         self.node = onnx.NodeProto()
         self.known: dict[str, Codes] = {}
         self.tables: dict[str, FloatTable] = {}
+        self.dequantized: dict[str, Codes] = {}
+        self.means: dict[str, FloatMean] = {}
         self.from_input: set[str] = set()
         self.opsets: list[onnx.OperatorSetIdProto] = []
 
@@ -207,6 +227,21 @@ class OnnxContext(GraphBuilder):
             )
         )
 
+    def quantized(self, name: str, shape: tuple[int, ...], codes: Codes) -> Tensor:
+        """Make a tensor of codes in the default layout."""
+        self.known[name] = codes
+        return self.add_tensor(
+            Tensor(
+                name=name,
+                shape=layout(shape, f"tensor {name!r}"),
+                dtype=codes.dtype,
+                quantization=_quantization(codes),
+                source_name=name,
+                source_shape=shape,
+                order=default_order(shape),
+            )
+        )
+
     def output(
         self,
         shape: tuple[int, ...],
@@ -227,24 +262,26 @@ class OnnxContext(GraphBuilder):
         name = self.node.output[position]
         if name in self.tensors:
             self.fail(f"output {name!r} must be written once")
-        quantization = None
         if codes is not None:
             self.known[name] = codes
-            quantization = Quantization(
-                scale=np.array([codes.scale], np.float32),
-                zero_point=np.array([codes.zero_point], np.int64),
-            )
         return self.add_tensor(
             Tensor(
                 name=name,
                 shape=like.shape if like else layout(shape, f"tensor {name!r}"),
                 dtype=codes.dtype if codes else "float32",
-                quantization=quantization,
+                quantization=None if codes is None else _quantization(codes),
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
             )
         )
+
+
+def _quantization(codes: Codes) -> Quantization:
+    return Quantization(
+        scale=np.array([codes.scale], np.float32),
+        zero_point=np.array([codes.zero_point], np.int64),
+    )
 
 
 def _order_of(shape: tuple[int, ...]) -> NDArray[np.int64]:

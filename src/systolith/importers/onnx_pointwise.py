@@ -15,6 +15,7 @@ from systolith.arithmetic import (
 )
 from systolith.graph import Op, Tensor
 from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.importers.onnx_mean import quantize_mean
 from systolith.profiles.binary import binary_table, code_values
 from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.lut import build_lut
@@ -167,6 +168,9 @@ def quantize(ctx: OnnxContext) -> None:
         lookup = LutArithmetic(table=table, formula=f"onnxruntime:{chain.layer}")
         ctx.add_node(Op.LUT, (chain.source,), (target.name,), lookup)
         return
+    if source.name in ctx.means:
+        quantize_mean(ctx, ctx.means[source.name], out)
+        return
     if source.name not in ctx.from_input:
         ctx.unsupported(f"its input {source.name!r} is float32 in the middle of the network")
     target = ctx.output(source.source_shape, out, like=source)
@@ -192,4 +196,5 @@ def dequantize(ctx: OnnxContext) -> None:
     ctx.tables[target.name] = FloatTable(
         source=source.name, values=values, alone=values, layer=ctx.layer
     )
+    ctx.dequantized[target.name] = codes
     ctx.add_node(Op.DEQUANTIZE, (source.name,), (target.name,), arithmetic)

@@ -91,6 +91,15 @@ def add_mean(
         _add_pool(builder, Op.AVG_POOL, source, target, window, pool)
         return
     lined = _lined_up(builder, source, axes)
+    if requant.formula == "ort_mean":
+        # What a sum leaves open is known of pools only.
+        images = builder.reshaped(lined, (*lined.shape[1:], 1), "/rows")
+        pool = PoolArithmetic(
+            input_zero_point=zero_point, requants={lined.shape[2]: requant}, source=codes
+        )
+        window = Window(kernel=(1, lined.shape[2]), strides=(1, lined.shape[2]))
+        _add_pool(builder, Op.AVG_POOL, images, target, window, pool)
+        return
     arithmetic = MacArithmetic(
         weights=np.ones((1, 1, 1, lined.shape[2]), np.int8),
         weight_zero_point=0,

@@ -132,6 +132,7 @@ _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
     "fully_connected": ("float32", "single"),
     "avg_pool": ("ort_average",),
     "global_avg_pool": ("float32",),
+    "mean": ("ort_mean",),
     "add": ("onnxruntime_add",),
     "mul": ("onnxruntime_mul",),
     "softmax": ("onnxruntime",),
