@@ -16,21 +16,41 @@ from systolith.profiles import get_profile
 from systolith.profiles.reference import evaluate_graph
 from systolith.runtimes import run_runtime
 from systolith.sim.backends import get_backend
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-
-SPEC = AcceleratorSpec(
-    array=ArraySpec(rows=4, columns=4),
-    memory=MemorySpec(
-        weight_bytes=1 << 16,
-        parameter_channels=2048,
-        command_words=1 << 14,
-        tables=8,
-        activation_regions=2,
-        activation_bytes=1 << 15,
-    ),
-    post=PostSpec(lanes=2),
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
 )
+
+
+def _spec(rows: int, columns: int, lanes: int, *, lines: int = 0, bus: int = 0) -> AcceleratorSpec:
+    return AcceleratorSpec(
+        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines),
+        memory=MemorySpec(
+            weight_bytes=columns * (1 << 14),
+            parameter_channels=lanes * 1024,
+            command_words=1 << 14,
+            tables=8,
+            activation_regions=2,
+            activation_bytes=rows * (1 << (9 if bus else 13)),
+        ),
+        post=PostSpec(lanes=lanes),
+        external=ExternalSpec(data_bytes=bus),
+    )
+
+
+SPEC = _spec(4, 4, 2)
 """A small array with room for the tests' tensors."""
+SPECS = (
+    SPEC,
+    _spec(3, 5, 5),
+    _spec(16, 16, 16, lines=3),
+    _spec(9, 16, 4),
+    _spec(8, 8, 4, lines=2, bus=8),
+)
+"""Arrays of many shapes, with depthwise mode and without; the last has external memory."""
 
 
 def imported(data: bytes, profile: str) -> Graph:

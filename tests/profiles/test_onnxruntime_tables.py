@@ -91,11 +91,11 @@ def test_many_scales(onnx_writer: ModuleType, third_party: ModuleType, kind: str
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("axis", [1, 2, 3])
-@pytest.mark.parametrize("form", ["qlinear", "qdq"])
+@pytest.mark.parametrize("form", ["qlinear", "qdq", "float", "codes"])
 def test_concatenations(
     onnx_writer: ModuleType, third_party: ModuleType, dtype: str, axis: int, form: str
 ) -> None:
-    """Inputs of three quantizations, one of them the output's."""
+    """Inputs of three quantizations, one of them the output's; or of one, in floats and codes."""
     rng = np.random.default_rng([axis, 11])
     limits, model = np.iinfo(dtype), onnx_writer.Model()
     shapes = {f"x{i}": [1, 7, 4, 5] for i in range(3)}
@@ -103,7 +103,18 @@ def test_concatenations(
         shapes[name][axis] = 2 + 3 * i
     out = model.codes(0.07, int(limits.max), dtype)
     codes = [model.codes(0.05, int(limits.min), dtype), model.codes(0.11, 9, dtype), out]
-    if form == "qlinear":
+    if form == "codes":
+        domain = onnx_writer.MICROSOFT
+        for name in shapes:
+            model.add("QLinearLeakyRelu", [name, *out, *out], f"{name}d", domain, alpha=0.3)
+        model.add("Concat", [f"{name}d" for name in shapes], "y", axis=axis)
+    elif form == "float":  # what comes between keeps onnxruntime from fusing
+        for name in shapes:
+            model.add("DequantizeLinear", [name, *codes[0]], f"{name}d")
+            model.add("Tanh", [f"{name}d"], f"{name}t")
+        model.add("Concat", [f"{name}t" for name in shapes], "r", axis=axis)
+        model.add("QuantizeLinear", ["r", *out], "y")
+    elif form == "qlinear":
         operands = [each for n, c in zip(shapes, codes, strict=True) for each in (n, *c)]
         model.add("QLinearConcat", [*out, *operands], "y", onnx_writer.MICROSOFT, axis=axis)
     else:

@@ -44,6 +44,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QLinearLeakyRelu": pointwise.leaky_relu,
         "QLinearSoftmax": pointwise.softmax,
         "QLinearConcat": pointwise.concat,
+        "Concat": pointwise.concat_codes,
         "QuantizeLinear": pointwise.quantize,
         "DequantizeLinear": pointwise.dequantize,
         **dict.fromkeys(sorted(MOVES), move),

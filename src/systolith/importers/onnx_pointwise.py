@@ -1,6 +1,7 @@
 """ONNX operators without windows: elementwise, tables, softmax, concatenation, float edges."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,7 +21,16 @@ from systolith.profiles.binary import binary_table, code_values
 from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.lut import build_lut
 
-__all__ = ["binary", "concat", "dequantize", "leaky_relu", "lut", "quantize", "softmax"]
+__all__ = [
+    "binary",
+    "concat",
+    "concat_codes",
+    "dequantize",
+    "leaky_relu",
+    "lut",
+    "quantize",
+    "softmax",
+]
 
 Handler = Callable[[OnnxContext], None]
 
@@ -129,18 +139,54 @@ def concat(ctx: OnnxContext) -> None:
         source = ctx.input(position, codes.dtype)
         sources.append(ctx.plain(source))
         tables.append(None if codes == out else build_lut(formula, codes, out))
+    shape, axis = _joined(ctx, sources)
+    arithmetic = ConcatArithmetic(tables=tuple(tables))
+    names = [source.name for source in sources]
+    ctx.add_node(Op.CONCAT, names, (ctx.output(shape, out).name,), arithmetic, {"axis": axis})
+
+
+def concat_codes(ctx: OnnxContext) -> None:
+    """Concat of codes, or of floats that are the same function of codes."""
+    given = [ctx.input(position) for position in range(len(ctx.node.input))]
+    tables = [ctx.tables.get(tensor.name) for tensor in given]
+    known = [table for table in tables if table is not None]
+    name = ctx.node.output[0]
+    sources, final = given, name
+    if known and len(known) == len(given):
+        same = all(
+            np.array_equal(table.values, known[0].values)
+            and np.array_equal(table.alone, known[0].alone)
+            for table in known
+        )
+        if not same:
+            ctx.unsupported("inputs left in float32 must have the same quantization")
+        sources, final = [ctx.tensors[table.source] for table in known], f"{name}/codes"
+    sources = [ctx.plain(source) for source in sources]
+    if len({source.dtype for source in sources}) != 1 or sources[0].dtype == "float32":
+        ctx.left_in_float()
+    shape, axis = _joined(ctx, sources)
+    target = ctx.tensor(final, shape, sources[0], None)
+    arithmetic = ConcatArithmetic(tables=(None,) * len(sources))
+    names = [source.name for source in sources]
+    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, {"axis": axis})
+    if known:
+        ctx.output(shape, None, like=target)
+        ctx.tables[name] = replace(known[0], source=target.name, layer=ctx.layer)
+
+
+def _joined(ctx: OnnxContext, sources: list[Tensor]) -> tuple[tuple[int, ...], int]:
+    """Return the shape of tensors joined along the node's axis, and the canonical axis."""
     shapes = [source.source_shape for source in sources]
     rank = len(shapes[0])
     axis = ctx.attribute("axis", 0) % max(rank, 1)
     sides = {(shape[:axis], shape[axis + 1 :]) for shape in shapes}
     if rank < 2 or axis == 0 or len(sides) != 1:
         ctx.unsupported(f"inputs {shapes} must agree but on one axis that is not the batch")
+    if rank > 4:
+        ctx.unsupported(f"inputs must have at most 4 sides, not {rank}")
     total = sum(shape[axis] for shape in shapes)
-    target = ctx.output((*shapes[0][:axis], total, *shapes[0][axis + 1 :]), out)
-    attributes = {"axis": {1: 2, 2: 0, 3: 1}[axis] if rank == 4 else axis + 3 - rank}
-    names = [source.name for source in sources]
-    arithmetic = ConcatArithmetic(tables=tuple(tables))
-    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, attributes)
+    joined = (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+    return joined, {1: 2, 2: 0, 3: 1}[axis] if rank == 4 else axis + 3 - rank
 
 
 def quantize(ctx: OnnxContext) -> None:
