@@ -75,7 +75,7 @@ def test_other_choices_are_copied(nets: SimpleNamespace, name: str) -> None:
     part = net.gather(x, MOVED[name](net.places(x)))
     last = net.conv(part, 6)  # with a halo to fill around the copy
     model = nets.compare(net.graph(last), SPEC)
-    assert where(model)[net.nodes[1].name] == "array"
+    assert where(model)[net.nodes[1].name] == "copy"
     assert copies(model) >= 1
 
 

@@ -130,7 +130,8 @@ class _Compiler:
             notes[node.name] = LayerNote(name=node.name, where="host", text=text)
         for step in self.steps:
             text = self.low.notes.get(step.node.name, "")
-            where = "alias" if text == "aliased" else "array"
+            where = "copy" if step.node.name in self.low.copied else "array"
+            where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
                 text = f"{text}; {out.tiles[step.node.name]} row tiles"
             notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)

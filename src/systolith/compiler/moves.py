@@ -26,6 +26,7 @@ def copied(low: Lowering, step: Step) -> TileWork | None:
     if commands is None:
         return None
     low.splitter.finished(step)
+    low.copied.add(step.node.name)
     return TileWork(moves=commands)
 
 
@@ -38,6 +39,7 @@ def move_tiles(tiler: Tiler, step: Step, rows: int) -> list[TileWork]:
         name = node.inputs[index]
         source = low.view(name)
         if node.op is Op.GATHER:
+            low.copied.add(node.name)
             works += _gathered(node, source, target, rows)
             continue
         if node.op is Op.RESHAPE:
