@@ -21,6 +21,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("graph_builder", _TESTS / "compiler" / "conftest.py")
+_load("random_places", Path(__file__).with_name("random_places.py"))
 _load("random_graphs", Path(__file__).with_name("random_graphs.py"))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from graph_builder import Net
+from random_places import random_places
 
 from systolith.arithmetic import BinaryArithmetic, Codes, PoolArithmetic, Requant
 from systolith.graph import Graph, Op
@@ -308,23 +309,7 @@ class RandomNet(Net):
         return self.reshape(x, *shapes[self.any(0, 3)])
 
     def random_gather(self, x):
-        """A transpose, a slice with steps, repeated or mirrored sides, a choice, or several."""
-        places = self.places(x)
-        for _ in range(self.any(1, 2)):
-            kind, axis = self.any(0, 4), self.any(0, 2)
-            size = places.shape[axis]
-            if kind == 0:
-                places = places.transpose(self.rng.permutation(3))
-            elif kind == 1:
-                start = self.any(0, size - 1)
-                cut = slice(start, self.any(start + 1, size), self.any(1, 3))
-                places = places[(slice(None),) * axis + (cut,)]
-            elif kind == 2:
-                places = np.flip(places, axis)
-            elif kind == 3:
-                places = np.take(places, self.rng.integers(0, size, self.any(1, 4)), axis)
-            else:
-                places = np.repeat(places, self.any(1, 3), axis)
+        places = random_places(self.rng, self.places(x))
         return self.gather(x, places) if places.size <= _SIZE else None
 
 
