@@ -25,13 +25,14 @@ __all__ = ["prelu"]
 def prelu(ctx: TfliteContext) -> None:
     """PRELU with constant slopes, one for all or one a channel."""
     ctx.arity(2, 2)
-    formula, source, target = ctx.row("prelu").formula, ctx.input(0), ctx.output()
+    ctx.row("prelu")
+    source, target = ctx.input(0), ctx.output()
     slopes, slope = ctx.raw(ctx.operator.inputs[1]).data, ctx.codes(ctx.operator.inputs[1])
     own, out = (ctx.codes(i) for i in (ctx.operator.inputs[0], ctx.operator.outputs[0]))
     if slopes is None or slopes.size not in (1, slopes.shape[-1]):
         ctx.unsupported("its slopes must be constant, one for all or one a channel")
     if np.unique(slopes).size == 1:
-        add_table(ctx, prelu_lut(own, slope, int(slopes.reshape(-1)[0]), out), formula)
+        add_table(ctx, prelu_lut(own, slope, int(slopes.reshape(-1)[0]), out), "prelu")
         return
     if slopes.size != source.shape[2] or source.shape != target.shape:
         ctx.fail(f"must have {source.shape[2]} slopes and an output of its input's shape")
@@ -54,7 +55,7 @@ def _by_channel(
     table = prelu_lut(own, slope, slope.zero_point, out)
     positive = code_values(own) >= own.zero_point
     table = np.where(positive, table, out.zero_point & 255).astype(np.uint8)
-    lookup = LutArithmetic(table=table, formula="tflite_prelu")
+    lookup = LutArithmetic(table=table, formula="prelu")
     ctx.add_node(Op.LUT, (source.name,), (above.name,), lookup, suffix="/above")
     window = Window(kernel=(1, 1), strides=(1, 1)).attributes(groups=slopes.size)
     arithmetic = MacArithmetic(

@@ -91,7 +91,7 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     "logistic": ("tflite_logistic",),
     "tanh": ("tflite_tanh",),
     "leaky_relu": ("tflite_leaky_relu",),
-    "prelu": ("tflite_prelu",),
+    "prelu": ("double",),
     "hard_swish": ("tflite_hard_swish",),
     "rsqrt": ("tflite_rsqrt",),
     "abs": ("tflite_abs",),
