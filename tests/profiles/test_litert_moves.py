@@ -129,6 +129,18 @@ def a_reverse(rng: np.random.Generator, x: np.ndarray) -> Any:
     return [np.flip(x, axis)], [integers(axis)], "", ()
 
 
+def a_resize(rng: np.random.Generator, x: np.ndarray) -> Any:
+    """Twice the size, as most networks have it, or a size of its own with float rounding."""
+    corners, centers = (bool(v) for v in rng.integers(0, 2, 2))
+    sizes = [2 * n for n in x.shape[1:3]]
+    centers = centers and not corners
+    if corners:  # ends meet ends: the size stays
+        sizes = list(x.shape[1:3])
+    places = x if corners else x.repeat(2, axis=1).repeat(2, axis=2)
+    fields = (("AlignCorners", corners), ("HalfPixelCenters", centers))
+    return [places], [integers(*sizes)], "ResizeNearestNeighborOptions", fields
+
+
 KINDS: dict[str, Callable[[np.random.Generator, np.ndarray], Any]] = {
     "TRANSPOSE": a_transpose,
     "SLICE": a_slice,
@@ -142,6 +154,7 @@ KINDS: dict[str, Callable[[np.random.Generator, np.ndarray], Any]] = {
     "MIRROR_PAD": a_mirror_pad,
     "TILE": a_tile,
     "REVERSE_V2": a_reverse,
+    "RESIZE_NEAREST_NEIGHBOR": a_resize,
 }
 ABSENT = {
     "tflm": ("TILE", "REVERSE_V2"),
@@ -156,6 +169,8 @@ def shape_for(rng: np.random.Generator, kind: str) -> tuple[int, ...]:
     if kind in ("DEPTH_TO_SPACE", "SPACE_TO_DEPTH"):
         h, w, c = (int(v) for v in rng.integers(1, 5, 3))
         sides = [h, w, 4 * c] if kind == "DEPTH_TO_SPACE" else [2 * h, 2 * w, c]
+    if kind == "RESIZE_NEAREST_NEIGHBOR":
+        sides = rng.integers(1, 7, 3).tolist()
     return (1, *sides)
 
 
@@ -195,6 +210,27 @@ def test_moves(writer: ModuleType, third_party: ModuleType, profile: str, kind: 
     if kind in ABSENT.get(profile, ()):
         pytest.skip(f"{profile} has no {kind} of int8")
     assert check(writer, third_party, kind, profile, range(4 if profile != "tflm" else 2)) > 0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_resizes_of_any_size(writer: ModuleType, third_party: ModuleType, profile: str) -> None:
+    """The runtime's float32 steps decide which pixel is nearest."""
+    codes = {"scale": 0.1, "zero": -5}
+    for seed in range(12 if profile != "tflm" else 4):
+        rng = np.random.default_rng([seed, 16])
+        sides, sizes = rng.integers(1, 10, 2).tolist(), rng.integers(1, 24, 2).tolist()
+        corners = seed % 3 == 1
+        tensors = [
+            writer.T((1, *sides, 3), **codes),
+            writer.T((1, *sizes, 3), **codes),
+            writer.T((2,), "int32", data=integers(*sizes)),
+        ]
+        fields = (("AlignCorners", corners), ("HalfPixelCenters", seed % 3 == 2))
+        kind = "RESIZE_NEAREST_NEIGHBOR"
+        op = writer.O(kind, (0, 2), (1,), "ResizeNearestNeighborOptions", fields)
+        data = writer.write_tflite(tensors, [op], (0,), (1,))
+        values = rng.integers(-128, 128, (1, *sides, 3)).astype(np.int8)
+        assert third_party.compare(data, profile, {"t0": values}) > 0
 
 
 @pytest.mark.slow

@@ -139,11 +139,28 @@ def global_max(model: Any, rng: np.random.Generator, x: str, shape: tuple[int, .
     return ["m"]
 
 
+def a_resize(model: Any, rng: np.random.Generator, x: str, shape: tuple[int, ...]) -> list[str]:
+    """Sizes of any kind, or the usual doubling, with every rule of coordinates and rounding."""
+    rules = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
+    how = {
+        "coordinate_transformation_mode": str(rng.choice(rules)),
+        "nearest_mode": str(rng.choice(["floor", "ceil", "round_prefer_floor"])),
+    }
+    if rng.random() < 0.5:
+        scales = model.constant([1, 1, 2, 2], "float32")
+        model.add("Resize", [x, "", scales], "m", mode="nearest", **how)
+    else:
+        sizes = ints(model, *shape[:2], *rng.integers(1, 12, 2).tolist())
+        model.add("Resize", [x, "", "", sizes], "m", mode="nearest", **how)
+    return ["m"]
+
+
 KINDS: dict[str, Build] = {
     function.__name__: function
     for function in (
         *(a_transpose, a_slice, a_split, a_gather, a_shuffle, a_flatten, an_unsqueeze, an_expand),
         *(depth_to_space, space_to_depth, a_pad, a_mirror, max_pool, a_maximum, global_max),
+        a_resize,
     )
 }
 FLOAT_ONLY = ("global_max", "an_expand", "depth_to_space", "space_to_depth")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from systolith.graph import Op, Tensor
 from systolith.importers.onnx_context import OnnxContext, default_order, layout
+from systolith.importers.onnx_resize import resize
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
 __all__ = ["MOVES", "append_move", "input_layout", "move", "moved", "pad_widths"]
@@ -115,6 +116,7 @@ CHOICES: Mapping[str, Rule] = MappingProxyType(
         "Tile": _tile,
         "DepthToSpace": _depth_to_space,
         "SpaceToDepth": _space_to_depth,
+        "Resize": resize,
     }
 )
 """Operators that choose elements, likewise."""

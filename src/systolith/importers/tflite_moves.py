@@ -109,6 +109,24 @@ def _broadcast(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
     return [np.broadcast_to(places, _constants(ctx, 1, "the shape"))]
 
 
+def _nearest(size: int, count: int, *, corners: bool, centers: bool) -> Int64Array:
+    """Return which of ``size`` elements each of ``count`` is: TFLite's float32 steps."""
+    ends = corners and count > 1
+    scale = np.float32(size - 1 if ends else size) / np.float32(count - 1 if ends else count)
+    places = (np.arange(count, dtype=np.float32) + np.float32(0.5 if centers else 0)) * scale
+    whole = np.floor(places + np.float32(0.5)) if corners else np.floor(places)
+    return np.clip(whole.astype(np.int64), 0, size - 1)
+
+
+def _resize(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
+    options = ctx.operator.options("ResizeNearestNeighborOptions")
+    corners, centers = options.AlignCorners(), options.HalfPixelCenters()
+    height, width = _constants(ctx, 1, "the size")
+    rows = _nearest(places.shape[1], height, corners=corners, centers=centers)
+    columns = _nearest(places.shape[2], width, corners=corners, centers=centers)
+    return [places[:, rows][:, :, columns]]
+
+
 MOVES: Mapping[str, Rule] = MappingProxyType(
     {
         "TRANSPOSE": _transpose,
@@ -121,6 +139,7 @@ MOVES: Mapping[str, Rule] = MappingProxyType(
         "DEPTH_TO_SPACE": _depth_to_space,
         "SPACE_TO_DEPTH": _space_to_depth,
         "MIRROR_PAD": _mirror_pad,
+        "RESIZE_NEAREST_NEIGHBOR": _resize,
         "REVERSE_V2": _reverse,
         "TILE": _tile,
         "BROADCAST_TO": _broadcast,
