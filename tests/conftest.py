@@ -60,3 +60,15 @@ def as_predicted() -> Callable[..., None]:
 def writer() -> ModuleType:
     """The module ``tflite_writer``: ``T`` (tensor), ``O`` (operator), ``write_tflite``."""
     return _load("tflite_writer")
+
+
+@pytest.fixture(scope="session")
+def third_party() -> ModuleType:
+    """The module ``third_party``: ``compare`` of runtime, formulas and golden."""
+    return _load("third_party")
+
+
+@pytest.fixture(scope="session")
+def onnx_writer() -> ModuleType:
+    """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
+    return _load("onnx_writer")

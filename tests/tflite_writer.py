@@ -15,7 +15,14 @@ TYPES = {
     "uint8": tflite.TensorType.UINT8,
     "int32": tflite.TensorType.INT32,
 }
-VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "RESHAPE": 1}
+VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3} | dict.fromkeys(
+    (
+        *("RESHAPE", "HARD_SWISH", "ELU", "NEG", "SQRT", "LOG", "EXP", "PRELU"),
+        *("RELU_N1_TO_1", "RELU_0_TO_1", "UNPACK", "REVERSE_V2", "MIRROR_PAD", "TILE"),
+        *("BROADCAST_TO", "SPLIT_V", "DEPTH_TO_SPACE", "SPACE_TO_DEPTH"),
+    ),
+    1,
+)
 """Operator versions that take int8 (2 for the others)."""
 
 

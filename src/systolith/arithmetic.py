@@ -70,7 +70,8 @@ class Requant:
     - ``xnn_mean``: ``rint(float32(float32(float32(acc) * scale) + offset))``, zero_point 0;
     - ``ort_average``: ``rint(float32(float32(mean / output_scale) + offset))``, zero_point 0, where
       the mean is a float32 sum in window order: a function of the sum only up to the float error,
-      see `systolith.profiles.pooling`; scale is the input's.
+      see `systolith.profiles.pooling`; scale is the input's;
+    - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise.
 
     Parameters
     ----------
@@ -78,9 +79,9 @@ class Requant:
     zero_point, low, high: ints, the clamp already holds the fused activation.
     scale: real factor per channel, or of one element (float64, float32 for the float32 formulas).
     multiplier, shift: int64 of scale's shape, for ``double``.
-    divisor: for ``divide`` and ``ort_average``.
+    divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
-    output_scale: a float32 value, for ``ort_average``.
+    output_scale: a float32 value, for ``ort_average`` and ``ort_mean``.
     """
 
     formula: str

@@ -51,6 +51,9 @@ class Op(StrEnum):
     """ConcatArithmetic; attribute axis (0, 1 or 2 of the canonical shape)."""
     RESHAPE = "reshape"
     """No arithmetic: the same bytes in the same order under another shape."""
+    GATHER = "gather"
+    """No arithmetic: transposes, slices, repetitions, any choice of elements. Attribute index,
+    int64: for each output element, in canonical order, the place of the input's."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -233,6 +236,8 @@ class Graph:
                 known.add(name)
             if node.op is Op.RESHAPE:
                 self._validate_move(node)
+            if node.op is Op.GATHER:
+                self._validate_gather(node)
         for name in (*self.inputs, *self.outputs):
             if name not in known or name not in self.tensors:
                 raise ModelError(f"graph input or output {name!r} must be a tensor of the graph")
@@ -243,5 +248,14 @@ class Graph:
         if before.size != after.size:
             raise ModelError(
                 f"reshape must keep the size, not {before.shape!r} to {after.shape!r}",
+                layer=node.name,
+            )
+
+    def _validate_gather(self, node: Node) -> None:
+        before, after = self.tensors[node.inputs[0]], self.tensors[node.outputs[0]]
+        index = node.attributes["index"]
+        if index.shape != (after.size,) or index.min() < 0 or index.max() >= before.size:
+            raise ModelError(
+                f"index must have {after.size} places below {before.size}, not {index.shape!r}",
                 layer=node.name,
             )

@@ -205,6 +205,14 @@ class Net:
     def reshape(self, x, *shape):
         return self.node(Op.RESHAPE, [x], shape, None, self.zero[x])
 
+    def places(self, x):
+        """Places of a tensor's elements, in its shape: what numpy makes of it can be gathered."""
+        return np.arange(self.tensors[x].size).reshape(self.tensors[x].shape)
+
+    def gather(self, x, places):
+        index = places.reshape(-1).astype(np.int64)
+        return self.node(Op.GATHER, [x], places.shape, None, self.zero[x], index=index)
+
     def graph(self, *outputs):
         return Graph(
             name="net", nodes=tuple(self.nodes), tensors=self.tensors, inputs=tuple(self.inputs),

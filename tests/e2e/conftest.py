@@ -21,7 +21,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("graph_builder", _TESTS / "compiler" / "conftest.py")
-for _name in ("random_graphs", "random_streams"):
+for _name in ("random_places", "random_graphs", "random_streams"):
     _load(_name, Path(__file__).with_name(f"{_name}.py"))
 
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from graph_builder import Net
+from random_places import random_places
 
 from systolith.arithmetic import BinaryArithmetic, Codes, PoolArithmetic, Requant
 from systolith.graph import Graph, Op
@@ -324,6 +325,10 @@ class RandomNet(Net):
         shapes += [(width, height, depth), (height, depth, width)]
         return self.reshape(x, *shapes[self.any(0, 3)])
 
+    def random_gather(self, x):
+        places = random_places(self.rng, self.places(x))
+        return self.gather(x, places) if places.size <= _SIZE else None
+
 
 def _scaled(made: Requant, factor: float) -> Requant:
     from dataclasses import replace
@@ -359,7 +364,7 @@ def _average(formula: str, source: Codes, out: Codes, count: int) -> Requant:
 
 _KINDS = ("conv", "conv", "conv", "depthwise", "depthwise", "depthwise", "blocks", "dense",
           "max_pool", "average", "add", "add", "product", "product", "table", "pad", "concat",
-          "reshape")  # fmt: skip
+          "reshape", "gather", "gather")  # fmt: skip
 
 
 def random_graph(seed: int) -> Graph:

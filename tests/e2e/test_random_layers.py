@@ -135,7 +135,7 @@ def test_networks_are_varied(random_graphs: ModuleType) -> None:
     graphs = [random_graphs.random_graph(seed) for seed in range(200)]
     ops = {str(node.op) for graph in graphs for node in graph}
     assert ops >= {"conv2d", "fully_connected", "avg_pool", "max_pool", "add", "sub", "mul"}
-    assert ops >= {"lut", "pad", "concat", "reshape"}
+    assert ops >= {"lut", "pad", "concat", "reshape", "gather"}
     assert {graph.tensor(graph.inputs[0]).dtype for graph in graphs} == {"int8", "uint8"}
     attributes = [node.attributes for graph in graphs for node in graph if node.op == "conv2d"]
     assert {max(a["kernel"]) for a in attributes} == set(range(1, 8))

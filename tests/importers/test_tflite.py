@@ -133,8 +133,8 @@ def test_refused(writer: ModuleType, case: str) -> None:
             "tensor 'x': shape must be fixed, not [-1, -1]",
         ),
         (
-            {"x": {"shape": (2, 1, 3)}},
-            "tensor 'x': shape must be [1, H, W, C] or less, not [2, 1, 3]",
+            {"x": {"shape": (2, 1, 1, 3)}},
+            "tensor 'x': shape must be [1, H, W, C], not [2, 1, 1, 3]",
         ),
         ({"w": {"scale": 0.0}}, "tensor 'w': scales must be finite and positive"),
         ({"y": {"scale": float("nan")}}, "tensor 'y': scales must be finite and positive"),
@@ -168,11 +168,11 @@ def test_unsupported_operator_is_named(
 
 def test_operator_the_profile_lacks(writer: ModuleType) -> None:
     tensors = [writer.T((1, 4), scale=0.1), writer.T((1, 4), scale=0.1)]
-    data = writer.write_tflite(tensors, [writer.O("RELU6", (0,), (1,))], (0,), (1,))
+    data = writer.write_tflite(tensors, [writer.O("LOG", (0,), (1,))], (0,), (1,))
     with pytest.raises(UnsupportedOperatorError) as caught:
         import_tflite(data, get_profile("tflm"), name="relu")
     assert str(caught.value) == (
-        "layer 'relu6_0': operator RELU6 is not supported; "
+        "layer 'log_0': operator LOG is not supported; "
         "profile 'tflm' has no exact arithmetic for it"
     )
 

@@ -1,6 +1,6 @@
 """Averages whose last bit is decided by the order of a runtime's float additions.
 
-onnxruntime's QLinearAveragePool adds dequantized float32 values one after the other, so that for a
+onnxruntime's QLinearAveragePool and its ReduceMean add dequantized float32 values, so that for a
 few sums of codes different windows with the same sum give neighbouring codes. A sum determines only
 the least and the greatest code (`average_pool_bounds`). The accelerator computes a code between
 the two for every sum, equal to the runtime's wherever they meet, and the compiler says how many
@@ -55,7 +55,8 @@ def candidates(arithmetic: PoolArithmetic, count: int) -> Iterator[Int64Array]:
     low, high = _range(arithmetic, count)
     requant, (source, _) = arithmetic.requants[count], arithmetic.source
     slope = Fraction(float(source.scale)) / Fraction(float(requant.output_scale)) / requant.divisor
-    start = Fraction(float(requant.offset)) + Fraction(1, 2) + low * slope
+    zero = Fraction(float(requant.offset)) + requant.zero_point
+    start = zero + Fraction(1, 2) + low * slope
     n, d = slope.numerator * start.denominator, slope.denominator * start.denominator
     first = start.numerator * slope.denominator
     up = np.array([(first + i * n) // d for i in range(high - low + 1)], np.int64)

@@ -38,6 +38,7 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
     Op.MUL: lower_elementwise,
     Op.LUT: lower_elementwise,
     Op.RESHAPE: lower_move,
+    Op.GATHER: lower_move,
     Op.PAD: lower_move,
     Op.CONCAT: lower_move,
 }
@@ -131,7 +132,8 @@ class _Compiler:
             notes[node.name] = LayerNote(name=node.name, where="host", text=text)
         for step in self.steps:
             text = self.low.notes.get(step.node.name, "")
-            where = "alias" if text == "aliased" else "array"
+            where = "copy" if step.node.name in self.low.copied else "array"
+            where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
                 text = f"{text}; {out.tiles[step.node.name]} row tiles"
             notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)

@@ -13,7 +13,7 @@ from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.moves import move_tiles
+from systolith.compiler.moves import copied, move_tiles
 from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
@@ -128,10 +128,10 @@ class Emitter:
                 softmax = self.cut.softmax.layers[step.node.name]
                 works = softmax_tiles(self.low, softmax, step, plan.rows.get(id(step)))
             elif not outside:
-                works = [TileWork(pairs=self._lowered(step))]
+                works = [copied(self.low, step) or TileWork(pairs=self._lowered(step))]
             elif step.is_move:
                 works = move_tiles(self._tiler, step, plan.rows[id(step)]) or [TileWork()]
-                if not works[-1].pairs:
+                if not works[-1].pairs and not works[-1].moves:
                     self.low.notes[step.node.name] = "aliased"
             else:
                 works = self._tiles(step, plan.rows[id(step)])
@@ -198,9 +198,13 @@ class Emitter:
                 self._append(pair)
                 if number == filling:
                     out += entry.late_fills
-            for command in entry.work.softmax:
+            for command in entry.work.moves:
                 command.holds = held
                 out.append(command)
+                if command.opcode is Opcode.COPY:
+                    self._out.enemies.append(
+                        (command.bases["s_base"][0], command.bases["d_base"][0])
+                    )
             if not entry.work.pairs:
                 out += entry.late_fills
             if buffers == 1 or index == len(entries) - 1:
@@ -270,8 +274,8 @@ class Emitter:
         step = entries[index].step
         node, layers = step.node, self._out.layers
         work = entries[index].work
-        if work.pairs or work.softmax:
-            last = work.softmax[-1] if work.softmax else work.pairs[-1].store
+        if work.pairs or work.moves:
+            last = work.moves[-1] if work.moves else work.pairs[-1].store
             last.values["stamp"] = 1
             layers.append(
                 Layer(

@@ -86,7 +86,7 @@ def _open_sums(arithmetic: PoolArithmetic) -> tuple[int, int]:
     counts = [
         open_sums(arithmetic, count)
         for count, requant in arithmetic.requants.items()
-        if requant.formula == "ort_average"
+        if requant.formula in ("ort_average", "ort_mean")
     ]
     return sum(c[0] for c in counts), sum(c[1] for c in counts)
 
@@ -107,13 +107,17 @@ def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
     softmax = plan_layers(graph, free, softmax_tables)
 
     def may_follow(node: Node, chosen: set[str]) -> bool:
-        hosted = node.op in _AFTER and node.name not in softmax.layers
+        hosted = node.op in _AFTER and node.name not in softmax.layers or _in_float(graph, node)
         return (hosted or node.name in forced) and _only_read_by(graph, node, chosen)
 
     tail = _closure(reversed(graph.nodes), may_follow)
     epilogue = tuple(reversed(tail))
     rest = [node for node in graph.nodes if node not in epilogue]
-    prologue = _closure(rest, lambda n, c: n.op in _BEFORE and _only_reads(graph, n, c))
+
+    def may_precede(node: Node, chosen: set[str]) -> bool:
+        return (node.op in _BEFORE or _in_float(graph, node)) and _only_reads(graph, node, chosen)
+
+    prologue = _closure(rest, may_precede)
     device = tuple(node for node in rest if node not in prologue)
     for node in device:
         if node.op in _HOST_ONLY and node.name not in softmax.layers:
@@ -138,6 +142,11 @@ def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
         reasons={**forced, **softmax.reasons},
         softmax=softmax,
     )
+
+
+def _in_float(graph: Graph, node: Node) -> bool:
+    """Whether a node moves floats, before they are quantized or after they are dequantized."""
+    return node.op is Op.GATHER and graph.tensor(node.inputs[0]).dtype == "float32"
 
 
 def _only_read_by(graph: Graph, node: Node, chosen: set[str]) -> bool:

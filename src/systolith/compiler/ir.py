@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from systolith.spec.commands import Opcode
+from systolith.strides import Int64Array, positions
 
 __all__ = ["Codes", "Pair", "Storage", "SymbolicCommand", "View"]
 
@@ -56,6 +57,10 @@ class View:
     def at(self, y: int, x: int, c: int = 0) -> int:
         """Byte of element [y, x, c] in the storage; outside of the shape it is in the halo."""
         return self.offset + y * self.row + x * self.pixel + c
+
+    def places(self) -> Int64Array:
+        """Byte of every element in the storage, in canonical order."""
+        return positions(self.offset, self.shape, (self.row, self.pixel, 1))
 
     def reshaped(self, shape: tuple[int, int, int]) -> "View":
         """The same dense bytes under another shape."""

@@ -3,13 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from systolith.arithmetic import ConcatArithmetic, MacArithmetic
 from systolith.compiler.errors import layer_error
 from systolith.compiler.ir import Storage, View
 from systolith.compiler.steps import Step
 from systolith.graph import Graph, Node, Op
+from systolith.strides import Int64Array
 
 __all__ = ["Halo", "Layout", "gather_origins", "plan_layout"]
+
+Step3 = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -53,10 +58,19 @@ class Layout:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Home:
-    """A tensor inside another: at an origin, or the same bytes under another shape."""
+    """A tensor inside another: at an origin, or the same bytes under another shape.
+
+    Parameters
+    ----------
+    parent: the other tensor.
+    origin: where it begins; None for the same bytes.
+    steps: (rows, pixels, channels) of the parent from row to row and from pixel to pixel of the
+        tensor, for a part that is not a box of the parent.
+    """
 
     parent: str
     origin: tuple[int, int, int] | None
+    steps: tuple[Step3, Step3] | None = None
 
 
 class _Planner:
@@ -100,6 +114,8 @@ class _Planner:
         for step in self.steps:
             if step.node.op is Op.RESHAPE:
                 self._reshape(step.node)
+            elif step.node.op is Op.GATHER:
+                self._choose(step.node)
             elif step.node.op in (Op.PAD, Op.CONCAT):
                 self._gather(step.node)
         for name in self.stored:
@@ -115,18 +131,34 @@ class _Planner:
         else:
             self.layout.copies.add((node.name, 0))
 
+    def _choose(self, node: Node) -> None:
+        """Let a slice lie where it is if rows, pixels and channels are nested as in any tensor."""
+        before, after = node.inputs[0], node.outputs[0]
+        whole, shape = (self.graph.tensor(name).shape for name in (before, after))
+        home = _part_of(before, whole, shape, node.attributes["index"])
+        if home is None or self.halos[after].any:
+            self.layout.copies.add((node.name, 0))
+        else:
+            self.homes[after] = home
+
     def _dense(self, name: str) -> bool:
         """Whether the tensor's bytes will follow each other, as far as decided."""
         home = self.homes.get(name)
         if home is None:
             # A later pad or concatenation could still claim it; whoever comes first wins.
             return not self.halos[name].any
-        return home.origin is None and self._dense(home.parent)
+        if home.steps is not None:
+            _, width, channels = self.graph.tensor(name).shape
+            _, columns, depth = self.graph.tensor(home.parent).shape
+            row, pixel = (y * columns * depth + x * depth + c for y, x, c in home.steps)
+            if (row, pixel) != (width * channels, channels):
+                return False
+        return (home.origin is None or home.steps is not None) and self._dense(home.parent)
 
     def _gather(self, node: Node) -> None:
         """Place the inputs of a pad or concatenation inside its output where that is legal."""
         target = node.outputs[0]
-        aliased = {h.parent for h in self.homes.values() if h.origin is None}
+        aliased = {h.parent for h in self.homes.values() if h.origin is None or h.steps}
         origins = gather_origins(self.graph, node)
         for index, (name, origin) in enumerate(zip(node.inputs, origins, strict=True)):
             free = name not in self.homes and name not in aliased and name != target
@@ -147,12 +179,13 @@ class _Planner:
             if home.origin is None:
                 view = parent if parent.shape == shape else parent.reshaped(shape)
             else:
+                row, pixel = home.steps or ((1, 0, 0), (0, 1, 0))
                 view = View(
                     storage=parent.storage,
                     offset=parent.at(*home.origin),
                     shape=shape,
-                    row=parent.row,
-                    pixel=parent.pixel,
+                    row=parent.at(*row) - parent.offset,
+                    pixel=parent.at(*pixel) - parent.offset,
                 )
         self.layout.views[name] = view
         return view
@@ -187,6 +220,37 @@ def _constants(graph: Graph, steps: Sequence[Step]) -> set[str]:
     read = {step.source for step in steps}
     read |= {step.addition.other for step in steps if step.addition is not None}
     return {name for name in read if graph.tensor(name).data is not None}
+
+
+def _part_of(
+    parent: str, whole: tuple[int, int, int], shape: tuple[int, int, int], index: Int64Array
+) -> _Home | None:
+    """Return how a tensor of elements ``index`` lies in a parent, if its channels are neighbours.
+
+    Rows must lie behind each other, and pixels in a row, whatever gaps the parent has.
+    """
+    places = np.array(np.unravel_index(index, whole), np.int64).T.reshape(*shape, 3)
+    origin = places[0, 0, 0]
+    steps = np.zeros((3, 3), np.int64)
+    for axis, count in enumerate(shape):
+        if count > 1:
+            steps[axis] = np.take(places, 1, axis=axis)[0, 0] - origin
+    grid = np.moveaxis(np.indices(shape), 0, -1)
+    if (places != origin + grid @ steps).any() or (shape[2] > 1 and tuple(steps[2]) != (0, 0, 1)):
+        return None
+    scale = np.array([whole[1] * whole[2], whole[2], 1])
+    row, pixel, _ = (int(step @ scale) for step in steps)
+    ordered = shape[1] == 1 or (pixel >= shape[2] and (steps[1] >= 0).all())
+    width = (shape[1] - 1) * pixel + shape[2]
+    if not ordered or (shape[0] > 1 and (row < width or (steps[0] < 0).any())):
+        return None
+    # A side of one element has any step: that of dense tensors is the least surprising.
+    if shape[1] == 1:
+        steps[1] = (0, 0, shape[2])
+    if shape[0] == 1:
+        steps[0] = steps[1] * shape[1]
+    (a, b, c), (d, e, f), (g, h, i) = origin.tolist(), steps[0].tolist(), steps[1].tolist()
+    return _Home(parent=parent, origin=(a, b, c), steps=((d, e, f), (g, h, i)))
 
 
 def _convolution_halo(graph: Graph, node: Node) -> Halo:

@@ -5,16 +5,28 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.arithmetic import ConcatArithmetic
+from systolith.compiler.copies import copy_commands, copy_cycles
 from systolith.compiler.emit import Job, emit_pairs, store_stream
-from systolith.compiler.ir import Pair, View
+from systolith.compiler.ir import Pair, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.predict import LATENCY
 from systolith.compiler.requantize import identity_requantizer
 from systolith.compiler.steps import Step
 from systolith.compiler.tiling import Region
 from systolith.graph import Op
 
-__all__ = ["identity_tile", "lower_elementwise", "lower_move"]
+__all__ = [
+    "copies_of",
+    "identity_tile",
+    "lower_elementwise",
+    "lower_move",
+    "needed_copies",
+    "place_in_target",
+]
+
+_NEVER = 1 << 62
+"""Cycles of what the array cannot do."""
 
 
 def identity_tile(low: Lowering) -> tuple[int, int]:
@@ -85,38 +97,78 @@ def lower_elementwise(low: Lowering, step: Step) -> list[Pair]:
 
 
 def lower_move(low: Lowering, step: Step) -> list[Pair]:
-    """Return the copies of a reshape, pad or concatenation that aliases could not avoid."""
-    node, target = step.node, low.view(step.target)
+    """Return the array's copies of a move, those that aliases could not avoid."""
+    node = step.node
     pairs: list[Pair] = []
-    needed = [i for i in range(len(node.inputs)) if (node.name, i) in low.layout.copies]
+    needed = needed_copies(low, step)
     for index in needed:
-        source = low.view(node.inputs[index])
         table = None
         if isinstance(node.arithmetic, ConcatArithmetic):
             table = node.arithmetic.tables[index]
-        if node.op is Op.RESHAPE:
-            views = _common_shape(low, step, source, target)
-        else:
-            inner = View(
-                storage=target.storage,
-                offset=target.at(*gather_origins(low.graph, node)[index]),
-                shape=source.shape,
-                row=target.row,
-                pixel=target.pixel,
-            )
-            views = [source, inner]
         part = replace(step, source=node.inputs[index], table=table)
-        pairs += _copy(low, part, views, split=False)
+        pairs += _copy(low, part, list(_sides(low, step, index)), split=False)
     low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}" if needed else "aliased"
     return pairs
 
 
-def _common_shape(low: Lowering, step: Step, source: View, target: View) -> list[View]:
-    """Show both sides of a reshape under the shape of the side that is not dense."""
-    if source.dense:
-        return [source.reshaped(target.shape), target]
-    if target.dense:
-        return [source, target.reshaped(source.shape)]
-    raise low.error(
-        step.node, "both sides of the reshape have padding between their rows", "pad explicitly"
+def needed_copies(low: Lowering, step: Step) -> list[int]:
+    """Return which inputs of a move are not where they have to be."""
+    return [i for i in range(len(step.node.inputs)) if (step.node.name, i) in low.layout.copies]
+
+
+def place_in_target(low: Lowering, step: Step, index: int) -> View:
+    """Where an input of a pad or concatenation belongs."""
+    target, shape = low.view(step.target), low.view(step.node.inputs[index]).shape
+    return View(
+        storage=target.storage,
+        offset=target.at(*gather_origins(low.graph, step.node)[index]),
+        shape=shape,
+        row=target.row,
+        pixel=target.pixel,
     )
+
+
+def _sides(low: Lowering, step: Step, index: int) -> tuple[View, View]:
+    """Source and target of a copy; a reshape's have the shape of the one that is not dense."""
+    source = low.view(step.node.inputs[index])
+    if step.node.op is not Op.RESHAPE:
+        return source, place_in_target(low, step, index)
+    target = low.view(step.target)
+    if source.dense:
+        return source.reshaped(target.shape), target
+    return source, target.reshaped(source.shape)
+
+
+def copies_of(low: Lowering, step: Step) -> list[SymbolicCommand] | None:
+    """Return COPY commands for a move that needs copies, or None if the array is quicker.
+
+    The array alone applies tables; COPY alone goes from any place to any place.
+    """
+    node, commands, array = step.node, list[SymbolicCommand](), 0
+    needed = needed_copies(low, step)
+    tables = node.arithmetic.tables if isinstance(node.arithmetic, ConcatArithmetic) else ()
+    if not needed or any(table is not None for table in tables):
+        return None
+    for index in needed:
+        source, target = low.view(node.inputs[index]), low.view(step.target)
+        if node.op in (Op.PAD, Op.CONCAT):
+            target = place_in_target(low, step, index)
+        commands += copy_commands(node.name, source, target, node.attributes.get("index"))
+        if node.op is Op.GATHER or not (
+            source.dense or source.shape == target.shape or target.dense
+        ):
+            array = _NEVER
+        else:
+            array += _array_cycles(low, list(_sides(low, step, index)))
+    cycles = copy_cycles(commands, low.spec.line_bytes)
+    if cycles >= array:
+        return None
+    low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}, about {cycles} cycles"
+    return commands
+
+
+def _array_cycles(low: Lowering, views: list[View]) -> int:
+    """What a copy through the array costs: a vector a cycle, and the way through the pipelines."""
+    tile = min(low.spec.array.rows, low.spec.array.columns)
+    height, width, channels = _flattened(views, tile)[1].shape
+    return height * width * -(-channels // tile) + LATENCY

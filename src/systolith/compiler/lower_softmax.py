@@ -26,7 +26,7 @@ def softmax_tiles(low: Lowering, plan: SoftmaxPlan, step: Step, rows: int | None
             work.saves.append(transfer(Opcode.SAVE, layer, near, target))
             work.outputs.append(near.storage)
             target = near
-        work.softmax = softmax_commands(layer, plan, source, target)
+        work.moves = softmax_commands(layer, plan, source, target)
         works.append(work)
     low.splitter.finished(step)
     low.notes[layer] = f"softmax table {plan.fields['table']}"

@@ -40,6 +40,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    copied: names of moves that are COPY commands.
     early: tensors whose first channels are stored well before the rest, and how many.
     scratch: whether a layer may have buffers besides its operands.
     """
@@ -50,6 +51,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
+    copied: set[str] = field(default_factory=set)
     early: dict[str, int] = field(default_factory=dict)
     scratch: bool = True
 

@@ -16,7 +16,8 @@ class LayerNote:
     Parameters
     ----------
     name: of the node.
-    where: ``array``, ``fused`` (in another node's commands), ``alias`` (no commands) or ``host``.
+    where: ``array``, ``copy`` (the move unit), ``fused`` (in another node's commands), ``alias``
+        (no commands) or ``host``.
     text: which formula is used and how it is known to be right, or why it is on the host.
     """
 

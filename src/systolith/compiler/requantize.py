@@ -269,7 +269,7 @@ def average_requantizer(
     lo, hi = ((v - zero) * count for v in (source.low, source.high))
     full = np.full(channels, 0, np.int64)
     problem = Problem(requant=requant, bias=full - zero * count, lo=full + lo, hi=full + hi)
-    if requant.formula != "ort_average":
+    if requant.formula not in ("ort_average", "ort_mean"):
         return choose_requantizer(node, problem, modes)
     undecided, total = open_sums(arithmetic, count)
     if undecided > OPEN_SUMS * total:

@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from math import ceil, lcm
 
 from systolith.arithmetic import MacArithmetic
+from systolith.compiler.copies import row_reach
 from systolith.compiler.ir import Storage
 from systolith.compiler.layout import Layout
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import slab_of, source_rows
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.strides import Int64Array
 
 __all__ = ["SpillPlan", "operands", "plan_spills"]
 
@@ -79,6 +81,7 @@ class _Planner:
             for name in operands(step):
                 self._use(name, index)
         self.plan = SpillPlan()
+        self._reaches: dict[int, Int64Array] = {}
 
     def _use(self, name: str, at: int) -> None:
         storage = self.layout.views[name].storage
@@ -92,6 +95,9 @@ class _Planner:
     def slabs(self, step: Step, rows: int) -> Iterator[int]:
         """Bytes of every slab of a tile of so many output rows."""
         views = self.layout.views
+        if step.node.op is Op.GATHER:
+            yield from self._gather_slabs(step, rows)
+            return
         if step.is_move:
             if any(self.external(n) for n in operands(step)):
                 sizes = [rows * views[n].row for n in step.node.inputs]
@@ -113,9 +119,21 @@ class _Planner:
             if step.addition.other != step.source:
                 yield (rows if other.shape[0] > 1 else 1) * other.row
 
+    def _gather_slabs(self, step: Step, rows: int) -> Iterator[int]:
+        source, target = self.layout.views[step.source], self.layout.views[step.target]
+        if self.external(step.target):
+            yield rows * target.shape[1] * target.shape[2]
+        if self.external(step.source):
+            if id(step) not in self._reaches:
+                index = step.node.attributes["index"]
+                self._reaches[id(step)] = row_reach(source, target, index)
+            reach = self._reaches[id(step)]
+            tiles = (reach[first : first + rows] for first in range(0, len(reach), rows))
+            yield max(int(tile[:, 1].max() - tile[:, 0].min()) for tile in tiles)
+
     def height(self, step: Step) -> int:
         """Rows that can be cut into tiles."""
-        if step.is_move:
+        if step.is_move and step.node.op is not Op.GATHER:
             return max(self.layout.views[n].shape[0] for n in step.node.inputs)
         return self.layout.views[step.target].shape[0]
 

@@ -15,7 +15,7 @@ from systolith.spec.accelerator import AcceleratorSpec
 __all__ = ["Addition", "Step", "build_steps"]
 
 _PRODUCERS = frozenset({Op.CONV2D, Op.FULLY_CONNECTED, Op.AVG_POOL, Op.MAX_POOL})
-_MOVES = frozenset({Op.RESHAPE, Op.PAD, Op.CONCAT})
+_MOVES = frozenset({Op.RESHAPE, Op.GATHER, Op.PAD, Op.CONCAT})
 _COPIED = frozenset({Op.LUT, Op.ADD, Op.SUB, Op.MUL})
 
 
@@ -76,7 +76,7 @@ class Step:
 
     @property
     def is_move(self) -> bool:
-        """Whether the step only moves bytes (reshape, pad, concat)."""
+        """Whether the step only moves bytes (reshape, gather, pad, concat)."""
         return self.node.op in _MOVES
 
 

@@ -61,14 +61,14 @@ class TileWork:
     ----------
     loads: LOADs of its operands.
     pairs: what is computed on the array.
-    softmax: what is computed beside it.
+    moves: copies and softmax beside it.
     saves: SAVEs of its results.
     outputs: storages on chip that the SAVEs read and nothing else does.
     """
 
     loads: list[SymbolicCommand] = field(default_factory=list)
     pairs: list[Pair] = field(default_factory=list)
-    softmax: list[SymbolicCommand] = field(default_factory=list)
+    moves: list[SymbolicCommand] = field(default_factory=list)
     saves: list[SymbolicCommand] = field(default_factory=list)
     outputs: list[Storage] = field(default_factory=list)
 

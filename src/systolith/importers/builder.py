@@ -11,6 +11,7 @@ from systolith.errors import ModelError, UnsupportedOperatorError
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.profiles.multipliers import SCALE_RULES, quantize_multiplier
 from systolith.profiles.table import Profile, Row
+from systolith.strides import Int64Array
 
 __all__ = ["GraphBuilder", "canonical_shape", "mac_requant", "output_size", "same_pads"]
 
@@ -18,20 +19,19 @@ Pads = tuple[int, int, int, int]
 
 
 def canonical_shape(shape: Sequence[int], what: str) -> tuple[int, int, int]:
-    """Return ``(H, W, C)`` of a runtime's NHWC shape with batch 1.
+    """Return ``(H, W, C)`` of a runtime's NHWC shape with batch 1; more sides are rows.
 
     Raises
     ------
-    ModelError: the rank is above 4, or the batch is not 1.
+    ModelError: the batch of four sides is not 1, or a side is not positive.
     """
     sides = tuple(int(side) for side in shape)
-    if len(sides) > 4 or (len(sides) > 2 and sides[0] != 1):
-        raise ModelError(f"{what}: shape must be [1, H, W, C] or less, not {list(sides)}")
+    if len(sides) == 4 and sides[0] != 1:
+        raise ModelError(f"{what}: shape must be [1, H, W, C], not {list(sides)}")
     if any(side < 1 for side in sides):
         raise ModelError(f"{what}: shape must be positive, not {list(sides)}")
-    sides = sides[1:] if len(sides) > 2 else sides
-    height, width, channels = (1,) * (3 - len(sides)) + sides
-    return height, width, channels
+    *rest, width, channels = (1, 1, *sides)
+    return int(np.prod(rest)), width, channels
 
 
 def output_size(size: int, kernel: int, stride: int, dilation: int, pads: int) -> int:
@@ -124,6 +124,21 @@ class GraphBuilder:
         self.nodes.append(node)
         return node
 
+    def add_choice(self, source: str, target: str, index: Int64Array, suffix: str = "") -> None:
+        """Append the node of a choice of elements: a reshape if all stay where they are.
+
+        Parameters
+        ----------
+        index: for each element of the target, in canonical order, that of the source.
+        suffix: of the node's name.
+        """
+        index = np.ascontiguousarray(index).reshape(-1)
+        size = self.tensors[source].size
+        if index.size == size and np.array_equal(index, np.arange(size)):
+            self.add_node(Op.RESHAPE, (source,), (target,), suffix=suffix)
+        else:
+            self.add_node(Op.GATHER, (source,), (target,), None, {"index": index}, suffix)
+
     def reshaped(self, tensor: Tensor, shape: tuple[int, int, int], suffix: str) -> Tensor:
         """Return `tensor` under another canonical shape, through a reshape node if it differs."""
         if tensor.shape == shape:
@@ -137,6 +152,10 @@ class GraphBuilder:
         if tensor.shape == shape:
             return tensor
         return self.add_tensor(_view(tensor, f"{tensor.name}{suffix}", shape))
+
+    def unfolded_copy(self, tensor: Tensor, suffix: str) -> Tensor:
+        """Return a tensor of its own that is like another."""
+        return self.add_tensor(_view(tensor, f"{tensor.name}{suffix}", tensor.shape))
 
     def fold(self, before: Tensor, after: Tensor, suffix: str) -> None:
         """Close `unfolded`: make `after` a view of `before`."""

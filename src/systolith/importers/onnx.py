@@ -9,11 +9,14 @@ from systolith.arithmetic import Codes
 from systolith.errors import ModelError
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.importers import onnx_layers as layers
+from systolith.importers import onnx_mean as mean
 from systolith.importers import onnx_pointwise as pointwise
+from systolith.importers import onnx_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_float import FLOAT_UNARY, float_unary
 from systolith.importers.onnx_moves import MOVES, input_layout, move
+from systolith.importers.onnx_pad import pad
 from systolith.importers.onnx_reader import constants, fixed_shape, fuse_qdq, is_qdq, parse_onnx
 from systolith.profiles.table import Profile
 
@@ -28,16 +31,23 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QGemm": layers.gemm,
         "QLinearAveragePool": layers.average_pool,
         "QLinearGlobalAveragePool": layers.global_average_pool,
-        "MaxPool": layers.max_pool,
+        "MaxPool": reduce.max_pool,
+        "GlobalMaxPool": reduce.global_max_pool,
+        "ReduceMax": reduce.extremum(least=False),
+        "ReduceMin": reduce.extremum(least=True),
+        "ReduceMean": mean.reduce_mean,
+        "GlobalAveragePool": mean.global_average_pool,
+        "Pad": pad,
         "QLinearAdd": pointwise.binary(Op.ADD),
         "QLinearMul": pointwise.binary(Op.MUL),
         "QLinearSigmoid": pointwise.lut("logistic"),
         "QLinearLeakyRelu": pointwise.leaky_relu,
         "QLinearSoftmax": pointwise.softmax,
         "QLinearConcat": pointwise.concat,
+        "Concat": pointwise.concat_codes,
         "QuantizeLinear": pointwise.quantize,
         "DequantizeLinear": pointwise.dequantize,
-        **dict.fromkeys(MOVES, move),
+        **dict.fromkeys(sorted(MOVES), move),
         **dict.fromkeys(FLOAT_UNARY, float_unary),
     }
 )

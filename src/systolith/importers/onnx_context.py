@@ -12,7 +12,7 @@ from systolith.graph import Quantization, Tensor
 from systolith.importers.builder import GraphBuilder, canonical_shape
 from systolith.profiles.table import Profile
 
-__all__ = ["FloatTable", "OnnxContext", "default_order", "layout"]
+__all__ = ["FloatMean", "FloatTable", "OnnxContext", "default_order", "layout"]
 
 
 def default_order(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
@@ -38,11 +38,32 @@ class FloatTable:
     ----------
     source: name of the tensor of codes.
     values: float32 of each stored byte, 256.
+    alone: the same, of tensors with one element; the runtime's vector instructions may differ in
+        the last bit from what it does with elements that are left over.
     layer: the last layer of the chain.
     """
 
     source: str
     values: NDArray[np.float32]
+    alone: NDArray[np.float32]
+    layer: str
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatMean:
+    """A float tensor that is the mean over some axes of dequantized codes.
+
+    Parameters
+    ----------
+    source: name of the tensor of codes.
+    codes: its quantization.
+    axes: of the runtime's shape.
+    layer: that took the mean.
+    """
+
+    source: str
+    codes: Codes
+    axes: tuple[int, ...]
     layer: str
 
 
@@ -61,6 +82,8 @@ class OnnxContext(GraphBuilder):
         self.node = onnx.NodeProto()
         self.known: dict[str, Codes] = {}
         self.tables: dict[str, FloatTable] = {}
+        self.dequantized: dict[str, Codes] = {}
+        self.means: dict[str, FloatMean] = {}
         self.from_input: set[str] = set()
         self.opsets: list[onnx.OperatorSetIdProto] = []
 
@@ -147,18 +170,77 @@ class OnnxContext(GraphBuilder):
 
     def image(self, position: int, dtype: str | None = None) -> Tensor:
         """Return an input that must be NCHW of rank 4 (two spatial sides)."""
-        tensor = self.input(position, dtype)
+        return self.plain_image(self.input(position, dtype))
+
+    def plain_image(self, tensor: Tensor) -> Tensor:
+        """Return a tensor that must be NCHW of rank 4, in the default layout."""
         if len(tensor.source_shape) != 4:
             self.unsupported(f"its input must have rank 4, not {list(tensor.source_shape)}")
-        self.plain(tensor)
-        return tensor
+        return self.plain(tensor)
 
-    def plain(self, tensor: Tensor) -> None:
-        """Check that a tensor's bytes lie in the default canonical layout."""
-        shape = layout(tensor.source_shape, tensor.name)
-        same = np.array_equal(_order(tensor), _order_of(tensor.source_shape))
-        if tensor.shape != shape or not same:
-            self.unsupported(f"a reshape or transpose before it moves the data of {tensor.name!r}")
+    def axes(self) -> tuple[int, ...] | None:
+        """Return the axes that an input gives, an attribute in older opsets; None if neither."""
+        if len(self.node.input) > 1 and self.node.input[1]:
+            return tuple(int(axis) for axis in self.constant(1, "axes").reshape(-1))
+        return self.attribute("axes", ()) or None
+
+    def plain(self, tensor: Tensor) -> Tensor:
+        """Return a tensor in the default canonical layout, moved there if need be."""
+        shape, wanted = layout(tensor.source_shape, tensor.name), _order_of(tensor.source_shape)
+        same = np.array_equal(_order(tensor), wanted)
+        if tensor.shape == shape and same:
+            return tensor
+        name = f"{tensor.name}/plain"
+        if name not in self.tensors:
+            inverse = np.empty(tensor.size, np.int64)
+            inverse[_order(tensor)] = np.arange(tensor.size)
+            self.tensor(name, tensor.source_shape, tensor, None)
+            self.add_choice(tensor.name, name, inverse[wanted], f"/{tensor.name}")
+        return self.tensors[name]
+
+    def is_made(self, name: str) -> bool:
+        """Say whether a tensor has a value: it is an input, or a node writes it."""
+        return name in self.from_input or any(name in node.outputs for node in self.nodes)
+
+    def tensor(
+        self, name: str, shape: tuple[int, ...], source: Tensor, like: Tensor | None
+    ) -> Tensor:
+        """Make a tensor of a source's codes (or floats) under another shape.
+
+        Parameters
+        ----------
+        like: tensor whose canonical layout it shares; the default layout if None.
+        """
+        if name in self.tensors:
+            self.fail(f"output {name!r} must be written once")
+        if source.name in self.known:
+            self.known[name] = self.known[source.name]
+        return self.add_tensor(
+            Tensor(
+                name=name,
+                shape=like.shape if like else layout(shape, f"tensor {name!r}"),
+                dtype=source.dtype,
+                quantization=source.quantization,
+                source_name=name,
+                source_shape=shape,
+                order=like.order if like else default_order(shape),
+            )
+        )
+
+    def quantized(self, name: str, shape: tuple[int, ...], codes: Codes) -> Tensor:
+        """Make a tensor of codes in the default layout."""
+        self.known[name] = codes
+        return self.add_tensor(
+            Tensor(
+                name=name,
+                shape=layout(shape, f"tensor {name!r}"),
+                dtype=codes.dtype,
+                quantization=_quantization(codes),
+                source_name=name,
+                source_shape=shape,
+                order=default_order(shape),
+            )
+        )
 
     def output(
         self,
@@ -180,24 +262,26 @@ class OnnxContext(GraphBuilder):
         name = self.node.output[position]
         if name in self.tensors:
             self.fail(f"output {name!r} must be written once")
-        quantization = None
         if codes is not None:
             self.known[name] = codes
-            quantization = Quantization(
-                scale=np.array([codes.scale], np.float32),
-                zero_point=np.array([codes.zero_point], np.int64),
-            )
         return self.add_tensor(
             Tensor(
                 name=name,
                 shape=like.shape if like else layout(shape, f"tensor {name!r}"),
                 dtype=codes.dtype if codes else "float32",
-                quantization=quantization,
+                quantization=None if codes is None else _quantization(codes),
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
             )
         )
+
+
+def _quantization(codes: Codes) -> Quantization:
+    return Quantization(
+        scale=np.array([codes.scale], np.float32),
+        zero_point=np.array([codes.zero_point], np.int64),
+    )
 
 
 def _order_of(shape: tuple[int, ...]) -> NDArray[np.int64]:

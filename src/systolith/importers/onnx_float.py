@@ -21,8 +21,8 @@ FLOAT_UNARY = frozenset(
     (
         *("Abs", "Add", "Ceil", "Celu", "Clip", "Div", "Elu", "Erf", "Exp", "Floor", "Gelu"),
         *("HardSigmoid", "HardSwish", "LeakyRelu", "Log", "Max", "Min", "Mish", "Mul", "Neg"),
-        *("PRelu", "Pow", "QuickGelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid"),
-        *("Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu"),
+        *("PRelu", "Pow", "QuickGelu", "Reciprocal", "Relu", "Round", "Selu", "Sigmoid", "Sign"),
+        *("Atan", "Cos", "Sin", "Softplus", "Softsign", "Sqrt", "Sub", "Tanh", "ThresholdedRelu"),
     )
 )
 """Elementwise operators: tables if all operands are scalars or functions of the same codes."""
@@ -40,22 +40,32 @@ def float_unary(ctx: OnnxContext) -> None:
     shapes = {ctx.tensors[name].source_shape for name in varying}
     if len({table.source for table in before}) != 1 or len(shapes) != 1:
         ctx.left_in_float()
-    values = _run(ctx, {n: t.values for n, t in zip(varying, before, strict=True)}, fixed)
+    values, alone = _run(
+        ctx,
+        {n: t.values for n, t in zip(varying, before, strict=True)},
+        {n: t.alone for n, t in zip(varying, before, strict=True)},
+        fixed,
+    )
     source = ctx.tensors[varying[0]]
     target = ctx.output(source.source_shape, None, like=source)
-    ctx.tables[target.name] = FloatTable(source=before[0].source, values=values, layer=ctx.layer)
+    ctx.tables[target.name] = FloatTable(
+        source=before[0].source, values=values, alone=alone, layer=ctx.layer
+    )
 
 
 def _run(
-    ctx: OnnxContext, varying: dict[str, NDArray[np.float32]], fixed: dict[str, NDArray[Any]]
-) -> NDArray[np.float32]:
-    """Return the current node's results for 256 values, by onnxruntime."""
+    ctx: OnnxContext,
+    varying: dict[str, NDArray[np.float32]],
+    alone: dict[str, NDArray[np.float32]],
+    fixed: dict[str, NDArray[Any]],
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the current node's results by onnxruntime: for 256 values, and for one at a time."""
     # Scalars of any rank broadcast as rank 0; Clip demands it.
     scalars = [numpy_helper.from_array(value.reshape(()), key) for key, value in fixed.items()]
     graph = helper.make_graph(
         [ctx.node],
         "table",
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, (256,)) for name in varying],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, ("N",)) for name in varying],
         [onnx.ValueInfoProto(name=ctx.node.output[0])],
         scalars,
     )
@@ -63,10 +73,16 @@ def _run(
     try:
         session = open_session(model.SerializeToString())
         result = np.asarray(session.run(None, varying)[0])
+        single = np.concatenate(
+            [
+                session.run(None, {key: value[i : i + 1] for key, value in alone.items()})[0]
+                for i in range(256)
+            ]
+        )
     except ToolError:
         raise
     except Exception as error:
         ctx.fail(f"cannot be run by onnxruntime: {str(error).splitlines()[0]}")
     if result.shape != (256,) or result.dtype != np.float32:
         ctx.left_in_float()
-    return result
+    return result, single

@@ -6,17 +6,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import Codes, MacArithmetic, MaxPoolArithmetic, PoolArithmetic, Requant
+from systolith.arithmetic import Codes, MacArithmetic, PoolArithmetic, Requant
 from systolith.graph import Op, Tensor
 from systolith.importers.builder import mac_requant, same_pads
 from systolith.importers.geometry import Window
 from systolith.importers.onnx_context import OnnxContext
 from systolith.profiles.multipliers import SCALE_RULES
 
-__all__ = ["average_pool", "conv", "gemm", "global_average_pool", "matmul", "max_pool"]
+__all__ = [
+    "average_pool",
+    "check_ceil",
+    "conv",
+    "gemm",
+    "global_average_pool",
+    "matmul",
+    "window_of",
+]
 
 
-def _window(ctx: OnnxContext, source: Tensor, kernel: tuple[int, ...]) -> Window:
+def window_of(ctx: OnnxContext, source: Tensor, kernel: tuple[int, ...]) -> Window:
     """Return the window of the current node's attributes."""
     strides = ctx.attribute("strides", (1, 1))
     dilations = ctx.attribute("dilations", (1, 1))
@@ -81,7 +89,7 @@ def conv(ctx: OnnxContext) -> None:
     channels = weights.shape[0]
     if channels % groups:
         ctx.fail(f"{groups} groups must divide {channels} output channels")
-    window = _window(ctx, source, weights.shape[2:])
+    window = window_of(ctx, source, weights.shape[2:])
     target = _windowed(ctx, window, source, channels, out)
     arithmetic = MacArithmetic(
         weights=np.ascontiguousarray(weights.transpose(0, 2, 3, 1)),
@@ -174,7 +182,8 @@ def _pool_codes(ctx: OnnxContext) -> tuple[Codes, Codes]:
     return ctx.codes(1, "input"), ctx.codes(3, "output")
 
 
-def _check_ceil(ctx: OnnxContext) -> None:
+def check_ceil(ctx: OnnxContext) -> None:
+    """Refuse windows that end beyond the padding."""
     if ctx.attribute("ceil_mode", 0):
         ctx.unsupported("ceil_mode must be 0")
 
@@ -183,8 +192,8 @@ def average_pool(ctx: OnnxContext) -> None:
     """com.microsoft QLinearAveragePool: a float32 mean, see ``ort_average``."""
     codes, out = _pool_codes(ctx)
     source = ctx.image(0, codes.dtype)
-    _check_ceil(ctx)
-    window = _window(ctx, source, ctx.attribute("kernel_shape", ()))
+    check_ceil(ctx)
+    window = window_of(ctx, source, ctx.attribute("kernel_shape", ()))
     target = _windowed(ctx, window, source, source.shape[2], out)
     area = window.kernel[0] * window.kernel[1]
     padded = ctx.attribute("count_include_pad", 0)
@@ -230,19 +239,3 @@ def global_average_pool(ctx: OnnxContext) -> None:
     )
     window = Window(kernel=(height, width), strides=(height, width))
     ctx.add_node(Op.AVG_POOL, (source.name,), (target.name,), arithmetic, window.attributes())
-
-
-def max_pool(ctx: OnnxContext) -> None:
-    """MaxPool on codes."""
-    ctx.arity(1, 1)
-    source = ctx.image(0)
-    if source.dtype not in ("int8", "uint8"):
-        ctx.unsupported(f"it is left in {source.dtype}")
-    _check_ceil(ctx)
-    window = _window(ctx, source, ctx.attribute("kernel_shape", ()))
-    if min(window.counts(*source.shape[:2]), default=0) < 1:
-        ctx.fail("every window must see at least one input")
-    codes = ctx.known.get(source.name) or Codes(dtype=source.dtype, scale=1.0, zero_point=0)
-    target = _windowed(ctx, window, source, source.shape[2], codes)
-    arithmetic = MaxPoolArithmetic(low=codes.low, high=codes.high)
-    ctx.add_node(Op.MAX_POOL, (source.name,), (target.name,), arithmetic, window.attributes())

@@ -1,7 +1,9 @@
-"""ONNX operators that only rename: where each element of the runtime's array goes."""
+"""ONNX operators that only rename or choose: where each element of the runtime's array goes."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import onnx
@@ -9,10 +11,13 @@ from numpy.typing import NDArray
 
 from systolith.graph import Op, Tensor
 from systolith.importers.onnx_context import OnnxContext, default_order, layout
+from systolith.importers.onnx_resize import resize
+from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
-__all__ = ["MOVES", "input_layout", "move"]
+__all__ = ["MOVES", "append_move", "input_layout", "move", "moved", "pad_widths"]
 
 Places = NDArray[np.int64]
+Rule = Callable[[OnnxContext, Places], Places]
 
 
 def _reshape(ctx: OnnxContext, places: Places) -> Places:
@@ -34,21 +39,65 @@ def _transpose(ctx: OnnxContext, places: Places) -> Places:
     return places.transpose(ctx.attribute("perm", tuple(reversed(range(places.ndim)))))
 
 
-def _axes(ctx: OnnxContext) -> tuple[int, ...] | None:
-    if len(ctx.node.input) > 1 and ctx.node.input[1]:
-        return tuple(int(axis) for axis in ctx.constant(1, "axes").reshape(-1))
-    return ctx.attribute("axes", ()) or None
-
-
 def _squeeze(ctx: OnnxContext, places: Places) -> Places:
-    return places.squeeze(_axes(ctx))
+    return places.squeeze(ctx.axes())
 
 
 def _unsqueeze(ctx: OnnxContext, places: Places) -> Places:
-    return np.expand_dims(places, _axes(ctx) or ())
+    return np.expand_dims(places, ctx.axes() or ())
 
 
-MOVES: Mapping[str, Callable[[OnnxContext, Places], Places]] = MappingProxyType(
+def _integers(ctx: OnnxContext, position: int, name: str) -> list[int] | None:
+    """Return integers that newer opsets give as an input, older ones as an attribute."""
+    if position < len(ctx.node.input) and ctx.node.input[position]:
+        return [int(value) for value in ctx.constant(position, name).reshape(-1)]
+    given = ctx.attribute(name, ())
+    return [int(value) for value in given] or None
+
+
+def _slice(ctx: OnnxContext, places: Places) -> Places:
+    starts, ends = _integers(ctx, 1, "starts"), _integers(ctx, 2, "ends")
+    if starts is None or ends is None:
+        ctx.fail("must have starts and ends")
+    axes = _integers(ctx, 3, "axes") or list(range(len(starts)))
+    steps = _integers(ctx, 4, "steps") or [1] * len(starts)
+    cuts = []
+    for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
+        # ONNX counts from the end once; what is still before the first element is the first.
+        size = places.shape[axis]
+        last = end + size if end < 0 else end
+        below = None if last < 0 else last
+        first = start + size if start < 0 else start
+        cuts.append((max(first, 0), below if step < 0 else max(last, 0), step))
+    return static_slice(places, axes, cuts)
+
+
+def _gather(ctx: OnnxContext, places: Places) -> Places:
+    return np.take(places, ctx.constant(1, "indices"), axis=ctx.attribute("axis", 0))
+
+
+def _expand(ctx: OnnxContext, places: Places) -> Places:
+    shape = _integers(ctx, 1, "shape") or []
+    return np.broadcast_to(places, np.broadcast_shapes(places.shape, tuple(shape)))
+
+
+def _tile(ctx: OnnxContext, places: Places) -> Places:
+    return np.tile(places, _integers(ctx, 1, "repeats") or ())
+
+
+def _depth_to_space(ctx: OnnxContext, places: Places) -> Places:
+    columns_first = ctx.attribute("mode", "DCR") == "CRD"
+    last = places.transpose(0, 2, 3, 1)
+    moved = depth_to_space(last, ctx.attribute("blocksize", 0), columns_first=columns_first)
+    return moved.transpose(0, 3, 1, 2)
+
+
+def _space_to_depth(ctx: OnnxContext, places: Places) -> Places:
+    last = places.transpose(0, 2, 3, 1)
+    return space_to_depth(last, ctx.attribute("blocksize", 0)).transpose(0, 3, 1, 2)
+
+
+RENAMES: Mapping[str, Rule] = MappingProxyType(
     {
         "Reshape": _reshape,
         "Flatten": _flatten,
@@ -58,37 +107,144 @@ MOVES: Mapping[str, Callable[[OnnxContext, Places], Places]] = MappingProxyType(
         "Identity": lambda ctx, places: places,
     }
 )
-"""``f(ctx, places)``: the array of source positions after the operator."""
+"""Operators that keep all elements: ``f(ctx, places)`` gives the places after the operator."""
+CHOICES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Slice": _slice,
+        "Gather": _gather,
+        "Expand": _expand,
+        "Tile": _tile,
+        "DepthToSpace": _depth_to_space,
+        "SpaceToDepth": _space_to_depth,
+        "Resize": resize,
+    }
+)
+"""Operators that choose elements, likewise."""
 
 
-def _moved(ctx: OnnxContext, places: Places) -> Places:
+def _split(ctx: OnnxContext, places: Places) -> list[Places]:
+    axis, number = ctx.attribute("axis", 0), len(ctx.node.output)
+    sizes = _integers(ctx, 1, "split")
+    if sizes is None:
+        size = -(-places.shape[axis] // number)
+        sizes = [size] * (number - 1) + [places.shape[axis] - size * (number - 1)]
+    if sum(sizes) != places.shape[axis] or len(sizes) != number or min(sizes) < 1:
+        ctx.fail(f"sizes must divide {places.shape[axis]} into {number}, not {sizes}")
+    return np.split(places, np.cumsum(sizes)[:-1], axis)
+
+
+def _pad(ctx: OnnxContext, places: Places) -> list[Places]:
+    """Pad by repeating what is there (a constant is not: `systolith.importers.onnx_pad`)."""
+    widths = pad_widths(ctx, places.ndim)
+    mode: Any = ctx.attribute("mode", "")
+    if mode not in ("reflect", "edge", "wrap"):
+        ctx.fail(f"mode must be constant, reflect, edge or wrap, not {mode!r}")
+    return [np.pad(places, widths, mode=mode)]
+
+
+def pad_widths(ctx: OnnxContext, rank: int) -> list[tuple[int, int]]:
+    """Return what a Pad adds before and after each axis."""
+    pads = _integers(ctx, 1, "pads") or []
+    axes = _integers(ctx, 3, "axes") or list(range(rank))
+    if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
+        ctx.unsupported(f"pads must be {2 * len(axes)} numbers, not negative, not {pads}")
+    widths = [(0, 0)] * rank
+    for axis, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
+        widths[axis] = before, after
+    return widths
+
+
+MOVES = frozenset({*RENAMES, *CHOICES, "Split"})
+"""Operators of `move`."""
+
+
+def _results(ctx: OnnxContext, places: Places) -> list[Places]:
+    """Return the places of each output."""
+    kind = ctx.node.op_type
     try:
-        return MOVES[ctx.node.op_type](ctx, places)
-    except ValueError as error:
+        if kind == "Split":
+            return _split(ctx, places)
+        if kind == "Pad":
+            return _pad(ctx, places)
+        return [({**RENAMES, **CHOICES})[kind](ctx, places)]
+    except (ValueError, IndexError) as error:
         ctx.fail(f"must fit its input of shape {list(places.shape)} ({error})")
 
 
 def move(ctx: OnnxContext) -> None:
-    """Append a renaming: the canonical bytes stay, the runtime's order is tracked."""
+    """Choose elements of a tensor of codes, or of floats that are functions of codes."""
     source = ctx.input(0)
-    start = np.arange(source.size, dtype=np.int64)
-    places = _moved(ctx, start.reshape(source.source_shape))
-    inverse = np.empty_like(start)
-    inverse[places.ravel()] = start
-    order = inverse if source.order is None else inverse[source.order]
-    target = _renamed(ctx, source, places.shape, order)
+    for position, places in enumerate(_results(ctx, all_places(source.source_shape))):
+        if position < len(ctx.node.output) and ctx.node.output[position]:
+            _move(ctx, source, places, position)
+
+
+def _move(ctx: OnnxContext, source: Tensor, places: Places, position: int) -> None:
+    """Make one output; with the codes behind it, if it is a function of them."""
+    name = ctx.node.output[position]
+    suffix = f"/{position}" if len(ctx.node.output) > 1 else ""
+    target, index = moved(ctx, source, places, name)
+    table = ctx.tables.get(source.name)
+    if table is not None:
+        codes = ctx.tensors[table.source]
+        beside, same = moved(ctx, codes, places, f"{name}/codes")
+        append_move(ctx, codes, beside, same, f"{suffix}/codes")
+        ctx.tables[name] = replace(table, source=beside.name, layer=ctx.layer)
+        if not ctx.is_made(source.name):
+            return
     if source.name in ctx.from_input:
-        ctx.from_input.add(target.name)
-    ctx.add_node(Op.RESHAPE, (source.name,), (target.name,))
+        ctx.from_input.add(name)
+    append_move(ctx, source, target, index, suffix)
 
 
-def _renamed(ctx: OnnxContext, source: Tensor, shape: tuple[int, ...], order: Places) -> Tensor:
+def append_move(
+    ctx: OnnxContext, source: Tensor, target: Tensor, index: Places | None, suffix: str
+) -> None:
+    """Append the node that makes what `moved` returned."""
+    if index is None:
+        ctx.add_node(Op.RESHAPE, (source.name,), (target.name,), suffix=suffix)
+    else:
+        ctx.add_choice(source.name, target.name, index, suffix)
+
+
+def moved(
+    ctx: OnnxContext, source: Tensor, places: Places, name: str
+) -> tuple[Tensor, Places | None]:
+    """Make the tensor of some places of a source.
+
+    All elements stay where they lie, and the runtime's order is tracked; fewer, or repeated ones,
+    get the default layout.
+
+    Returns
+    -------
+    The tensor, and which of the source's elements its are, in canonical order; None for all.
+    """
+    flat, size = places.ravel(), source.size
+    inverse = np.empty(size, np.int64)
+    inverse[_order(source)] = np.arange(size)
+    seen = np.zeros(size, bool)
+    seen[flat] = True
+    if flat.size == size and seen.all():
+        after = np.empty(size, np.int64)
+        after[flat] = np.arange(size)
+        return _renamed(ctx, source, places.shape, after[_order(source)], name), None
+    wanted = default_order(places.shape)
+    chosen = inverse[flat if wanted is None else flat[wanted]]
+    return ctx.tensor(name, places.shape, source, None), chosen
+
+
+def _order(tensor: Tensor) -> Places:
+    return np.arange(tensor.size, dtype=np.int64) if tensor.order is None else tensor.order
+
+
+def _renamed(
+    ctx: OnnxContext, source: Tensor, shape: tuple[int, ...], order: Places, name: str
+) -> Tensor:
     """Make the output: in the default layout where the bytes lie so, else as the source lies."""
     identity = np.arange(source.size, dtype=np.int64)
     wanted = default_order(shape)
-    codes = ctx.known.get(source.name)
     if len(shape) <= 4 and np.array_equal(order, identity if wanted is None else wanted):
-        return ctx.output(shape, codes)
+        return ctx.tensor(name, shape, source, None)
     flat = len(shape) <= 2 and int(np.prod(shape[:-1])) == 1
     like = Tensor(
         name="",
@@ -96,7 +252,7 @@ def _renamed(ctx: OnnxContext, source: Tensor, shape: tuple[int, ...], order: Pl
         dtype=source.dtype,
         order=order,
     )
-    return ctx.output(shape, codes, like=like)
+    return ctx.tensor(name, shape, source, like)
 
 
 def input_layout(
@@ -115,8 +271,8 @@ def input_layout(
             break
         index, node = users[0]
         ctx.enter(node, index)
-        if node.op_type in MOVES:
-            places = _moved(ctx, places)
+        if node.op_type in RENAMES:
+            places = _results(ctx, places)[0]
         elif node.op_type != "QuantizeLinear":
             break
         current = node.output[0]

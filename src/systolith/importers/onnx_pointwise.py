@@ -1,6 +1,7 @@
 """ONNX operators without windows: elementwise, tables, softmax, concatenation, float edges."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -15,11 +16,21 @@ from systolith.arithmetic import (
 )
 from systolith.graph import Op, Tensor
 from systolith.importers.onnx_context import FloatTable, OnnxContext, default_order, layout
+from systolith.importers.onnx_mean import quantize_mean
 from systolith.profiles.binary import binary_table, code_values
 from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.lut import build_lut
 
-__all__ = ["binary", "concat", "dequantize", "leaky_relu", "lut", "quantize", "softmax"]
+__all__ = [
+    "binary",
+    "concat",
+    "concat_codes",
+    "dequantize",
+    "leaky_relu",
+    "lut",
+    "quantize",
+    "softmax",
+]
 
 Handler = Callable[[OnnxContext], None]
 
@@ -65,9 +76,10 @@ def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
     if a.source_shape == b.source_shape and a.data is None and b.data is None:
         one, two = (np.arange(t.size) if t.order is None else t.order for t in (a, b))
         if a.shape != b.shape or not np.array_equal(one, two):
-            ctx.unsupported("a reshape or transpose before it moves one operand's data")
+            a, b = ctx.plain(a), ctx.plain(b)
         target = ctx.output(a.source_shape, arithmetic.out, like=a)
     else:
+        a, b = (t if t.data is not None else ctx.plain(t) for t in (a, b))
         target = _broadcast(ctx, a, b, arithmetic.out)
     ctx.add_node(op, (a.name, b.name), (target.name,), arithmetic)
 
@@ -75,11 +87,8 @@ def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
 def _broadcast(ctx: OnnxContext, a: Tensor, b: Tensor, out: Codes) -> Tensor:
     """Return the output of operands of two shapes, or of a constant one."""
     rank = len(max(a.source_shape, b.source_shape, key=len))
-    for operand in (a, b):
-        if operand.data is None:
-            ctx.plain(operand)
-        if len(operand.source_shape) < rank:
-            ctx.unsupported(f"operands {a.source_shape}, {b.source_shape} must have the same rank")
+    if min(len(a.source_shape), len(b.source_shape)) < rank:
+        ctx.unsupported(f"operands {a.source_shape}, {b.source_shape} must have the same rank")
     try:
         shape = np.broadcast_shapes(a.source_shape, b.source_shape)
     except ValueError:
@@ -146,8 +155,9 @@ def softmax(ctx: OnnxContext) -> None:
     source = ctx.input(0, codes.dtype)
     rank = len(source.source_shape)
     axis = ctx.attribute("axis", -1)
-    if rank > 3 or axis not in (-1, rank - 1) or source.order is not None:
+    if rank > 3 or axis not in (-1, rank - 1):
         ctx.unsupported("it must be over the last axis of a matrix")
+    source = ctx.plain(source)
     arithmetic = SoftmaxArithmetic(
         formula=ctx.row("softmax").formula, beta=1.0, codes=codes, out=out
     )
@@ -164,21 +174,56 @@ def concat(ctx: OnnxContext) -> None:
     for position in range(2, len(ctx.node.input), 3):
         codes = ctx.codes(position + 1, "input")
         source = ctx.input(position, codes.dtype)
-        ctx.plain(source)
-        sources.append(source)
+        sources.append(ctx.plain(source))
         tables.append(None if codes == out else build_lut(formula, codes, out))
+    shape, axis = _joined(ctx, sources)
+    arithmetic = ConcatArithmetic(tables=tuple(tables))
+    names = [source.name for source in sources]
+    ctx.add_node(Op.CONCAT, names, (ctx.output(shape, out).name,), arithmetic, {"axis": axis})
+
+
+def concat_codes(ctx: OnnxContext) -> None:
+    """Concat of codes, or of floats that are the same function of codes."""
+    given = [ctx.input(position) for position in range(len(ctx.node.input))]
+    tables = [ctx.tables.get(tensor.name) for tensor in given]
+    known = [table for table in tables if table is not None]
+    name = ctx.node.output[0]
+    sources, final = given, name
+    if known and len(known) == len(given):
+        same = all(
+            np.array_equal(table.values, known[0].values)
+            and np.array_equal(table.alone, known[0].alone)
+            for table in known
+        )
+        if not same:
+            ctx.unsupported("inputs left in float32 must have the same quantization")
+        sources, final = [ctx.tensors[table.source] for table in known], f"{name}/codes"
+    sources = [ctx.plain(source) for source in sources]
+    if len({source.dtype for source in sources}) != 1 or sources[0].dtype == "float32":
+        ctx.left_in_float()
+    shape, axis = _joined(ctx, sources)
+    target = ctx.tensor(final, shape, sources[0], None)
+    arithmetic = ConcatArithmetic(tables=(None,) * len(sources))
+    names = [source.name for source in sources]
+    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, {"axis": axis})
+    if known:
+        ctx.output(shape, None, like=target)
+        ctx.tables[name] = replace(known[0], source=target.name, layer=ctx.layer)
+
+
+def _joined(ctx: OnnxContext, sources: list[Tensor]) -> tuple[tuple[int, ...], int]:
+    """Return the shape of tensors joined along the node's axis, and the canonical axis."""
     shapes = [source.source_shape for source in sources]
     rank = len(shapes[0])
     axis = ctx.attribute("axis", 0) % max(rank, 1)
     sides = {(shape[:axis], shape[axis + 1 :]) for shape in shapes}
     if rank < 2 or axis == 0 or len(sides) != 1:
         ctx.unsupported(f"inputs {shapes} must agree but on one axis that is not the batch")
+    if rank > 4:
+        ctx.unsupported(f"inputs must have at most 4 sides, not {rank}")
     total = sum(shape[axis] for shape in shapes)
-    target = ctx.output((*shapes[0][:axis], total, *shapes[0][axis + 1 :]), out)
-    attributes = {"axis": {1: 2, 2: 0, 3: 1}[axis] if rank == 4 else axis + 3 - rank}
-    names = [source.name for source in sources]
-    arithmetic = ConcatArithmetic(tables=tuple(tables))
-    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, attributes)
+    joined = (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+    return joined, {1: 2, 2: 0, 3: 1}[axis] if rank == 4 else axis + 3 - rank
 
 
 def quantize(ctx: OnnxContext) -> None:
@@ -189,10 +234,25 @@ def quantize(ctx: OnnxContext) -> None:
     arithmetic = QuantizeArithmetic(formula=ctx.row("quantize").formula, out=out)
     chain = ctx.tables.get(source.name)
     if chain is not None:
-        table = (quantize_codes(chain.values, arithmetic) & 255).astype(np.uint8)
+        table, alone = (
+            (quantize_codes(values, arithmetic) & 255).astype(np.uint8)
+            for values in (chain.values, chain.alone)
+        )
+        if not np.array_equal(table, alone):
+            ctx.unsupported(
+                f"what onnxruntime makes of {chain.layer!r} depends on the place in the tensor: "
+                "the last bit of a float decides a code; change a scale slightly"
+            )
         target = ctx.output(source.source_shape, out, like=source)
+        same = ctx.tensors[chain.source].dtype == out.dtype
+        if same and np.array_equal(table, np.arange(256)):
+            ctx.add_node(Op.RESHAPE, (chain.source,), (target.name,))
+            return
         lookup = LutArithmetic(table=table, formula=f"onnxruntime:{chain.layer}")
         ctx.add_node(Op.LUT, (chain.source,), (target.name,), lookup)
+        return
+    if source.name in ctx.means:
+        quantize_mean(ctx, ctx.means[source.name], out)
         return
     if source.name not in ctx.from_input:
         ctx.unsupported(f"its input {source.name!r} is float32 in the middle of the network")
@@ -216,5 +276,8 @@ def dequantize(ctx: OnnxContext) -> None:
     target = ctx.output(source.source_shape, None, like=source)
     arithmetic = DequantizeArithmetic(formula=ctx.row("dequantize").formula, codes=codes)
     values = dequantize_codes(code_values(codes), arithmetic)
-    ctx.tables[target.name] = FloatTable(source=source.name, values=values, layer=ctx.layer)
+    ctx.tables[target.name] = FloatTable(
+        source=source.name, values=values, alone=values, layer=ctx.layer
+    )
+    ctx.dequantized[target.name] = codes
     ctx.add_node(Op.DEQUANTIZE, (source.name,), (target.name,), arithmetic)

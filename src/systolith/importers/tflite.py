@@ -3,19 +3,18 @@
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-import tflite
-
 from systolith.graph import Graph, Op
 from systolith.importers import tflite_layers as layers
+from systolith.importers import tflite_moves as moves
 from systolith.importers import tflite_pointwise as pointwise
+from systolith.importers import tflite_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.tflite_context import TfliteContext
+from systolith.importers.tflite_prelu import prelu
 from systolith.importers.tflite_reader import RawModel, read_tflite
 from systolith.profiles.table import Profile
 
 __all__ = ["TFLITE_OPERATORS", "import_tflite"]
-
-_ACTIVATION = tflite.ActivationFunctionType
 
 TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyType(
     {
@@ -24,16 +23,20 @@ TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyTy
         "FULLY_CONNECTED": layers.fully_connected,
         "AVERAGE_POOL_2D": layers.average_pool,
         "MAX_POOL_2D": layers.max_pool,
-        "MEAN": layers.mean,
+        "MEAN": reduce.mean,
+        "REDUCE_MAX": reduce.extremum(least=False),
+        "REDUCE_MIN": reduce.extremum(least=True),
         "ADD": pointwise.binary(Op.ADD, "AddOptions"),
         "SUB": pointwise.binary(Op.SUB, "SubOptions"),
         "MUL": pointwise.binary(Op.MUL, "MulOptions"),
-        "LOGISTIC": pointwise.lut("logistic"),
-        "TANH": pointwise.lut("tanh"),
+        **{name.upper(): pointwise.lut(name) for name in pointwise.PLAIN_TABLES},
+        "GELU": pointwise.gelu,
+        "PRELU": prelu,
         "LEAKY_RELU": pointwise.leaky_relu,
-        "RELU": pointwise.relu("relu", _ACTIVATION.RELU),
-        "RELU6": pointwise.relu("relu6", _ACTIVATION.RELU6),
-        "RELU_N1_TO_1": pointwise.relu("relu_n1_to_1", _ACTIVATION.RELU_N1_TO_1),
+        "RELU": pointwise.relu("relu"),
+        "RELU6": pointwise.relu("relu6"),
+        "RELU_N1_TO_1": pointwise.relu("relu_n1_to_1"),
+        "RELU_0_TO_1": pointwise.relu("relu_0_to_1"),
         "SOFTMAX": pointwise.softmax,
         "QUANTIZE": pointwise.quantize,
         "DEQUANTIZE": pointwise.dequantize,
@@ -43,6 +46,7 @@ TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyTy
         "PAD": pointwise.pad,
         "PADV2": pointwise.pad,
         "CONCATENATION": pointwise.concatenation,
+        **dict.fromkeys(moves.MOVES, moves.move),
     }
 )
 """Handler of every supported operator."""

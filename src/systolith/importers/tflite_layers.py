@@ -11,9 +11,8 @@ from systolith.graph import Op, Tensor
 from systolith.importers.builder import mac_requant, same_pads
 from systolith.importers.geometry import Window
 from systolith.importers.tflite_context import TfliteContext
-from systolith.profiles.pooling import mean_double, mean_xnnpack
 
-__all__ = ["average_pool", "conv", "depthwise", "fully_connected", "max_pool", "mean"]
+__all__ = ["average_pool", "conv", "depthwise", "fully_connected", "max_pool"]
 
 
 def _window(
@@ -200,26 +199,3 @@ def max_pool(ctx: TfliteContext) -> None:
     low, high = ctx.limits(activation, out)
     arithmetic = MaxPoolArithmetic(low=low, high=high)
     ctx.add_node(Op.MAX_POOL, (source.name,), (target.name,), arithmetic, window.attributes())
-
-
-def mean(ctx: TfliteContext) -> None:
-    """MEAN over height and width, as an average pool of one window."""
-    ctx.arity(2, 2)
-    source, target = ctx.input(0), ctx.output()
-    axes = ctx.raw(ctx.operator.inputs[1]).data
-    rank = len(source.source_shape)
-    if axes is None or rank != 4 or {int(a) % rank for a in axes.reshape(-1)} != {1, 2}:
-        ctx.unsupported("it must reduce height and width (axes 1, 2) of four")
-    height, width, channels = source.shape
-    if target.size != channels:
-        ctx.fail(f"output must have {channels} values, not {target.size}")
-    codes, out = ctx.codes(ctx.operator.inputs[0]), ctx.codes(ctx.operator.outputs[0])
-    formula, count = ctx.row("mean").formula, height * width
-    build = mean_double if formula == "double" else mean_xnnpack
-    arithmetic = PoolArithmetic(
-        input_zero_point=codes.zero_point if formula == "double" else 0,
-        requants={count: build(codes, out, count)},
-        source=(codes, out),
-    )
-    window = Window(kernel=(height, width), strides=(height, width))
-    ctx.add_node(Op.AVG_POOL, (source.name,), (target.name,), arithmetic, window.attributes())

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from systolith.arithmetic import (
     BinaryArithmetic,
@@ -19,11 +20,15 @@ from systolith.graph import Op
 from systolith.importers.tflite_context import TfliteContext
 from systolith.profiles.binary import binary_table
 from systolith.profiles.lut import build_lut
+from systolith.profiles.multipliers import activation_limits
 
 __all__ = [
+    "PLAIN_TABLES",
+    "add_table",
     "binary",
     "concatenation",
     "dequantize",
+    "gelu",
     "leaky_relu",
     "lut",
     "pad",
@@ -89,7 +94,11 @@ def _edges(ctx: TfliteContext) -> tuple[Codes, Codes]:
 def _unary(ctx: TfliteContext, formula: str, **parameters: Any) -> None:
     """Append a table of the current operator's input and output codes."""
     source, out = _edges(ctx)
-    table = build_lut(formula, source, out, **parameters)
+    add_table(ctx, build_lut(formula, source, out, **parameters), formula)
+
+
+def add_table(ctx: TfliteContext, table: NDArray[np.uint8], formula: str) -> None:
+    """Append a table from the current operator's input to its output."""
     name = (ctx.input(0).name,), (ctx.output().name,)
     if ctx.input(0).size != ctx.output().size:
         ctx.fail("output must have the input's shape")
@@ -106,13 +115,23 @@ def lut(name: str) -> Handler:
     return handler
 
 
-def relu(name: str, activation: int) -> Handler:
-    """Return the handler of a standalone RELU, RELU6 or RELU_N1_TO_1 (`name` is the row's)."""
+PLAIN_TABLES = (
+    *("logistic", "tanh", "hard_swish", "exp", "elu"),
+    *("log", "sqrt", "rsqrt", "abs", "neg"),
+)
+"""Operators that are tables of nothing but the two quantizations, by the profiles' rows."""
+
+
+def relu(name: str) -> Handler:
+    """Return the handler of a standalone clamp (`name` is the row's, and the activation's)."""
 
     def handler(ctx: TfliteContext) -> None:
         ctx.arity(1, 1)
-        low, high = ctx.limits(activation, ctx.codes(ctx.operator.outputs[0]))
-        _unary(ctx, ctx.row(name).formula, low=low, high=high)
+        formula, out = ctx.row(name).formula, ctx.codes(ctx.operator.outputs[0])
+        low, high = out.low, out.high
+        if formula == "tflite_requantize":
+            low, high = activation_limits(name, out.scale, out.zero_point, low, high)
+        _unary(ctx, formula, low=low, high=high)
 
     return handler
 
@@ -121,9 +140,16 @@ def leaky_relu(ctx: TfliteContext) -> None:
     """LEAKY_RELU."""
     ctx.arity(1, 1)
     alpha = ctx.operator.options("LeakyReluOptions").Alpha()
-    if not np.isfinite(alpha) or alpha < 0:
-        ctx.fail(f"alpha must be finite and not negative, not {alpha!r}")
+    if not np.isfinite(alpha):
+        ctx.fail(f"alpha must be finite, not {alpha!r}")
     _unary(ctx, ctx.row("leaky_relu").formula, alpha=float(alpha))
+
+
+def gelu(ctx: TfliteContext) -> None:
+    """GELU, exact or by the hyperbolic tangent."""
+    ctx.arity(1, 1)
+    name = "gelu_tanh" if ctx.operator.options("GeluOptions").Approximate() else "gelu"
+    _unary(ctx, ctx.row(name).formula)
 
 
 def softmax(ctx: TfliteContext) -> None:

@@ -157,6 +157,7 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "xnnpack_mul": _signed(_xnnpack_mul, 1),
         "onnxruntime_add": _signed(_onnxruntime_add, 1),
         "onnxruntime_mul": _signed(_onnxruntime_mul, 1),
+        "codes_sum": lambda x, y, k: x + y - k.out.zero_point,
     }
 )
 """``f(x, y, arithmetic)``: int64 with the output zero point, before the clamp."""

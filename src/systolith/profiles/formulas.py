@@ -92,6 +92,12 @@ def _ort_average(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(mean / np.float32(r.output_scale) + np.float32(r.offset)))
 
 
+def _ort_mean(acc: Int, r: Requant) -> Int:
+    total = (acc.astype(np.float64) * r.scale.astype(np.float64)).astype(np.float32)
+    mean = total / np.float32(r.divisor)
+    return _integers(np.rint(mean / np.float32(r.output_scale)))
+
+
 REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType(
     {
         "double": _double,
@@ -100,6 +106,7 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "divide": _divide,
         "xnn_mean": _xnn_mean,
         "ort_average": _ort_average,
+        "ort_mean": _ort_mean,
     }
 )
 """``f(acc, requant)``: int64 before zero point and clamp; the last axis of acc is the channel."""

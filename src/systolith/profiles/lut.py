@@ -7,16 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes
+from systolith.profiles import unary
 from systolith.profiles.binary import code_values
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
 from systolith.profiles.libm import expf, sigmoidf, tanhf
 from systolith.profiles.multipliers import half_away, quantize_multiplier
 
-__all__ = ["LUT_FORMULAS", "build_lut"]
+__all__ = ["LUT_FORMULAS", "build_lut", "prelu_lut"]
 
 Int = NDArray[np.int64]
 _F = np.float32
 LutFormula = Callable[[Int, Codes, Codes, float], Int]
+_FAR = 2.0**30
+"""Beyond every clamp."""
+_XNNPACK_FACTORS = (2.0**-8, 2.0**7)
+"""Ratios of scales that XNNPACK's leaky ReLU takes."""
 
 
 def _real(x: Int, source: Codes) -> NDArray[np.float32]:
@@ -28,7 +33,8 @@ def _tflite_float(function: Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
     def formula(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
         value = function(_real(x, source)) * (_F(1) / _F(out.scale))
-        return half_away(value).astype(np.int64) + out.zero_point
+        bounded = half_away(np.clip(value, -_FAR, _FAR))
+        return bounded.astype(np.int64) + out.zero_point
 
     return formula
 
@@ -96,21 +102,64 @@ def _tflite_leaky(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     return np.where(value >= 0, rising, falling) + out.zero_point
 
 
+def _xnnpack_leaky(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
+    """8-bit multipliers, half up; LiteRT's own kernel where XNNPACK does not take the scales."""
+    rising = _F(source.scale) / _F(out.scale)
+    falling = rising * _F(alpha)
+    least, most = _XNNPACK_FACTORS
+    if not (least <= rising <= most and abs(falling) >= least and -most < falling <= most):
+        return _tflite_leaky(x, source, out, alpha)
+    factors = [int(np.rint(_F(256) * factor)) for factor in (rising, falling)]
+    value = x - source.zero_point
+    scaled = np.where(value >= 0, value * factors[0], value * factors[1])
+    return ((out.zero_point << 8) + scaled + 128) >> 8
+
+
 LUT_FORMULAS: Mapping[str, LutFormula] = MappingProxyType(
     {
         "tflite_logistic": _tflite_float(sigmoidf),
         "tflite_tanh": _tflite_float(tanhf),
         "tflite_requantize": _tflite_requantize,
         "tflite_leaky_relu": _tflite_leaky,
+        "tflite_gelu": _tflite_float(unary.gelu),
+        "tflite_gelu_tanh": _tflite_float(unary.gelu_tanh),
+        "tflite_exp": _tflite_float(expf),
+        "tflite_elu": _tflite_float(unary.elu),
+        "tflite_log": _tflite_float(unary.log_bounded),
+        "tflite_sqrt": unary.tflite_sqrt,
+        "tflite_rsqrt": unary.tflite_rsqrt,
+        "tflite_abs": unary.tflite_abs,
+        "tflite_neg": unary.tflite_neg,
+        "tflite_hard_swish": unary.tflite_hard_swish,
+        "tflm_relu6": unary.tflm_relu6,
         "xnnpack_logistic": _xnnpack_float(lambda x: 1.0 / (1.0 + np.exp(-x))),
         "xnnpack_tanh": _xnnpack_float(np.tanh),
+        "xnnpack_elu": _xnnpack_float(lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x)),
         "xnnpack_requantize": _xnnpack_requantize,
+        "xnnpack_leaky_relu": _xnnpack_leaky,
         "onnxruntime_sigmoid": _onnxruntime_float(_sigmoid_symmetric),
         "onnxruntime_leaky_relu": _onnxruntime_float(_leaky),
         "onnxruntime_requantize": _onnxruntime_requantize,
     }
 )
 """``f(x, source, out, alpha)``: int64 codes before the clamp."""
+
+
+def prelu_lut(source: Codes, slope: Codes, code: int, out: Codes) -> NDArray[np.uint8]:
+    """Return the table of TFLite's PRELU with one slope: M1 of ``x``, or of ``x * slope``.
+
+    Parameters
+    ----------
+    source, slope, out: codes of input, slope and output.
+    code: the slope's.
+    """
+    x = code_values(source) - source.zero_point
+    ratio = float(_F(source.scale)) / float(_F(out.scale))
+    rising = mbqm(x, *quantize_multiplier(ratio))
+    steep = float(_F(source.scale)) * float(_F(slope.scale)) / float(_F(out.scale))
+    falling = mbqm(x * (code - slope.zero_point), *quantize_multiplier(steep))
+    result = np.clip(np.where(x >= 0, rising, falling) + out.zero_point, out.low, out.high)
+    return (result & 255).astype(np.uint8)
 
 
 def build_lut(

@@ -26,7 +26,7 @@ def quantize_multiplier(factor: ArrayLike) -> tuple[NDArray[np.int64], NDArray[n
 
     Parameters
     ----------
-    factor: real, not negative; any shape.
+    factor: real; any shape. A negative one has a negative q.
     """
     fraction, exponent = np.frexp(np.atleast_1d(np.asarray(factor, np.float64)))
     q = half_away(fraction * 2.0**31).astype(np.int64)
@@ -66,6 +66,17 @@ SCALE_RULES: Mapping[str, ScaleRule] = MappingProxyType(
 """Effective scale from the scales of input, weights (per channel) and output, by rule."""
 
 
+_BOUNDS: Mapping[str, tuple[float, ...]] = MappingProxyType(
+    {
+        "none": (),
+        "relu": (0.0,),
+        "relu6": (0.0, 6.0),
+        "relu_n1_to_1": (-1.0, 1.0),
+        "relu_0_to_1": (0.0, 1.0),
+    }
+)
+
+
 def activation_limits(
     activation: str, scale: float, zero_point: int, low: int, high: int
 ) -> tuple[int, int]:
@@ -73,16 +84,13 @@ def activation_limits(
 
     Parameters
     ----------
-    activation: none, relu, relu6 or relu_n1_to_1.
+    activation: none, relu, relu6, relu_n1_to_1 or relu_0_to_1.
     scale, zero_point: of the output.
     low, high: the dtype's range.
     """
-    bounds = {"none": (), "relu": (0.0,), "relu6": (0.0, 6.0), "relu_n1_to_1": (-1.0, 1.0)}
-    if activation not in bounds:
-        raise KeyError(activation)
     codes = [
         zero_point + int(half_away(np.asarray(np.float32(bound) / np.float32(scale))))
-        for bound in bounds[activation]
+        for bound in _BOUNDS[activation]
     ]
     if codes:
         low = max(low, codes[0])

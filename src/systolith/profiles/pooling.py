@@ -39,22 +39,25 @@ def average_window(codes: NDArray[Any], arithmetic: PoolArithmetic) -> Int:
 def _finish(total: NDArray[np.float32], requant: Requant) -> Int:
     """Monotone in `total`: divide, quantize, clamp."""
     scaled = (total / _F(requant.divisor)) / _F(requant.output_scale)
-    result = np.rint(scaled + _F(requant.offset))
+    if requant.formula == "ort_mean":
+        result = np.rint(scaled) + requant.zero_point
+    else:
+        result = np.rint(scaled + _F(requant.offset))
     answer: Int = np.clip(result, requant.low, requant.high).astype(np.int64)
     return answer
 
 
 def average_pool_bounds(acc: ArrayLike, arithmetic: PoolArithmetic, count: int) -> tuple[Int, Int]:
-    """Return the least and greatest code that any window of that sum can give (``ort_average``).
+    """Return the least and greatest code that any window of that sum can give.
 
     onnxruntime adds float32 values one by one, so the order of the codes may decide a tie. The
-    sum's error is at most ``((1 + u)**(n + 1) - 1) * sum|x|``, u = 2**-24; all that follows is
-    monotone.
+    sum's error is at most ``((1 + u)**(n + 1) - 1) * sum|x|``, u = 2**-24, in whatever order; all
+    that follows is monotone. Two roundings more are for a division that multiplies by 1 / n.
 
     Parameters
     ----------
     acc: sums of ``x - zero_point``.
-    arithmetic: of formula ``ort_average``.
+    arithmetic: of formula ``ort_average`` or ``ort_mean``.
     count: valid codes per window.
     """
     source, _ = arithmetic.source
@@ -63,10 +66,11 @@ def average_pool_bounds(acc: ArrayLike, arithmetic: PoolArithmetic, count: int) 
     spread = float(source.high - source.low)
     negatives = count - (total - count * least) / spread
     magnitude = np.abs(total - 2.0 * negatives * least)
-    error = magnitude * source.scale * ((1.0 + 2.0**-24) ** (count + 1) - 1.0) * (1.0 + 2.0**-20)
+    requant = arithmetic.requants[count]
+    steps = count + (3 if requant.formula == "ort_mean" else 1)
+    error = magnitude * source.scale * ((1.0 + 2.0**-24) ** steps - 1.0) * (1.0 + 2.0**-20)
     exact = total * source.scale
     low, high = (exact - error).astype(_F), (exact + error).astype(_F)
-    requant = arithmetic.requants[count]
     return _finish(low, requant), _finish(high, requant)
 
 

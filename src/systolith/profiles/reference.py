@@ -147,6 +147,11 @@ def _concat(node: Node, inputs: Sequence[Array]) -> Array:
     return np.concatenate(parts, axis=node.attributes["axis"])
 
 
+def _gather(node: Node, inputs: Sequence[Array]) -> Array:
+    answer: Array = inputs[0].reshape(-1)[node.attributes["index"]]
+    return answer
+
+
 _HANDLERS: Mapping[Op, Handler] = MappingProxyType(
     {
         Op.CONV2D: _mac,
@@ -163,6 +168,7 @@ _HANDLERS: Mapping[Op, Handler] = MappingProxyType(
         Op.PAD: _pad,
         Op.CONCAT: _concat,
         Op.RESHAPE: lambda node, inputs: inputs[0],
+        Op.GATHER: _gather,
     }
 )
 

@@ -54,10 +54,25 @@ def _rows(**rows: tuple[str, ...]) -> Mapping[str, Row]:
 
 _MOVES: dict[str, tuple[str, ...]] = {
     "max_pool": ("max",),
+    "reduce_max": ("max",),
     "pad": ("copy",),
     "concat": ("copy",),
     "reshape": ("copy",),
+    "gather": ("copy",),
     "dequantize": ("dequantize",),
+}
+
+# What LiteRT has and TensorFlow Lite Micro has not.
+_LITERT_UNARY: dict[str, tuple[str, ...]] = {
+    "relu6": ("tflite_requantize",),
+    "relu_n1_to_1": ("tflite_requantize",),
+    "relu_0_to_1": ("tflite_requantize",),
+    "gelu": ("tflite_gelu",),
+    "gelu_tanh": ("tflite_gelu_tanh",),
+    "exp": ("tflite_exp",),
+    "log": ("tflite_log",),
+    "sqrt": ("tflite_sqrt",),
+    "neg": ("tflite_neg",),
 }
 
 _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
@@ -73,18 +88,22 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     "quantize": ("tflite_reference",),
     "requantize": ("tflite_requantize",),
     "relu": ("tflite_requantize",),
-    "relu6": ("tflite_requantize",),
-    "relu_n1_to_1": ("tflite_requantize",),
     "logistic": ("tflite_logistic",),
     "tanh": ("tflite_tanh",),
     "leaky_relu": ("tflite_leaky_relu",),
+    "prelu": ("double",),
+    "hard_swish": ("tflite_hard_swish",),
+    "rsqrt": ("tflite_rsqrt",),
+    "abs": ("tflite_abs",),
+    **_LITERT_UNARY,
 }
 
-# TFLM's standalone RELU6 clamps without rescaling, and it has no RELU_N1_TO_1: not supported here.
 _TFLM: dict[str, tuple[str, ...]] = {
-    **{key: row for key, row in _TFLITE_DOUBLE.items() if key not in ("relu6", "relu_n1_to_1")},
+    **{key: row for key, row in _TFLITE_DOUBLE.items() if key not in _LITERT_UNARY},
     "fully_connected": ("double", "single_product"),
     "mul": ("tflm_mul",),
+    "relu6": ("tflm_relu6",),
+    "elu": ("tflite_elu",),
 }
 
 _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
@@ -101,6 +120,11 @@ _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
     "requantize": ("xnnpack_requantize",),
     "logistic": ("xnnpack_logistic",),
     "tanh": ("xnnpack_tanh",),
+    # XNNPACK leaves these to LiteRT's own kernels.
+    **{key: _TFLITE_DOUBLE[key] for key in ("relu", "prelu", "hard_swish", "rsqrt", "abs")},
+    **_LITERT_UNARY,
+    "leaky_relu": ("xnnpack_leaky_relu",),
+    "elu": ("xnnpack_elu",),
 }
 
 _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
@@ -109,6 +133,7 @@ _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
     "fully_connected": ("float32", "single"),
     "avg_pool": ("ort_average",),
     "global_avg_pool": ("float32",),
+    "mean": ("ort_mean",),
     "add": ("onnxruntime_add",),
     "mul": ("onnxruntime_mul",),
     "softmax": ("onnxruntime",),

@@ -12,7 +12,7 @@ __all__ = ["layer_cycles", "layer_modes"]
 
 
 def layer_modes(program: Program) -> dict[str, str]:
-    """Return requantizer modes of each layer's STORE commands, or forms of SOFTMAX, by name."""
+    """Return modes of each layer's STORE commands, forms of SOFTMAX, or copy, by name."""
     modes: dict[str, str] = {}
     seen: list[str] = []
     stamp = 0
@@ -22,6 +22,8 @@ def layer_modes(program: Program) -> dict[str, str]:
             mode = RequantMode(command["mode"]).name.lower()
         elif command.opcode is Opcode.SOFTMAX:
             mode = SoftmaxForm(command["form"]).name.lower()
+        elif command.opcode is Opcode.COPY and command["stamp"]:
+            mode = "copy"
         else:
             continue
         if mode not in seen:
