@@ -116,6 +116,7 @@ class _Machine:
         self.chip = Chip(program)
         self.external = External(program.external, program.external_bytes)
         self.results = Results()
+        self.sums: Int64Array | None = None
         self.stamps = self.number = 0
         self.running = True
         self._position = 0
@@ -175,14 +176,21 @@ class _Machine:
         self.chip.activations.write(starts, codes, port=self.spec.line_bytes)
 
     def matmul(self, command: Command) -> None:
-        """Stream activation vectors through weight tiles; append t * n * my * mx result vectors."""
+        """Stream activation vectors through weight tiles; append t * n * my * mx result vectors.
+
+        A partial one keeps its sums for the next, which accumulates.
+        """
         t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
         depth = self.spec.memory.accumulator_depth
         if command["depthwise"]:
             check_depthwise(self.spec, command)
             my, mx = command["oy_count"], command["ox_count"]
         # A tile of one depthwise pass only streams through: a row of it must fit.
-        tile = mx if command["depthwise"] and ky * kx * kc == 1 else my * mx
+        chained = command["accumulate"] or command["partial"]
+        streams = command["depthwise"] and ky * kx * kc == 1 and not chained
+        tile = mx if streams else my * mx
+        if chained and t * n > 1:
+            raise ProgramError(f"partial sums must be of one tile, not {t * n}")
         if tile > depth:
             raise ProgramError(f"tile must have at most {depth} vectors, not {tile}")
         tiles = self.chip.weight_tiles(
@@ -211,7 +219,24 @@ class _Machine:
             start = vectors + first * command["x_n_stride"]
             sums[:, part] = self._products(command, start, depths, tiles[part])
         ordered = wrap(sums, 32).reshape(t, my * mx, n, columns).swapaxes(1, 2)
-        self.results.append(ordered.reshape(-1, columns))
+        self._finished(command, ordered.reshape(-1, columns))
+
+    def _finished(self, command: Command, vectors: Int64Array) -> None:
+        """Combine vectors [count, columns] with those that were left; leave them, or append them.
+
+        Raises
+        ------
+        ProgramError: there are none to combine with, or of another number of pixels.
+        """
+        if command["accumulate"]:
+            left = 0 if self.sums is None else len(self.sums)
+            if self.sums is None or left != len(vectors):
+                raise ProgramError(f"partial sums must be {len(vectors)} vectors, not {left}")
+            combine = np.maximum if command["maximum"] else np.add
+            vectors = wrap(combine(self.sums, vectors), 32)
+        self.sums = vectors if command["partial"] else None
+        if not command["partial"]:
+            self.results.append(vectors)
 
     def _depthwise(self, command: Command, tiles: NDArray[np.float64]) -> None:
         """Filter every channel by itself: a weight tile is a pass, over a stream of its own."""
@@ -225,7 +250,7 @@ class _Machine:
                     for k, w in zip(depths.tolist(), passes, strict=True)
                 ]
                 combine = np.maximum if command["maximum"] else np.add
-                self.results.append(wrap(combine.reduce(sums), 32))
+                self._finished(command, wrap(combine.reduce(sums), 32))
 
     def _products(
         self, command: Command, vectors: Int64Array, depths: Int64Array, tiles: NDArray[np.float64]

@@ -126,9 +126,9 @@ def assemble(
         for c, v, a in zip(commands, resolved, footprints, strict=True)
     ]
     units = [COMMANDS[i.opcode].unit for i in items]
-    tokens = iter(
-        assign_tokens([(u, i.access) for u, i in zip(units, items, strict=True) if u is not None])
-    )
+    ordered = [(u, i) for u, i in zip(units, items, strict=True) if u is not None]
+    partial = {number for number, (_, item) in enumerate(ordered) if item.partial}
+    tokens = iter(assign_tokens([(u, i.access) for u, i in ordered], partial))
     words: list[int] = []
     for unit, item in zip(units, items, strict=True):
         words += _encoded(item, None if unit is None else next(tokens))

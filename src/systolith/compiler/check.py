@@ -146,7 +146,7 @@ class _Machine:
         self.done[unit] += 1
         end = tuple(self.done[unit] if u is unit else clock[u] for u in Unit)
         self.now[unit] = end
-        if unit is Unit.COMPUTE:
+        if unit is Unit.COMPUTE and not item.command["partial"]:
             self.matmuls.append(end)
         for u in item.units("signal"):
             self.tokens[unit, u].append(end)

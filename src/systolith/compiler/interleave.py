@@ -49,6 +49,11 @@ class Item:
         """Length in command words."""
         return COMMANDS[self.opcode].words
 
+    @property
+    def partial(self) -> bool:
+        """Whether it is a MATMUL that leaves its sums for the next."""
+        return bool(self.values.get("partial"))
+
 
 @dataclass(kw_only=True, eq=False, slots=True)
 class Movable:
@@ -179,9 +184,9 @@ class _Writer:
         waits: dict[Unit, int] = {}
         if unit is not None:
             waits = self.sequencer.waits(unit, item.access)
-            self.sequencer.append(unit, item.access, waits)
+            self.sequencer.append(unit, item.access, waits, partial=item.partial)
         busy = cycles(item.opcode, item.values, self.spec)
-        self.prediction.append(item.opcode, busy, waits)
+        self.prediction.append(item.opcode, busy, waits, partial=item.partial)
 
     def append(self, item: Item) -> None:
         """Append a command, behind a JUMP where the chunk is full."""
