@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.constants import Constants
+from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access, accesses, joined, strided
 from systolith.compiler.interleave import (
@@ -20,7 +21,6 @@ from systolith.compiler.interleave import (
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
-from systolith.compiler.split import full_values
 from systolith.compiler.stream import stream_constants
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec

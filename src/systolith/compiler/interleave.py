@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access
 from systolith.compiler.hazards import LastAccess
 from systolith.compiler.predict import Prediction, cycles
 from systolith.compiler.schedule import Sequencer, Tokens
 from systolith.compiler.spaces import Space, span
-from systolith.compiler.split import full_values
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, Unit

@@ -1,6 +1,8 @@
 """What all lowerings share: the target, the constants, and the fields of the STORE command."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["Lowering", "code_range"]
 
+
+_T = TypeVar("_T")
 
 _HELD = 4
 """Cycles of a pass with held weights at least: sums wait for those of the pass before."""
@@ -42,6 +46,7 @@ class Lowering:
     notes: one line a layer, by node name.
     early: tensors whose first channels are stored well before the rest, and how many.
     scratch: whether a layer may have buffers besides its operands.
+    known: what has been fitted already, see `once`.
     """
 
     graph: Graph
@@ -52,6 +57,15 @@ class Lowering:
     notes: dict[str, str] = field(default_factory=dict)
     early: dict[str, int] = field(default_factory=dict)
     scratch: bool = True
+    known: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def once(self, owner: object, make: Callable[[], _T], *key: object) -> _T:
+        """What ``make`` returns, computed once for an object, compared by identity, and a key."""
+        full = (id(owner), *key)
+        if full not in self.known:
+            # The object stays alive with its result: its identity is not given away again.
+            self.known[full] = owner, make()
+        return cast(tuple[object, _T], self.known[full])[1]
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""
@@ -108,11 +122,16 @@ class Lowering:
             "high": requantizer.high,
         }
         notes = [requantizer.note] if step.node.op not in (Op.LUT, Op.ADD, Op.SUB) else []
-        if step.addition is not None:
-            fit = self._fit_addition(step.addition, requantizer)
+        addition = step.addition
+        if addition is not None:
+            fit = self.once(
+                addition.node,
+                lambda: self._fit_addition(addition, requantizer),
+                (requantizer.low, requantizer.high, addition.swapped),
+            )
             values |= {
                 "residual": 1,
-                "r_signed": int(self.signed(step.addition.other)),
+                "r_signed": int(self.signed(addition.other)),
                 "r_shift": fit.shift,
                 "r_rounding": int(fit.rounding),
                 "r_zero": fit.zero,
@@ -122,7 +141,7 @@ class Lowering:
                 "r_multiplier_r": fit.multiplier_r,
                 "r_offset": fit.offset,
             }
-            notes.append(f"add {step.addition.node.name!r} proven on every pair of codes")
+            notes.append(f"add {addition.node.name!r} proven on every pair of codes")
         if step.table is not None:
             values |= {"table": 1, "table_index": self.constants.table(step.table)}
             notes.append("table")

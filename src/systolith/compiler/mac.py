@@ -80,6 +80,10 @@ def _codes(arithmetic: MacArithmetic) -> tuple[Int64Array, int, dict[str, int]]:
 
 def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     """Return the requantizer of all output channels of a convolution or fully connected layer."""
+    return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
+
+
+def _fitted(low: Lowering, step: Step) -> Requantizer:
     arithmetic = step.node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
