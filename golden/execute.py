@@ -164,6 +164,8 @@ class _Machine:
                     raise ProgramError(f"token of unit {other.name} must be given before")
                 self._tokens[other, unit] -= 1
         _RUN[command.opcode](self, command)
+        if unit is Unit.FETCH and command["signal"]:
+            raise ProgramError("the fetcher gives no tokens")
         for other in Unit:
             self._tokens[unit, other] += command["signal"] >> other & 1
         self.stamps += command.values.get("stamp", 0)

@@ -98,7 +98,7 @@ class _Machine:
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
-        self.queues: dict[Unit, deque[_Item]] = {u: deque() for u in Unit}
+        self.queues: dict[Unit, deque[tuple[_Item, _Clock]]] = {u: deque() for u in Unit}
         self.tokens: dict[tuple[Unit, Unit], deque[_Clock]] = {
             (a, b): deque() for a in Unit for b in Unit
         }
@@ -117,12 +117,14 @@ class _Machine:
                 and not self.queues[Unit.FETCH]
                 and len(self.queues[waiting[0].unit]) < self.depth
             ):
-                self.queues[waiting[0].unit].append(waiting.popleft())
+                # It is fetched once the last JUMP is done.
+                fetched = self.now[Unit.FETCH]
+                self.queues[waiting[0].unit].append((waiting.popleft(), fetched))
                 moved = True
             for unit in Unit:
                 moved |= self._step(unit)
         if any(self.queues.values()):
-            heads = ", ".join(str(q[0]) for q in self.queues.values() if q)
+            heads = ", ".join(str(q[0][0]) for q in self.queues.values() if q)
             raise ProgramFault(f"deadlock with queues of {self.depth}: {heads} wait for ever")
         if any(self.tokens.values()):
             raise ProgramFault("tokens are left over at the end")
@@ -131,13 +133,13 @@ class _Machine:
         """Run the command at the head of a queue, if it may run."""
         if not self.queues[unit]:
             return False
-        item = self.queues[unit][0]
+        item, fetched = self.queues[unit][0]
         needs = item.units("wait")
         behind = unit is Unit.STORE and self.done[unit] >= len(self.matmuls)
         if behind or not all(self.tokens[u, unit] for u in needs):
             return False
         self.queues[unit].popleft()
-        clock = self.now[unit]
+        clock = _join(self.now[unit], fetched)
         for u in needs:
             clock = _join(clock, self.tokens[u, unit].popleft())
         self.started[item.number] = clock
@@ -148,6 +150,8 @@ class _Machine:
         self.now[unit] = end
         if unit is Unit.COMPUTE and not item.command["partial"]:
             self.matmuls.append(end)
+        if unit is Unit.FETCH and item.command["signal"]:
+            raise ProgramFault(f"{item} gives tokens, which the fetcher does not")
         for u in item.units("signal"):
             self.tokens[unit, u].append(end)
         return True

@@ -25,7 +25,8 @@ class Timeline:
     """Vector clocks of the units, as commands are walked in program order.
 
     A STORE is finished only after the MATMUL whose tiles it consumed has read everything: that
-    pairing needs no token. Units run their own commands one after the other.
+    pairing needs no token, as a JUMP needs none for what follows it. Units run their own commands
+    one after the other.
     """
 
     def __init__(self) -> None:
@@ -67,6 +68,10 @@ class Timeline:
         clock[unit] = index + 1
         self._finished[unit].append(tuple(clock))
         self.now[unit] = clock
+        if unit is Unit.FETCH:
+            # What follows a JUMP is fetched, by whatever unit, once it is done: no token needed.
+            for other, now in self.now.items():
+                self.now[other] = [max(a, b) for a, b in zip(now, clock, strict=True)]
 
 
 class Sequencer:
