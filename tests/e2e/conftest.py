@@ -34,3 +34,12 @@ def builder() -> ModuleType:
 def random_graphs() -> ModuleType:
     """The module with ``random_graph`` and ``SPECS``."""
     return sys.modules["random_graphs"]
+
+
+_load("random_layers", Path(__file__).with_name("random_layers.py"))
+
+
+@pytest.fixture(scope="session")
+def random_layers() -> ModuleType:
+    """The module with ``random_layer`` and ``tiny_spec``."""
+    return sys.modules["random_layers"]

@@ -22,6 +22,7 @@ __all__ = [
     "Movable",
     "chunk_arena",
     "interleave",
+    "least_words",
     "movable_loads",
     "place_chunks",
 ]
@@ -197,10 +198,10 @@ class _Writer:
         self._put(item)
 
 
-def _least_words() -> int:
-    """Command words of the smallest half: LOAD, the longest command, JUMP."""
+def least_words() -> int:
+    """Command words that do for any program: halves of LOAD, the longest command, JUMP."""
     longest = max(layout.words for layout in COMMANDS.values())
-    return COMMANDS[Opcode.LOAD].words + longest + COMMANDS[Opcode.JUMP].words
+    return 2 * (COMMANDS[Opcode.LOAD].words + longest + COMMANDS[Opcode.JUMP].words)
 
 
 def interleave(
@@ -219,11 +220,11 @@ def interleave(
     CompileError: not even half a command memory holds a command and what loads the next.
     """
     words = sum(i.words for i in others) + sum(m.item.words for m in loads)
-    have, least = spec.memory.command_words, 2 * _least_words()
+    have, least = spec.memory.command_words, least_words()
     if words > have and have < least:
         raise CompileError(
             f"memory.command_words must be at least {min(words, least)} for this network, not "
-            f"{have}: raise memory.command_words"
+            f"{have}: raise memory.command_words to at least {min(words, least)}"
         )
     writer = _Writer(spec, words)
     position = 0
@@ -254,7 +255,7 @@ def chunk_arena(words: int, spec: AcceleratorSpec) -> int:
     if words <= have:
         return 0
     half = have // 2
-    used = max(half - _least_words(), 1)
+    used = max(half - least_words() // 2, 1)
     return 4 * half * (words // used + 2)
 
 

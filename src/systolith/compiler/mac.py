@@ -123,7 +123,8 @@ def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     views = [target] + ([low.view(step.addition.other)] if step.addition else [])
     dense = all(v.pixel == target.shape[2] and v.shape == target.shape for v in views)
     if layer.window.groups == 1 and dense:
-        for count in range(2, low.spec.array.columns // len(layer.codes) + 1):
+        most = min(low.spec.array.columns, low.spec.memory.parameter_channels)
+        for count in range(2, most // len(layer.codes) + 1):
             if target.shape[1] % count == 0:
                 yield _packed(layer, count)
 

@@ -8,11 +8,11 @@ from systolith.compiler.allocate import AllocationError, MemoryReport, allocate,
 from systolith.compiler.emission import Emission, Emitter
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair
+from systolith.compiler.least import check_memories
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.spill import SpillPlan, plan_spills
 from systolith.compiler.steps import Step
-from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.spec.accelerator import AcceleratorSpec
 
@@ -53,10 +53,12 @@ class Placer:
 
         Raises
         ------
-        CompileError: no plan fits.
+        CompileError: memories are too small for the smallest tiles.
         """
         spec = self.low.spec
         outside = bool(spec.external.data_bytes)
+        if outside:
+            check_memories(self.low.layout, self.steps, self._shapes, spec)
         roomy = [inf] * len(self.steps)
         plan = self._plan(roomy, 2, spec) if outside else SpillPlan()
         try:
@@ -74,10 +76,7 @@ class Placer:
                 except AllocationError as error:
                     for step in out.steps_in(error.ranges):
                         budgets[step] *= _LESS
-        try:
-            return self._frugal(spec)
-        except AllocationError:
-            raise self._too_small() from None
+        return self._frugal(spec)
 
     def _plan(self, budgets: Sequence[float], buffers: int, spec: AcceleratorSpec) -> SpillPlan:
         return plan_spills(
@@ -105,14 +104,3 @@ class Placer:
             [] if outside else [views[n].storage for n in self.cut.outputs],
         )
         return out, allocate(lives, out.enemies, spec)
-
-    def _too_small(self) -> CompileError:
-        """Name the worst layer, and the smallest memory that would do."""
-        memory = self.low.spec.memory
-        needs = [(*self._shapes.least(step), step) for step in self.steps]
-        region, need, step = max(needs, key=lambda found: found[:2])
-        return CompileError(
-            f"layer {step.node.name!r}: activation memory needs {need} bytes for its smallest "
-            f"tiles, the specification has {memory.activation_regions} regions of "
-            f"{memory.activation_bytes}: raise memory.activation_bytes to at least {region}"
-        )

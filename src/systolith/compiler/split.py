@@ -5,7 +5,6 @@ from collections.abc import Iterable, Sequence
 from systolith.compiler.cuts import cut_passes, full_values, single_tiles, weight_words
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.predict import cycles
-from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode
 from systolith.spec.registers import Window, window_stride
@@ -112,7 +111,6 @@ class Splitter:
         n = m["n_count"]
         words = weight_words(m, rows)
         beats = -(-min(s["tile_channels"], s["channels"]) // spec.post.lanes)
-        self._check(pairs[0].matmul.layer, beats)
         if words > spec.weight_words:
             return [self._chain(tile) for pair in pairs for tile in single_tiles(pair, rows)]
         late = self._late(pairs, m)
@@ -168,21 +166,7 @@ class Splitter:
     def _cut(self, matmul: SymbolicCommand) -> list[SymbolicCommand]:
         """Let half of the memory hold the weights of a part, so that the next can be loaded."""
         spec, rows = self.spec, self.spec.array.rows
-        if spec.weight_words < rows:
-            raise CompileError(
-                f"layer {matmul.layer!r}: memory.weight_bytes must hold the array's weights, at "
-                f"least {rows * spec.array.columns}, not {spec.memory.weight_bytes}: raise "
-                f"memory.weight_bytes to at least {rows * spec.array.columns}"
-            )
         return cut_passes(matmul, max(1, spec.weight_words // (2 * rows)), rows)
-
-    def _check(self, layer: str, beats: int) -> None:
-        need, have = beats * self.spec.post.lanes, self.spec.memory.parameter_channels
-        if need > have:
-            raise CompileError(
-                f"layer {layer!r}: memory.parameter_channels must hold one channel tile, at "
-                f"least {need}, not {have}: raise memory.parameter_channels to at least {need}"
-            )
 
 
 def _weights_of(pair: Pair) -> tuple[int, int, int]:
