@@ -116,7 +116,6 @@ class _Machine:
         self.chip = Chip(program)
         self.external = External(program.external, program.external_bytes)
         self.results = Results()
-        self.sums: Int64Array | None = None
         self.stamps = self.number = 0
         self.running = True
         self._position = 0
@@ -221,24 +220,7 @@ class _Machine:
             start = vectors + first * command["x_n_stride"]
             sums[:, part] = self._products(command, start, depths, tiles[part])
         ordered = wrap(sums, 32).reshape(t, my * mx, n, columns).swapaxes(1, 2)
-        self._finished(command, ordered.reshape(-1, columns))
-
-    def _finished(self, command: Command, vectors: Int64Array) -> None:
-        """Combine vectors [count, columns] with those that were left; leave them, or append them.
-
-        Raises
-        ------
-        ProgramError: there are none to combine with, or of another number of pixels.
-        """
-        if command["accumulate"]:
-            left = 0 if self.sums is None else len(self.sums)
-            if self.sums is None or left != len(vectors):
-                raise ProgramError(f"partial sums must be {len(vectors)} vectors, not {left}")
-            combine = np.maximum if command["maximum"] else np.add
-            vectors = wrap(combine(self.sums, vectors), 32)
-        self.sums = vectors if command["partial"] else None
-        if not command["partial"]:
-            self.results.append(vectors)
+        self.results.finish(command, ordered.reshape(-1, columns))
 
     def _depthwise(self, command: Command, tiles: NDArray[np.float64]) -> None:
         """Filter every channel by itself: a weight tile is a pass, over a stream of its own."""
@@ -252,7 +234,7 @@ class _Machine:
                     for k, w in zip(depths.tolist(), passes, strict=True)
                 ]
                 combine = np.maximum if command["maximum"] else np.add
-                self._finished(command, wrap(combine.reduce(sums), 32))
+                self.results.finish(command, wrap(combine.reduce(sums), 32))
 
     def _products(
         self, command: Command, vectors: Int64Array, depths: Int64Array, tiles: NDArray[np.float64]

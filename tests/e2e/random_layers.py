@@ -16,7 +16,7 @@ from systolith.spec.accelerator import (
 
 __all__ = ["random_layer", "tiny_spec"]
 
-_MACS, _SIZE = 150_000, 2500
+_MACS, _SIZE = 30_000, 800
 """Most multiply-accumulates of a layer, and elements of a tensor."""
 
 
@@ -75,7 +75,7 @@ class _Layer:
         )
 
     def dense(self) -> str:
-        rows, depth = int(self.rng.choice([1, 1, self.any(2, 9)])), self.any(1, 900)
+        rows, depth = int(self.rng.choice([1, 1, self.any(2, 9)])), self.any(1, 400)
         x = self.net.input(1, rows, depth)
         return self.net.dense(x, self.any(1, max(1, min(70, _MACS // (rows * depth)))))
 
@@ -152,7 +152,7 @@ def tiny_spec(seed: int) -> AcceleratorSpec:
         weight_bytes=max(weights, -(-16 // columns) * columns),
         accumulator_depth=int(rng.choice([4, 5, 8, 16, 64])),
         parameter_channels=max(4, lanes * int(rng.integers(1, 2 * columns // lanes + 1))),
-        command_words=int(rng.choice([64, 74, 100, 300, 2000])),
+        command_words=int(rng.choice([64, 100, 300, 2000, 2000, 2000])),
         tables=int(rng.integers(1, 4)),
     )
     if memory.parameter_channels % lanes:

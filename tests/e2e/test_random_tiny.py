@@ -21,7 +21,7 @@ from systolith.profiles.reference import evaluate_graph
 from systolith.sim.backends import get_backend
 from systolith.spec.accelerator import AcceleratorSpec
 
-BLOCK = 40
+BLOCK = 24
 UNRELATED = ("is not proven equal", "no residual add equals", "a window lies in the padding")
 
 

@@ -15,10 +15,11 @@ from systolith.compiler.lower_chain import ChainTiler
 from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.moves import move_tiles
-from systolith.compiler.shapes import TileShape, boxes, operands
+from systolith.compiler.shapes import operands
 from systolith.compiler.spill import SpillPlan
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
+from systolith.compiler.tile_shape import TileShape, boxes
 from systolith.compiler.tiler import Tiler
 from systolith.compiler.transfers import dense_view, transfer
 from systolith.compiler.works import TileWork, last_writers

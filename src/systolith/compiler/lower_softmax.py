@@ -2,9 +2,9 @@
 
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.pieces import box_view
-from systolith.compiler.shapes import TileShape, boxes
 from systolith.compiler.softmax import SoftmaxPlan, softmax_commands
 from systolith.compiler.steps import Step
+from systolith.compiler.tile_shape import TileShape, boxes
 from systolith.compiler.transfers import dense_view, transfer
 from systolith.compiler.works import TileWork
 from systolith.spec.commands import Opcode

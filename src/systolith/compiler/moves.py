@@ -8,8 +8,8 @@ from systolith.arithmetic import ConcatArithmetic
 from systolith.compiler.ir import View
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.pieces import Box, box_view
-from systolith.compiler.shapes import TileShape
 from systolith.compiler.steps import Step
+from systolith.compiler.tile_shape import TileShape
 from systolith.compiler.tiler import Tiler
 from systolith.compiler.transfers import dense_view, rows_of, transfer
 from systolith.compiler.works import TileWork

@@ -74,8 +74,11 @@ class Placer:
                 try:
                     return self._allocated(out, spec)
                 except AllocationError as error:
-                    for step in out.steps_in(error.ranges):
+                    crowded = out.steps_in(error.ranges)
+                    for step in crowded:
                         budgets[step] *= _LESS
+                    if crowded <= plan.cramped:
+                        break
         return self._frugal(spec)
 
     def _plan(self, budgets: Sequence[float], buffers: int, spec: AcceleratorSpec) -> SpillPlan:

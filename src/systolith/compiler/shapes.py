@@ -1,7 +1,7 @@
 """Shapes of tiles: which there are, what each takes on chip, and about how many cycles it costs."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil, prod
 
 from systolith.arithmetic import ConcatArithmetic, MacArithmetic
@@ -16,11 +16,12 @@ from systolith.compiler.pieces import (
     source_piece,
 )
 from systolith.compiler.steps import Step
+from systolith.compiler.tile_shape import Choice, TileShape, packs
 from systolith.compiler.tiling import COMMAND_CYCLES
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["Choice", "Shapes", "TileShape", "boxes", "operands", "packs"]
+__all__ = ["Shapes", "operands"]
 
 _RUN_CYCLES = 2
 """Cycles of the bus that a run of bytes costs besides its beats."""
@@ -37,60 +38,6 @@ _LEAST = 64
 """Bytes of a region at least, as of `MemorySpec`."""
 
 External = Callable[[str], bool]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TileShape:
-    """How the outputs of a step are cut.
-
-    Parameters
-    ----------
-    rows, columns, channels: outputs of a tile.
-    by_channel: all tiles of some channels come before those of others: their weights stay, and
-        inputs are loaded again. Else inputs stay and weights are loaded again.
-    part: most bytes of the source that are on chip at a time; 0: what the tile needs.
-    """
-
-    rows: int
-    columns: int
-    channels: int
-    by_channel: bool = False
-    part: int = 0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Choice:
-    """A shape of tiles.
-
-    Parameters
-    ----------
-    shape: the shape.
-    slabs: bytes on chip of every external operand of a tile.
-    cycles: estimate for the step, tiles loaded and saved beside the array, or one by one.
-    """
-
-    shape: TileShape
-    slabs: tuple[int, ...]
-    cycles: tuple[float, float]
-
-
-def boxes(step: Step, shape: TileShape, target: tuple[int, int, int]) -> Iterator[Box]:
-    """The tiles of a step's outputs, in order."""
-    height, width, channels = target
-    places = [(y, x) for y in range(0, height, shape.rows) for x in range(0, width, shape.columns)]
-    cuts = list(channel_cuts(step, channels, shape.channels))
-    pairs = [(p, c) for c in cuts for p in places]
-    if not shape.by_channel:
-        pairs = [(p, c) for p in places for c in cuts]
-    for (y, x), (c, count) in pairs:
-        yield Box(
-            y=y,
-            x=x,
-            c=c,
-            height=min(shape.rows, height - y),
-            width=min(shape.columns, width - x),
-            channels=count,
-        )
 
 
 def _extents(total: int) -> list[int]:
@@ -316,17 +263,6 @@ def _doubled(first: int, last: int) -> Iterator[int]:
     while first < last:
         yield first
         first *= 2
-
-
-def packs(sizes: Sequence[int], regions: int, capacity: int) -> bool:
-    """Whether a few storages fit the regions, the largest first."""
-    free = [capacity] * regions
-    for size in sorted(sizes, reverse=True):
-        room = next((i for i, have in enumerate(free) if have >= size), None)
-        if room is None:
-            return False
-        free[room] -= size
-    return True
 
 
 def operands(step: Step) -> Sequence[str]:

@@ -6,8 +6,9 @@ from math import ceil
 
 from systolith.compiler.ir import Storage
 from systolith.compiler.layout import Layout
-from systolith.compiler.shapes import Shapes, TileShape, operands, packs
+from systolith.compiler.shapes import Shapes, operands
 from systolith.compiler.steps import Step
+from systolith.compiler.tile_shape import TileShape, packs
 from systolith.graph import Graph
 from systolith.spec.accelerator import AcceleratorSpec
 
@@ -29,10 +30,12 @@ class SpillPlan:
     ----------
     external: storages that live in external memory, by identity.
     shapes: of the tiles of every step that touches one, by the step's identity.
+    cramped: numbers of the steps for which no tiles fit.
     """
 
     external: set[int] = field(default_factory=set)
     shapes: dict[int, TileShape] = field(default_factory=dict)
+    cramped: set[int] = field(default_factory=set)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -149,17 +152,16 @@ class _Planner:
         room = budget - self.resident(index)
 
         def fits(slabs: Sequence[int]) -> bool:
-            if max(slabs, default=0) > region:
+            if budget and buffers * sum(slabs) > room:
                 return False
-            if budget:
-                return buffers * sum(slabs) <= room
-            return packs(slabs, self.spec.memory.activation_regions, region)
+            return packs([*slabs] * buffers, self.spec.memory.activation_regions, region)
 
         choices = self.shapes.choices(step, self.external)
         fitting = [c for c in choices if fits(c.slabs)]
         alone = buffers == 1
         if fitting:
             return min(fitting, key=lambda c: (c.cycles[alone], sum(c.slabs))).shape
+        self.plan.cramped.add(index)
         return min(choices, key=lambda c: (max(c.slabs), sum(c.slabs), c.cycles[alone])).shape
 
 
