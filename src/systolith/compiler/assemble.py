@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.command_memory import chunk_arena
 from systolith.compiler.constants import Constants
 from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
@@ -13,7 +14,6 @@ from systolith.compiler.footprint import Access, accesses, joined, strided
 from systolith.compiler.interleave import (
     Item,
     Movable,
-    chunk_arena,
     interleave,
     movable_loads,
     place_chunks,

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from systolith.compiler.check_commands import ProgramFault, check_commands
+from systolith.compiler.check_commands import ProgramFault, check_commands, result_vectors
 from systolith.compiler.check_depthwise import uneven_padding
 from systolith.compiler.check_memory import outside_memory
 from systolith.compiler.footprint import Access, Spans, accesses
@@ -90,15 +90,21 @@ def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
 
 
 class _Machine:
-    """The queues: dispatch in program order, block when a queue is full.
+    """The queues: dispatch in program order, block when a queue or the result ring is full.
 
     Nothing here has a choice that matters (every queue and token counter has one consumer), so one
     run stands for all.
+
+    Parameters
+    ----------
+    depth: commands that wait in a queue.
+    ring: result vectors that the array may be ahead of post-processing.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self.queues: dict[Unit, deque[tuple[_Item, _Clock]]] = {u: deque() for u in Unit}
+    def __init__(self, depth: int, ring: int) -> None:
+        self.depth, self.ring = depth, ring
+        self.vectors: deque[int] = deque()
+        self.queues: dict[Unit, deque[_Item]] = {u: deque() for u in Unit}
         self.tokens: dict[tuple[Unit, Unit], deque[_Clock]] = {
             (a, b): deque() for a in Unit for b in Unit
         }
@@ -117,14 +123,12 @@ class _Machine:
                 and not self.queues[Unit.FETCH]
                 and len(self.queues[waiting[0].unit]) < self.depth
             ):
-                # It is fetched once the last JUMP is done.
-                fetched = self.now[Unit.FETCH]
-                self.queues[waiting[0].unit].append((waiting.popleft(), fetched))
+                self.queues[waiting[0].unit].append(waiting.popleft())
                 moved = True
             for unit in Unit:
                 moved |= self._step(unit)
         if any(self.queues.values()):
-            heads = ", ".join(str(q[0][0]) for q in self.queues.values() if q)
+            heads = ", ".join(str(q[0]) for q in self.queues.values() if q)
             raise ProgramFault(f"deadlock with queues of {self.depth}: {heads} wait for ever")
         if any(self.tokens.values()):
             raise ProgramFault("tokens are left over at the end")
@@ -133,13 +137,12 @@ class _Machine:
         """Run the command at the head of a queue, if it may run."""
         if not self.queues[unit]:
             return False
-        item, fetched = self.queues[unit][0]
+        item = self.queues[unit][0]
         needs = item.units("wait")
-        behind = unit is Unit.STORE and self.done[unit] >= len(self.matmuls)
-        if behind or not all(self.tokens[u, unit] for u in needs):
+        if not all(self.tokens[u, unit] for u in needs) or not self._has_results(item):
             return False
         self.queues[unit].popleft()
-        clock = _join(self.now[unit], fetched)
+        clock = self.now[unit]
         for u in needs:
             clock = _join(clock, self.tokens[u, unit].popleft())
         self.started[item.number] = clock
@@ -150,10 +153,29 @@ class _Machine:
         self.now[unit] = end
         if unit is Unit.COMPUTE and not item.command["partial"]:
             self.matmuls.append(end)
-        if unit is Unit.FETCH and item.command["signal"]:
-            raise ProgramFault(f"{item} gives tokens, which the fetcher does not")
         for u in item.units("signal"):
             self.tokens[unit, u].append(end)
+        return True
+
+    def _has_results(self, item: _Item) -> bool:
+        """Whether a STORE finds its vectors, and a MATMUL room for its own.
+
+        A MATMUL that makes more than there is room for ends only if its STORE runs beside it.
+        """
+        if item.unit is Unit.STORE:
+            if self.done[Unit.STORE] >= len(self.matmuls):
+                return False
+            self.vectors.popleft()
+        if item.unit is not Unit.COMPUTE or item.command["partial"]:
+            return True
+        made = result_vectors(item.command)
+        if sum(self.vectors) + made > self.ring:
+            stores = self.queues[Unit.STORE]
+            if self.vectors or not stores:
+                return False
+            if not all(self.tokens[u, Unit.STORE] for u in stores[0].units("wait")):
+                return False
+        self.vectors.append(made)
         return True
 
 
@@ -164,12 +186,13 @@ def _join(a: _Clock, b: _Clock) -> _Clock:
 def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
     """Every conflicting pair of different units must be ordered as in the program, and stamps.
 
-    Units run in order: if the latest conflicting command of a unit is done, so are the others.
+    Units run in order: if the latest conflicting command of a unit is done, so are the others. A
+    JUMP is done before a later command is fetched.
     """
     history: dict[Unit, list[_Item]] = {u: [] for u in Unit}
     last, ordered = LastAccess(), 0
     for item in items:
-        others = tuple(u for u in Unit if u is not item.unit)
+        others = tuple(u for u in Unit if u not in (item.unit, Unit.FETCH))
         access = stamped(item.access) if item.command["stamp"] else item.access
         for other, index in last.conflicts(access, others).items():
             ordered += 1
@@ -235,7 +258,7 @@ def check_program(program: Program) -> CheckReport:
         raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
-    machine = _Machine(program.spec.queue_depth)
+    machine = _Machine(program.spec.queue_depth, program.spec.memory.accumulator_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
     _check_fetches(items, machine.started)

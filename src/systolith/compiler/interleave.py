@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from systolith.compiler.command_memory import least_words
 from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access
@@ -20,9 +21,7 @@ __all__ = [
     "Interleaved",
     "Item",
     "Movable",
-    "chunk_arena",
     "interleave",
-    "least_words",
     "movable_loads",
     "place_chunks",
 ]
@@ -198,12 +197,6 @@ class _Writer:
         self._put(item)
 
 
-def least_words() -> int:
-    """Command words that do for any program: halves of LOAD, the longest command, JUMP."""
-    longest = max(layout.words for layout in COMMANDS.values())
-    return 2 * (COMMANDS[Opcode.LOAD].words + longest + COMMANDS[Opcode.JUMP].words)
-
-
 def interleave(
     others: Sequence[Item], loads: Sequence[Movable], spec: AcceleratorSpec
 ) -> Interleaved:
@@ -227,12 +220,14 @@ def interleave(
             f"{have}: raise memory.command_words to at least {min(words, least)}"
         )
     writer = _Writer(spec, words)
+    stores = _stores(others)
     position = 0
     for number, item in enumerate(others):
         while position < len(loads):
             movable = loads[position]
             early = movable.before > number
-            if early and (movable.after >= number or _later(writer.prediction, movable.item, item)):
+            after = stores.get(movable.after, movable.after)
+            if early and (after >= number or _later(writer.prediction, movable.item, item)):
                 break
             writer.append(movable.item)
             position += 1
@@ -242,21 +237,23 @@ def interleave(
     )
 
 
+def _stores(others: Sequence[Item]) -> dict[int, int]:
+    """Every MATMUL's STORE: a LOAD that waits for the one comes behind the other.
+
+    A full queue of LOADs must not keep the fetcher from a STORE that lets its MATMUL end.
+    """
+    pairs: dict[Opcode, list[int]] = {Opcode.MATMUL: [], Opcode.STORE: []}
+    for number, item in enumerate(others):
+        if item.opcode in pairs and not item.partial:
+            pairs[item.opcode].append(number)
+    return dict(zip(pairs[Opcode.MATMUL], pairs[Opcode.STORE], strict=True))
+
+
 def _later(prediction: Prediction, load: Item, other: Item) -> bool:
     """Whether a LOAD would wait longer for its queue than another command for its own."""
     return prediction.accepted(load.opcode) - load.words > (
         prediction.accepted(other.opcode) - other.words
     )
-
-
-def chunk_arena(words: int, spec: AcceleratorSpec) -> int:
-    """Bytes of external memory that hold the chunks of a program of so many words, or more."""
-    have = spec.memory.command_words
-    if words <= have:
-        return 0
-    half = have // 2
-    used = max(half - least_words() // 2, 1)
-    return 4 * half * (words // used + 2)
 
 
 def place_chunks(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from systolith.compiler.interleave import least_words
+from systolith.compiler.command_memory import least_words
 from systolith.compiler.layout import Layout
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step

@@ -25,8 +25,7 @@ class Timeline:
     """Vector clocks of the units, as commands are walked in program order.
 
     A STORE is finished only after the MATMUL whose tiles it consumed has read everything: that
-    pairing needs no token, as a JUMP needs none for what follows it. Units run their own commands
-    one after the other.
+    pairing needs no token. Units run their own commands one after the other.
     """
 
     def __init__(self) -> None:
@@ -68,10 +67,6 @@ class Timeline:
         clock[unit] = index + 1
         self._finished[unit].append(tuple(clock))
         self.now[unit] = clock
-        if unit is Unit.FETCH:
-            # What follows a JUMP is fetched, by whatever unit, once it is done: no token needed.
-            for other, now in self.now.items():
-                self.now[other] = [max(a, b) for a, b in zip(now, clock, strict=True)]
 
 
 class Sequencer:
@@ -79,7 +74,8 @@ class Sequencer:
 
     Every conflicting pair of commands of different units is ordered. Signals are matched to waits
     in order; a wait always follows its signal in program order, so the queues cannot deadlock
-    however short they are.
+    however short they are. A JUMP is done before any later command leaves the fetcher: nothing
+    has to wait for unit FETCH, and it gives no tokens.
     """
 
     def __init__(self) -> None:
@@ -95,7 +91,7 @@ class Sequencer:
 
     def waits(self, unit: Unit, access: Access) -> dict[Unit, int]:
         """Return the commands that the unit's next one must wait for: unit and its number."""
-        others = tuple(u for u in Unit if u is not unit)
+        others = tuple(u for u in Unit if u not in (unit, Unit.FETCH))
         found = self._last.conflicts(access, others)
         own = self._timeline.matmul(self.count(unit)) if unit is Unit.STORE else -1
         if own >= 0 and found.get(Unit.COMPUTE, -1) == own:
