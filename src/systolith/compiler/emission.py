@@ -166,10 +166,8 @@ class Emitter:
         self._tiler.fresh()
         works: list[TileWork] = []
         for box in boxes(step, shape, self.low.view(step.target).shape):
-            if shape.part:
-                works += self._chains.works(step, box, shape.part)
-            else:
-                works.append(self._tiler.tile(step, box))
+            chain = shape.part and self._chains.works(step, box, shape.part)
+            works += chain or [self._tiler.tile(step, box)]
         self._out.tiles[step.node.name] = len(works)
         return works
 
