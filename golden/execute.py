@@ -163,6 +163,8 @@ class _Machine:
                     raise ProgramError(f"token of unit {other.name} must be given before")
                 self._tokens[other, unit] -= 1
         _RUN[command.opcode](self, command)
+        if unit is Unit.FETCH and command["signal"]:
+            raise ProgramError("the fetcher gives no tokens")
         for other in Unit:
             self._tokens[unit, other] += command["signal"] >> other & 1
         self.stamps += command.values.get("stamp", 0)
@@ -175,14 +177,21 @@ class _Machine:
         self.chip.activations.write(starts, codes, port=self.spec.line_bytes)
 
     def matmul(self, command: Command) -> None:
-        """Stream activation vectors through weight tiles; append t * n * my * mx result vectors."""
+        """Stream activation vectors through weight tiles; append t * n * my * mx result vectors.
+
+        A partial one keeps its sums for the next, which accumulates.
+        """
         t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
         depth = self.spec.memory.accumulator_depth
         if command["depthwise"]:
             check_depthwise(self.spec, command)
             my, mx = command["oy_count"], command["ox_count"]
         # A tile of one depthwise pass only streams through: a row of it must fit.
-        tile = mx if command["depthwise"] and ky * kx * kc == 1 else my * mx
+        chained = command["accumulate"] or command["partial"]
+        streams = command["depthwise"] and ky * kx * kc == 1 and not chained
+        tile = mx if streams else my * mx
+        if chained and t * n > 1:
+            raise ProgramError(f"partial sums must be of one tile, not {t * n}")
         if tile > depth:
             raise ProgramError(f"tile must have at most {depth} vectors, not {tile}")
         tiles = self.chip.weight_tiles(
@@ -211,7 +220,7 @@ class _Machine:
             start = vectors + first * command["x_n_stride"]
             sums[:, part] = self._products(command, start, depths, tiles[part])
         ordered = wrap(sums, 32).reshape(t, my * mx, n, columns).swapaxes(1, 2)
-        self.results.append(ordered.reshape(-1, columns))
+        self.results.finish(command, ordered.reshape(-1, columns))
 
     def _depthwise(self, command: Command, tiles: NDArray[np.float64]) -> None:
         """Filter every channel by itself: a weight tile is a pass, over a stream of its own."""
@@ -225,7 +234,7 @@ class _Machine:
                     for k, w in zip(depths.tolist(), passes, strict=True)
                 ]
                 combine = np.maximum if command["maximum"] else np.add
-                self.results.append(wrap(combine.reduce(sums), 32))
+                self.results.finish(command, wrap(combine.reduce(sums), 32))
 
     def _products(
         self, command: Command, vectors: Int64Array, depths: Int64Array, tiles: NDArray[np.float64]

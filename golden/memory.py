@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import ParameterForm, Target
+from systolith.spec.commands import Command, ParameterForm, Target
 from systolith.spec.program import Program, ProgramError
 from systolith.spec.registers import Window, lane_word_bytes, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
@@ -68,11 +68,12 @@ class Activations:
 
 
 class Results:
-    """The queue of result vectors between the array and the store unit."""
+    """The queue of result vectors between the array and the store unit, and sums not yet done."""
 
     def __init__(self) -> None:
         self._parts: deque[Int64Array] = deque()
         self._held = 0
+        self._left: Int64Array | None = None
 
     def __len__(self) -> int:
         """Return the number of vectors which wait."""
@@ -82,6 +83,23 @@ class Results:
         """Append vectors [count, columns]."""
         self._parts.append(vectors)
         self._held += len(vectors)
+
+    def finish(self, command: Command, vectors: Int64Array) -> None:
+        """Combine a MATMUL's vectors [count, columns] with what was left; leave or append them.
+
+        Raises
+        ------
+        ProgramError: there is nothing to combine with, or of another number of pixels.
+        """
+        if command["accumulate"]:
+            left = 0 if self._left is None else len(self._left)
+            if self._left is None or left != len(vectors):
+                raise ProgramError(f"partial sums must be {len(vectors)} vectors, not {left}")
+            combine = np.maximum if command["maximum"] else np.add
+            vectors = wrap(combine(self._left, vectors), 32)
+        self._left = vectors if command["partial"] else None
+        if not command["partial"]:
+            self.append(vectors)
 
     def take(self, count: int) -> Int64Array:
         """Remove the oldest ``count`` vectors and return them [count, columns].

@@ -193,8 +193,8 @@ class Feeder(wiring.Component):
         spaced, needs_tile = Signal(), Signal()
         k_first = nest.first2 & nest.first3 & nest.first4
         m.d.comb += [
-            self.o_k_first.eq(k_first),
-            self.o_k_last.eq(nest.last2 & nest.last3 & nest.last4),
+            self.o_k_first.eq(k_first & ~fields["accumulate"]),
+            self.o_k_last.eq(nest.last2 & nest.last3 & nest.last4 & ~fields["partial"]),
             self.o_maximum.eq(fields["maximum"]),
             needs_tile.eq(pass_first & (~fields["w_hold"] | (k_first & nest.first0 & nest.first1))),
             spaced.eq(~pass_first | (age == MINIMUM_PASS)),

@@ -1,6 +1,6 @@
 """Random accelerators and random programs for them: what a compiler would never write, but may."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
@@ -359,7 +360,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     layers: most MATMUL and STORE pairs; fewer if the command memory is full.
     """
     generator = ProgramGenerator(rng, spec)
-    kinds = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
+    kinds = (Opcode.MATMUL, Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
     longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
@@ -376,6 +377,9 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
         nest = generator.drawn_matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()
+        elif nest:
+            parts = cut_matmul(rng, generator.issued[-2].fields, spec.array.rows)
+            generator.issued[-2:-1] = [replace(generator.issued[-2], fields=f) for f in parts]
     generator.order()
     return _assemble(generator)
 
@@ -411,7 +415,5 @@ def _assemble(generator: ProgramGenerator) -> Program:
 
 def random_inputs(rng: Rng, program: Program) -> dict[str, NDArray[np.uint8]]:
     """Random bytes for every input of a program."""
-    return {
-        name: rng.integers(0, 256, program.buffers[name].shape).astype(np.uint8)
-        for name in program.inputs
-    }
+    buffers = program.buffers
+    return {n: rng.integers(0, 256, buffers[n].shape).astype(np.uint8) for n in program.inputs}

@@ -115,8 +115,8 @@ def test_memories_shrink_until_the_error_that_names_the_smallest(nets, name, uni
             assert "must be between" in str(error)
             return
         compared += 1
-        size = size * 2 // 3
-    assert compared >= 3, text
+        size = size // 3
+    assert compared >= 2, text
     assert f"memory.{name}" in text and "\n" not in text, text
     least = int(text.rsplit("at least ", 1)[1].split()[0].rstrip(":"))
     if name != "command_words":
@@ -201,19 +201,16 @@ def test_a_load_beyond_the_memory_is_found(nets):
 
 
 def test_layers_larger_than_the_weight_memory(nets):
-    """A fully connected layer of 80 KiB in 6 KiB: one channel tile of 1024 rows is 4 KiB."""
+    """A fully connected layer of 80 KiB: a channel tile of 1024 rows is 4 KiB, a pass 16 bytes."""
     net = nets.Net(5)
     x = net.input(1, 1, 1024)
     graph = net.graph(net.dense(x, 80))
-    model = nets.compare(graph, spec_of(4, 4, 4, 4, weight_bytes=6144))
-    assert model.memory.constants[Target.WEIGHTS] <= 6144
-    assert model.memory.loaded >= 80 * 1024
-    with pytest.raises(CompileError) as caught:
-        compile_graph(graph, spec_of(4, 4, 4, 4, weight_bytes=4080))
-    assert str(caught.value) == (
-        "layer 'fully_connected0': memory.weight_bytes must hold one channel tile, at least 4096, "
-        "not 4080: raise memory.weight_bytes to at least 4096"
-    )
+    for size in (6144, 4080, 64, 16):
+        model = nets.compare(graph, spec_of(4, 4, 4, 4, weight_bytes=size))
+        assert model.memory.constants[Target.WEIGHTS] <= size
+        assert model.memory.loaded >= 80 * 1024
+        partial = [c["partial"] for c in commands_of(model.program) if c.opcode is Opcode.MATMUL]
+        assert any(partial) == (size < 4096)
 
 
 def test_compute_follows_the_stream_of_weights(nets):

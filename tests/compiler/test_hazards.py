@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from systolith.compiler.cuts import full_values
 from systolith.compiler.footprint import Access, joined, strided
 from systolith.compiler.hazards import LastAccess
 from systolith.compiler.spaces import SPACE_BITS, Space, by_space, span, whole_access
-from systolith.compiler.split import full_values
 from systolith.spec.commands import Opcode, Target, Unit
 from systolith.spec.configuration import load_spec
 

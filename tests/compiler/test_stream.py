@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from systolith.compiler.constants import ChannelParameters, Constants
+from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
-from systolith.compiler.split import full_values
 from systolith.compiler.stream import stream_constants
 from systolith.golden.memory import Chip
 from systolith.golden.transfer import External, load

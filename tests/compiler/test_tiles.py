@@ -1,4 +1,4 @@
-"""Layers in tiles of rows: every kind of layer, with operands in external memory, on golden."""
+"""Layers in tiles: every kind of layer, with operands in external memory, on golden."""
 
 from dataclasses import replace
 
@@ -6,7 +6,9 @@ import pytest
 
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.ir import Storage, View
-from systolith.compiler.tiles import Piece, slab_of, source_rows
+from systolith.compiler.pieces import Box, Span, is_run, slab_of, source_piece
+from systolith.compiler.trace import trace_program
+from systolith.compiler.transfers import dense_view
 from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.spec.accelerator import (
@@ -49,7 +51,7 @@ def compared(nets, graph, spec, outside):
     external = {n for n, b in program.buffers.items() if b.external and n not in edge}
     assert len(external) >= outside, external
     assert model.memory.saved > sum(graph.tensor(n).size for n in program.outputs) or not outside
-    assert any("row tiles" in note.text for note in model.notes)
+    assert any(" tiles" in note.text for note in model.notes)
     return model
 
 
@@ -121,20 +123,41 @@ def test_weights_and_activations_are_too_large_together(nets):
 
 
 def test_the_smallest_memory_is_named_and_does(nets):
+    """One pixel of 32 of 40 channels: outputs, a pass of inputs and the residual operand."""
     net = nets.Net(17)
-    x = net.input(12, 40, 16)
-    graph = net.graph(net.conv(net.conv(x, 16), 16))
-    small = SPECS["8x16"]
-    small = replace(small, memory=replace(small.memory, activation_bytes=512))
+    x = net.input(2, 2, 40)
+    graph = net.graph(net.binary(Op.ADD, net.conv(x, 40), net.input(2, 2, 40)))
+    spec = spec_of(32, 32, 8, 8, 64, regions=1)
+    small = replace(spec, memory=replace(spec.memory, weight_bytes=96, command_words=64))
     with pytest.raises(CompileError) as caught:
         compile_graph(graph, small)
-    text = str(caught.value)
-    assert text.startswith("layer 'conv2d0': activation memory needs ")
-    least = int(text.rsplit(" ", 1)[1])
-    nets.compare(graph, replace(small, memory=replace(small.memory, activation_bytes=least)))
-    less = replace(small, memory=replace(small.memory, activation_bytes=least - 16))
-    with pytest.raises(CompileError):
-        compile_graph(graph, less)
+    assert str(caught.value) == (
+        "layer 'conv2d0': its smallest tiles take 96 bytes of activations, the specification has "
+        "1 regions of 64; memory.weight_bytes must hold the array's weights, 1024 bytes, not 96; "
+        "memory.command_words must be 74 for any network, not 64: raise memory.activation_bytes "
+        "to at least 128 and memory.weight_bytes to at least 1024 and memory.command_words to at "
+        "least 74"
+    )
+    memory = replace(spec.memory, activation_bytes=128, weight_bytes=1024, command_words=1024)
+    model = nets.compare(graph, replace(spec, memory=memory))
+    assert model.memory.bound <= model.memory.peak <= 128
+
+
+def test_columns_channels_and_parts_of_windows(nets):
+    """What no tile of whole rows could hold: each way of cutting, by the sizes of one region."""
+    net = nets.Net(18)
+    wide = net.conv(net.input(2, 40, 12), 10, kernel=(3, 5), pads=(1, 1, 2, 2))
+    deep = net.conv(net.input(3, 3, 150), 12, kernel=(2, 2), pads=(1, 0, 0, 1))
+    long = net.dense(net.input(1, 2, 700), 12)
+    far = net.pool(Op.AVG_POOL, net.input(12, 12, 24), (12, 12), (1, 1), (0, 0, 0, 0))
+    most = net.pool(Op.MAX_POOL, net.input(18, 7, 23), (18, 7), (1, 1), (0, 0, 0, 0))
+    groups = net.conv(net.input(5, 7, 30), 30, kernel=(3, 3), groups=3)
+    graph = net.graph(wide, deep, long, far, most, groups)
+    for size in (1024, 160):
+        spec = spec_of(8, 8, 8, 8, size)
+        model = nets.compare(graph, spec)
+        partial = sum(c.values.get("partial", 0) for c in trace_program(model.program).commands)
+        assert partial or size == 1024
 
 
 def test_rows_of_windows(nets):
@@ -144,19 +167,38 @@ def test_rows_of_windows(nets):
     class Shown:
         node = net.nodes[0]
 
-    rows = [source_rows(Shown, 10, first, 2) for first in (0, 2, 4)]
-    assert rows == [
-        Piece(first=0, count=4, above=1, below=0),
-        Piece(first=3, count=5, above=0, below=0),
-        Piece(first=7, count=3, above=0, below=2),
+    view = dense_view("x", (10, 4, 1), external=True)
+    boxes = [Box(y=y, x=0, c=0, height=2, width=4, channels=1) for y in (0, 2, 4)]
+    pieces = [source_piece(Shown, box, view, (6, 4, 1)) for box in boxes]
+    assert [p.rows for p in pieces] == [
+        Span(first=0, count=4, before=1),
+        Span(first=3, count=5),
+        Span(first=7, count=3, after=2),
     ]
+    assert all(p.columns == Span(first=0, count=4) and is_run(view, p) for p in pieces)
+
+
+def test_columns_of_windows_hold_the_halo(nets):
+    """In a narrow box of a convolution the padding is elements, which lie in the halo."""
+    net = nets.Net(1)
+    net.conv(net.input(4, 12, 2), 1, kernel=(3, 5), strides=(1, 2), pads=(1, 1, 2, 2))
+
+    class Shown:
+        node = net.nodes[0]
+
+    view = dense_view("x", (4, 12, 2), external=True)
+    boxes = [Box(y=0, x=x, c=0, height=2, width=2, channels=1) for x in (0, 2, 4)]
+    pieces = [source_piece(Shown, box, view, (4, 6, 1)) for box in boxes]
+    assert [p.columns for p in pieces] == [Span(first=f, count=7) for f in (-2, 2, 6)]
+    assert [p.rows for p in pieces] == [Span(first=-1, count=4)] * 3
+    assert not any(is_run(view, p) for p in pieces)
 
 
 def test_slabs_hold_the_halo():
     """Rows of 3 pixels of 4 bytes with one pixel between rows, 20 bytes in front."""
     storage = Storage(name="t", size=20 + 5 * 16 + 8, layer="t")
     view = View(storage=storage, offset=20, shape=(5, 3, 4), row=16, pixel=4)
-    slab = slab_of(view, Piece(first=1, count=2, above=1, below=1))
+    slab = slab_of(view, Span(first=1, count=2, before=1, after=1))
     assert (slab.start, slab.size) == (16, 4 * 16 + 4)
-    whole = slab_of(view, Piece(first=0, count=5, above=1, below=0))
+    whole = slab_of(view, Span(first=0, count=5, before=1))
     assert (whole.start, whole.start + whole.size) == (0, 20 + 5 * 16)

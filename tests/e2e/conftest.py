@@ -41,3 +41,12 @@ def random_graphs() -> ModuleType:
 def random_streams() -> ModuleType:
     """The module with ``random_layer`` and ``STREAMED_SPECS``."""
     return sys.modules["random_streams"]
+
+
+_load("random_layers", Path(__file__).with_name("random_layers.py"))
+
+
+@pytest.fixture(scope="session")
+def random_layers() -> ModuleType:
+    """The module with ``random_layer`` and ``tiny_spec``."""
+    return sys.modules["random_layers"]

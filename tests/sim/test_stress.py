@@ -16,7 +16,7 @@ def test_random_programs_meet_every_case() -> None:
         met |= {("pipelined", spec.array.pipelined), ("queue", spec.queue_depth)}
         met |= {("depth", spec.memory.accumulator_depth), ("tables", spec.memory.tables)}
         for c in decode(random_program(rng, spec).commands.tolist()):
-            flags = ("x_signed", "w_signed", "w_hold", "maximum", "residual", "table", "stamp")
+            flags = ("x_signed", "w_hold", "maximum", "partial", "residual", "table", "stamp")
             met |= {(f, c[f]) for f in flags if f in c.values}
             met |= {("wait", c.opcode, u) for u in Unit if c.opcode and c["wait"] >> u & 1}
             if c.opcode is Opcode.MATMUL:
@@ -26,9 +26,12 @@ def test_random_programs_meet_every_case() -> None:
                 met |= {("product", c["residual"] and c["r_product"])}
     wanted = {("modes", n) for n in (1, 2, 3)} | {("regions", n) for n in (1, 2, 3, 4)}
     wanted |= {("queue", n) for n in (1, 16)} | {("depth", n) for n in (4, 5, 7, 21)}
-    wanted |= {(f, v) for f in ("w_hold", "maximum", "residual", "table", "stamp") for v in (0, 1)}
+    wanted |= {
+        (f, v)
+        for f in ("w_hold", "maximum", "partial", "residual", "product", "table", "stamp")
+        for v in (0, 1)
+    }
     wanted |= {("vectors", n) for n in (1, 2, 3, 6)} | {("rounding", n) for n in (0, 1, 2, 3)}
-    wanted |= {("product", v) for v in (0, 1)}
     wanted |= {("wait", Opcode.MATMUL, u) for u in (Unit.MOVE, Unit.STORE)}
     wanted |= {("wait", Opcode.STORE, u) for u in (Unit.MOVE, Unit.COMPUTE)}
     wanted |= {

@@ -32,6 +32,7 @@ def _memories(uses: Iterable["MemoryUse"]) -> Table:
     columns = [
         ("memory", False),
         ("used", True),
+        ("lower bound", True),
         ("of", True),
         ("share", True),
         ("unit", False),
@@ -40,6 +41,7 @@ def _memories(uses: Iterable["MemoryUse"]) -> Table:
         [
             use.name,
             number(use.used),
+            "" if use.bound is None else number(use.bound),
             number(use.available),
             percent(use.used / use.available if use.available else None),
             use.unit,

@@ -12,15 +12,20 @@ from systolith.spec.accelerator import AcceleratorSpec
 __all__ = ["inspect"]
 
 
-def _places(graph: Graph, spec: AcceleratorSpec) -> tuple[dict[str, str], str]:
-    """Return where each layer would run, and what prevents it or an empty text."""
+def _places(graph: Graph, spec: AcceleratorSpec) -> tuple[dict[str, str], str, str]:
+    """Return where each layer would run, the memory it takes, and what prevents it or nothing."""
     from systolith.compiler.compile import compile_graph
 
     try:
-        notes = compile_graph(graph, spec).notes
+        compiled = compile_graph(graph, spec)
     except CompileError as error:
-        return {}, str(error)
-    return {note.name: note.where for note in notes}, ""
+        return {}, "", str(error)
+    memory = compiled.memory
+    text = (
+        f"activations: peak {number(memory.peak)} of {number(memory.available)} bytes on chip, "
+        f"lower bound {number(memory.bound)}"
+    )
+    return {note.name: note.where for note in compiled.notes}, text, ""
 
 
 def _inputs_text(shapes: list[str]) -> str:
@@ -56,7 +61,7 @@ def inspect(
 
     graph = load_model(model, against)
     facts = inspect_graph(graph)
-    places, problem = _places(graph, chosen)
+    places, memory, problem = _places(graph, chosen)
     columns = [
         ("layer", False),
         ("op", False),
@@ -78,5 +83,7 @@ def inspect(
             text = f"{kind:6} {name} {tensor.dtype} {list(tensor.source_shape)}"
             console.print(Text(text))
     console.print(make_table(columns, [*rows, [], total]))
+    if memory:
+        console.print(Text(memory))
     if problem:
         console.print(Text(f"cannot run on {chosen.array.rows}x{chosen.array.columns}: {problem}"))

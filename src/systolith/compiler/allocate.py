@@ -105,6 +105,11 @@ _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
 
 _Placement = dict[int, tuple[int, int]]
 
+_SLICE = 16
+"""Moments of a slice of time."""
+_MANY = 600
+"""Storages for which the first placement found is good enough."""
+
 
 def _lowest(
     live: Live, taken: Iterable[tuple[int, int]], capacity: int, alignment: int
@@ -119,23 +124,25 @@ def _lowest(
 
 
 class _Region:
-    """Storages placed in a region, as columns: first and last use, start and end address."""
+    """Storages placed in a region, by the slices of time in which they are in use."""
 
-    def __init__(self, count: int) -> None:
-        self._rows = np.zeros((count, 4), np.int64)
-        self._count = 0
+    def __init__(self) -> None:
+        self._slices: dict[int, list[tuple[int, int, int, int]]] = {}
 
     def add(self, live: Live, offset: int) -> None:
         """Place a storage."""
-        row = live.first, live.last, offset, offset + live.storage.size
-        self._rows[self._count] = row
-        self._count += 1
+        entry = live.first, live.last, offset, offset + live.storage.size
+        for number in range(live.first // _SLICE, live.last // _SLICE + 1):
+            self._slices.setdefault(number, []).append(entry)
 
-    def taken(self, live: Live) -> list[tuple[int, int]]:
+    def taken(self, live: Live) -> set[tuple[int, int]]:
         """Addresses in use while a storage is."""
-        rows = self._rows[: self._count]
-        rows = rows[(rows[:, 0] <= live.last) & (rows[:, 1] >= live.first)]
-        return [(start, end) for start, end in rows[:, 2:].tolist()]
+        return {
+            (start, end)
+            for number in range(live.first // _SLICE, live.last // _SLICE + 1)
+            for first, last, start, end in self._slices.get(number, ())
+            if first <= live.last and last >= live.first
+        }
 
 
 def _place(
@@ -149,7 +156,7 @@ def _place(
     """Place storages greedily; return those that find no place, too."""
     placed: _Placement = {}
     failed: list[Live] = []
-    regions = [_Region(len(lives)) for _ in range(spec.memory.activation_regions)]
+    regions = [_Region() for _ in range(spec.memory.activation_regions)]
     for live in lives:
         options = []
         for region, held in enumerate(regions):
@@ -185,8 +192,18 @@ def _needs(lives: Sequence[Live]) -> NDArray[np.int64]:
     size = np.array([v.storage.size for v in lives], np.int64)
     first = np.array([v.first for v in lives], np.int64)
     last = np.array([v.last for v in lives], np.int64)
-    used = (first[None, :] <= first[:, None]) & (first[:, None] <= last[None, :])
-    return np.asarray(used @ size, np.int64)
+    begun, ended = np.argsort(first, kind="stable"), np.argsort(last, kind="stable")
+    so_far = np.concatenate([[0], np.cumsum(size[begun])])
+    gone = np.concatenate([[0], np.cumsum(size[ended])])
+    now = so_far[np.searchsorted(first[begun], first, side="right")]
+    return np.asarray(now - gone[np.searchsorted(last[ended], first, side="left")], np.int64)
+
+
+def _crowded(lives: Sequence[Live], spec: AcceleratorSpec) -> list[tuple[int, int]]:
+    """Moments at which more bytes are in use than there are."""
+    needs = _needs(lives)
+    many = zip(lives, needs, strict=True)
+    return [(v.first, v.first) for v, need in many if need > spec.activation_total]
 
 
 def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
@@ -227,6 +244,9 @@ def allocate(
             apart.setdefault(id(b), set()).add(id(a))
     found: list[tuple[tuple[int, int, int], _Placement]] = []
     fewest: list[Live] = list(lives)
+    bound = int(_needs(lives).max(initial=0))
+    if bound > spec.activation_total:
+        raise AllocationError(_too_much(lives, bound, spec), _crowded(lives, spec))
     for order, alignment, avoid in product(_ORDERS, (spec.line_bytes, 1), (True, False)):
         ordered = sorted(lives, key=order)
         placed, failed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
@@ -235,7 +255,8 @@ def allocate(
         else:
             cost = _shared(placed, apart), -alignment, _peak(placed, lives)
             found.append((cost, placed))
-    bound = int(_needs(lives).max(initial=0))
+            if len(lives) > _MANY:
+                break
     if not found:
         raise AllocationError(_too_much(lives, bound, spec), [(v.first, v.last) for v in fewest])
     (shared, _, peak), best = min(found, key=lambda f: f[0])

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.command_memory import chunk_arena
 from systolith.compiler.constants import Constants
+from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access, accesses, joined, strided
 from systolith.compiler.interleave import (
     Item,
     Movable,
-    chunk_arena,
     interleave,
     movable_loads,
     place_chunks,
@@ -20,7 +21,6 @@ from systolith.compiler.interleave import (
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
-from systolith.compiler.split import full_values
 from systolith.compiler.stream import stream_constants
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
@@ -127,9 +127,9 @@ def assemble(
         for c, v, a in zip(commands, resolved, footprints, strict=True)
     ]
     units = [COMMANDS[i.opcode].unit for i in items]
-    tokens = iter(
-        assign_tokens([(u, i.access) for u, i in zip(units, items, strict=True) if u is not None])
-    )
+    ordered = [(u, i) for u, i in zip(units, items, strict=True) if u is not None]
+    partial = {number for number, (_, item) in enumerate(ordered) if item.partial}
+    tokens = iter(assign_tokens([(u, i.access) for u, i in ordered], partial))
     words: list[int] = []
     for unit, item in zip(units, items, strict=True):
         words += _encoded(item, None if unit is None else next(tokens))

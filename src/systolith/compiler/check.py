@@ -151,7 +151,7 @@ class _Machine:
         self.done[unit] += 1
         end = tuple(self.done[unit] if u is unit else clock[u] for u in Unit)
         self.now[unit] = end
-        if unit is Unit.COMPUTE:
+        if unit is Unit.COMPUTE and not item.command["partial"]:
             self.matmuls.append(end)
         for u in item.units("signal"):
             self.tokens[unit, u].append(end)
@@ -166,7 +166,7 @@ class _Machine:
             if self.done[Unit.STORE] >= len(self.matmuls):
                 return False
             self.vectors.popleft()
-        if item.unit is not Unit.COMPUTE:
+        if item.unit is not Unit.COMPUTE or item.command["partial"]:
             return True
         made = result_vectors(item.command)
         if sum(self.vectors) + made > self.ring:

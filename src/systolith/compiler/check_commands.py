@@ -63,10 +63,32 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} needs post-processing that is not built in")
 
 
+def _outputs(matmul: Command) -> list[int]:
+    """Tiles, channel tiles, and rows and columns of outputs."""
+    pixels = ("oy", "ox") if matmul["depthwise"] else ("my", "mx")
+    return [matmul[f"{n}_count"] for n in ("t", "n", *pixels)]
+
+
+def _check_partial(matmuls: Sequence[Command]) -> list[Command]:
+    """Sums that are left are added to, tile for tile; return the MATMULs with results."""
+    left: Command | None = None
+    for number, m in enumerate(matmuls):
+        if bool(m["accumulate"]) != (left is not None):
+            raise ProgramFault(f"MATMUL {number} must accumulate if the one before was partial")
+        chained = m["accumulate"] or m["partial"]
+        if chained and _outputs(m)[:2] != [1, 1]:
+            raise ProgramFault(f"MATMUL {number} keeps sums of more than one tile")
+        if left is not None and _outputs(m) != _outputs(left):
+            raise ProgramFault(f"MATMUL {number} adds to sums of other pixels")
+        left = m if m["partial"] else None
+    if left is not None:
+        raise ProgramFault("the last MATMUL must not be partial")
+    return [m for m in matmuls if not m["partial"]]
+
+
 def result_vectors(matmul: Command) -> int:
-    """Result vectors of a MATMUL."""
-    loops = ("t", "n", "oy", "ox") if matmul["depthwise"] else ("t", "n", "my", "mx")
-    return math.prod(matmul[f"{name}_count"] for name in loops)
+    """Result vectors of a MATMUL that is not partial."""
+    return math.prod(_outputs(matmul))
 
 
 def _check_tokens(name: str, command: Command) -> None:
@@ -77,16 +99,14 @@ def _check_tokens(name: str, command: Command) -> None:
 
 
 def _check_pairing(commands: Sequence[Command]) -> None:
-    """STORE k consumes the tiles of MATMUL k."""
-    matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
+    """STORE k consumes the tiles of MATMUL k, those left out that leave their sums for the next."""
+    matmuls = _check_partial([c for c in commands if c.opcode is Opcode.MATMUL])
     stores = [c for c in commands if c.opcode is Opcode.STORE]
     names = [f"{n}_count" for n in ("t", "n", "my", "mx")]
-    streamed = [f"{n}_count" for n in ("t", "n", "oy", "ox")]
     if len(matmuls) != len(stores):
         raise ProgramFault(f"{len(matmuls)} MATMUL but {len(stores)} STORE")
     for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
-        made = [m[n] for n in (streamed if m["depthwise"] else names)]
-        if made != [s[n] for n in names]:
+        if _outputs(m) != [s[n] for n in names]:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.footprint import Access, Spans, shared_padding
+from systolith.compiler.pairing import consumers
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode
 
@@ -18,7 +19,8 @@ def depthwise_fault(spec: AcceleratorSpec, v: Mapping[str, int]) -> str | None:
     across = (v["ox_count"] - 1) * v["x_step"]
     last = v["x_first"] + across
     end = (v["y_first"] + (v["oy_count"] - 1) * v["y_step"]) * width + last
-    held = v["ox_count"] * (1 if passes == 1 else v["oy_count"])
+    streams = passes == 1 and not (v["accumulate"] or v["partial"])
+    held = v["ox_count"] * (1 if streams else v["oy_count"])
     rules = (
         (not spec.array.depthwise_lines, "needs a depthwise mode"),
         (min(v["y_step"], v["x_step"], v["oy_count"], v["ox_count"]) < 1, "makes no outputs"),
@@ -72,7 +74,7 @@ def uneven_padding(
     weights: the weight memory.
     spec: the accelerator.
     """
-    stores = iter([v for opcode, v, _ in commands if opcode is Opcode.STORE])
+    stores = consumers([(opcode, values) for opcode, values, _ in commands])
     before: list[tuple[Opcode, int, Spans]] = []
     for number, (opcode, values, access) in enumerate(commands):
         if opcode is Opcode.MATMUL:

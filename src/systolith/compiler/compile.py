@@ -135,7 +135,7 @@ class _Compiler:
             where = "copy" if step.node.name in self.low.copied else "array"
             where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
-                text = f"{text}; {out.tiles[step.node.name]} row tiles"
+                text = f"{text}; {out.tiles[step.node.name]} tiles"
             notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
             for node in step.nodes:
                 if node is not step.node:

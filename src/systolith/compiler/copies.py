@@ -9,7 +9,7 @@ from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.spec.commands import COPY_LOOPS, Opcode
 from systolith.strides import Int64Array, loop_nest
 
-__all__ = ["copy_bytes", "copy_commands", "copy_cycles", "row_reach"]
+__all__ = ["box_reach", "copy_bytes", "copy_commands", "copy_cycles"]
 
 _MOST = (1 << 16) - 1
 """Largest count and length of a command."""
@@ -91,10 +91,23 @@ def copy_bytes(
     return whole if whole is not None else _pieces(layer, storages, read, written)
 
 
-def row_reach(source: View, target: View, index: Int64Array) -> Int64Array:
-    """Return first byte, and last + 1, of the source that each row of the target reads: [H, 2]."""
-    rows = source.places()[index].reshape(target.shape[0], -1)
-    return np.stack([rows.min(axis=1), rows.max(axis=1) + 1], axis=1)
+def box_reach(
+    source: View, shape: tuple[int, int, int], index: Int64Array, box: tuple[int, int, int]
+) -> int:
+    """Return the most bytes from the first to the last that a box of the target reads.
+
+    Parameters
+    ----------
+    shape: of the target.
+    index: as of `copy_commands`.
+    box: rows, columns and channels of the boxes into which the target is cut.
+    """
+    low = high = source.places()[index].reshape(shape)
+    for axis, (size, step) in enumerate(zip(shape, box, strict=True)):
+        cuts = np.arange(0, size, step)
+        low = np.minimum.reduceat(low, cuts, axis=axis)
+        high = np.maximum.reduceat(high, cuts, axis=axis)
+    return int((high - low).max()) + 1
 
 
 def _nest(

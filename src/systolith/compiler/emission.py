@@ -11,14 +11,18 @@ from systolith.compiler.fills import fill_border, fill_constant, fill_halo, fill
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
+from systolith.compiler.lower_chain import ChainTiler
 from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.moves import copied, move_tiles
-from systolith.compiler.spill import SpillPlan, operands
+from systolith.compiler.shapes import operands
+from systolith.compiler.spill import SpillPlan
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
-from systolith.compiler.tiles import Tiler, TileWork, last_writers
+from systolith.compiler.tile_shape import TileShape, boxes
+from systolith.compiler.tiler import Tiler
 from systolith.compiler.transfers import dense_view, transfer
+from systolith.compiler.works import TileWork, last_writers
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
 from systolith.spec.program import Layer
@@ -40,7 +44,7 @@ class Emission:
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
     owners: number of the step of every command, or of the one that it prepares.
-    tiles: row tiles of the layers that have external operands.
+    tiles: tiles of the layers that have external operands.
     """
 
     commands: list[SymbolicCommand] = field(default_factory=list)
@@ -95,6 +99,7 @@ class Emitter:
         self.low, self.steps, self.cut, self.report = low, steps, cut, report
         self._lowerings = lowerings
         self._tiler = Tiler(low, lowerings)
+        self._chains = ChainTiler(self._tiler)
         self._whole: dict[int, list[Pair]] = {}
         self._filled: set[int] = set()
         self._out = Emission()
@@ -115,6 +120,7 @@ class Emitter:
             splitter = Splitter(self.low.spec, pairs)
             for entry in entries:
                 entry.work.pairs = splitter.split(entry.work.pairs)
+                entry.work.sums = splitter.chained(entry.work.sums)
         self._order(entries, buffers)
         self._out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
         return self._out
@@ -126,15 +132,15 @@ class Emitter:
             outside = any(self.low.view(n).storage.external for n in operands(step))
             if step.node.op is Op.SOFTMAX:
                 softmax = self.cut.softmax.layers[step.node.name]
-                works = softmax_tiles(self.low, softmax, step, plan.rows.get(id(step)))
+                works = softmax_tiles(self.low, softmax, step, plan.shapes.get(id(step)))
             elif not outside:
                 works = [copied(self.low, step) or TileWork(pairs=self._lowered(step))]
             elif step.is_move:
-                works = move_tiles(self._tiler, step, plan.rows[id(step)]) or [TileWork()]
+                works = move_tiles(self._tiler, step, plan.shapes[id(step)]) or [TileWork()]
                 if not works[-1].pairs and not works[-1].moves:
                     self.low.notes[step.node.name] = "aliased"
             else:
-                works = self._tiles(step, plan.rows[id(step)])
+                works = self._tiles(step, plan.shapes[id(step)])
             entries += [_Entry(step=step, work=work) for work in works]
             entries[-1].last = True
             fills = self._fills(step.target)
@@ -162,12 +168,12 @@ class Emitter:
             pair.matmul.holds = ()
         return self._whole[id(step)]
 
-    def _tiles(self, step: Step, rows: int) -> list[TileWork]:
-        height = self.low.view(step.target).shape[0]
-        works = [
-            self._tiler.tile(step, first, min(rows, height - first))
-            for first in range(0, height, rows)
-        ]
+    def _tiles(self, step: Step, shape: TileShape) -> list[TileWork]:
+        self._tiler.fresh()
+        works: list[TileWork] = []
+        for box in boxes(step, shape, self.low.view(step.target).shape):
+            chain = shape.part and self._chains.works(step, box, shape.part)
+            works += chain or [self._tiler.tile(step, box)]
         self._out.tiles[step.node.name] = len(works)
         return works
 
@@ -191,6 +197,9 @@ class Emitter:
                     break
             held = tuple(before.outputs) if buffers > 1 else ()
             pairs = entry.work.pairs
+            for command in entry.work.sums:
+                command.holds = held
+                out.append(command)
             # Fills must not hold up the copies of later pairs.
             filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
             for number, pair in enumerate(pairs):
@@ -215,7 +224,7 @@ class Emitter:
 
     def _append(self, pair: Pair) -> None:
         out = self._out
-        out.commands += [*pair.before, pair.matmul, pair.store]
+        out.commands += [*pair.before, *pair.sums, pair.matmul, pair.store]
         if "r_base" in pair.store.bases:
             x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
             out.enemies.append((x[0], r[0]))

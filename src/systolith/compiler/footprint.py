@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.pairing import consumers
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
     COPY_LOOPS,
@@ -262,9 +263,9 @@ def accesses(
 ) -> list[Access]:
     """Return the footprints of commands, given with all their fields, in program order.
 
-    STORE number k consumes the tiles of MATMUL number k; it says which columns matter.
+    The STORE that consumes a MATMUL's tiles says which columns matter.
     """
-    stores = iter([values for opcode, values in commands if opcode is Opcode.STORE])
+    stores = consumers(commands)
     result = []
     for opcode, values in commands:
         if opcode is Opcode.MATMUL:

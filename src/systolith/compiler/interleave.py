@@ -5,13 +5,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from systolith.compiler.command_memory import least_words
+from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access
 from systolith.compiler.hazards import LastAccess
 from systolith.compiler.predict import Prediction, cycles
 from systolith.compiler.schedule import Sequencer, Tokens
 from systolith.compiler.spaces import Space, span
-from systolith.compiler.split import full_values
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, Unit
@@ -20,7 +21,6 @@ __all__ = [
     "Interleaved",
     "Item",
     "Movable",
-    "chunk_arena",
     "interleave",
     "movable_loads",
     "place_chunks",
@@ -48,6 +48,11 @@ class Item:
     def words(self) -> int:
         """Length in command words."""
         return COMMANDS[self.opcode].words
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is a MATMUL that leaves its sums for the next."""
+        return bool(self.values.get("partial"))
 
 
 @dataclass(kw_only=True, eq=False, slots=True)
@@ -179,9 +184,9 @@ class _Writer:
         waits: dict[Unit, int] = {}
         if unit is not None:
             waits = self.sequencer.waits(unit, item.access)
-            self.sequencer.append(unit, item.access, waits)
+            self.sequencer.append(unit, item.access, waits, partial=item.partial)
         busy = cycles(item.opcode, item.values, self.spec)
-        self.prediction.append(item.opcode, busy, waits)
+        self.prediction.append(item.opcode, busy, waits, partial=item.partial)
 
     def append(self, item: Item) -> None:
         """Append a command, behind a JUMP where the chunk is full."""
@@ -190,12 +195,6 @@ class _Writer:
             if item.words > room:
                 self._jump()
         self._put(item)
-
-
-def _least_words() -> int:
-    """Command words of the smallest half: LOAD, the longest command, JUMP."""
-    longest = max(layout.words for layout in COMMANDS.values())
-    return COMMANDS[Opcode.LOAD].words + longest + COMMANDS[Opcode.JUMP].words
 
 
 def interleave(
@@ -214,11 +213,11 @@ def interleave(
     CompileError: not even half a command memory holds a command and what loads the next.
     """
     words = sum(i.words for i in others) + sum(m.item.words for m in loads)
-    have, least = spec.memory.command_words, 2 * _least_words()
+    have, least = spec.memory.command_words, least_words()
     if words > have and have < least:
         raise CompileError(
             f"memory.command_words must be at least {min(words, least)} for this network, not "
-            f"{have}: raise memory.command_words"
+            f"{have}: raise memory.command_words to at least {min(words, least)}"
         )
     writer = _Writer(spec, words)
     stores = _stores(others)
@@ -245,7 +244,7 @@ def _stores(others: Sequence[Item]) -> dict[int, int]:
     """
     pairs: dict[Opcode, list[int]] = {Opcode.MATMUL: [], Opcode.STORE: []}
     for number, item in enumerate(others):
-        if item.opcode in pairs:
+        if item.opcode in pairs and not item.partial:
             pairs[item.opcode].append(number)
     return dict(zip(pairs[Opcode.MATMUL], pairs[Opcode.STORE], strict=True))
 
@@ -255,16 +254,6 @@ def _later(prediction: Prediction, load: Item, other: Item) -> bool:
     return prediction.accepted(load.opcode) - load.words > (
         prediction.accepted(other.opcode) - other.words
     )
-
-
-def chunk_arena(words: int, spec: AcceleratorSpec) -> int:
-    """Bytes of external memory that hold the chunks of a program of so many words, or more."""
-    have = spec.memory.command_words
-    if words <= have:
-        return 0
-    half = have // 2
-    used = max(half - _least_words(), 1)
-    return 4 * half * (words // used + 2)
 
 
 def place_chunks(

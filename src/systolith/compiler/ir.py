@@ -132,8 +132,10 @@ class Pair:
     ----------
     matmul, store: the two commands.
     before: COPY commands that go in front of them, for this pair or for a later one.
+    sums: partial MATMULs right in front, to whose sums ``matmul`` adds.
     """
 
     matmul: SymbolicCommand
     store: SymbolicCommand
     before: Sequence[SymbolicCommand] = ()
+    sums: Sequence[SymbolicCommand] = ()

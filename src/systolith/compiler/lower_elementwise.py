@@ -55,7 +55,8 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
     """Stream views[0] to views[1], with views[2] as the residual operand if there is one."""
     thin = views[0].shape[2] < views[1].shape[2]
     weights, tile = _spreading_tile(low) if thin else identity_tile(low)
-    flat = _flattened(views, tile)
+    narrow = tile > low.spec.memory.parameter_channels
+    flat = views if narrow else _flattened(views, tile)
     height, width, _ = flat[1].shape
     regions = [Region(y=0, x=0, height=height, width=width)]
     channels = flat[1].shape[2]

@@ -24,13 +24,21 @@ from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Op
 
-__all__ = ["lower_mac"]
+__all__ = [
+    "MacPart",
+    "add_constants",
+    "add_weights",
+    "dense_part",
+    "diagonal_part",
+    "lower_mac",
+    "part_job",
+]
 
 Int64Array = NDArray[np.int64]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Part:
+class MacPart:
     """Channel tiles that one command computes.
 
     Parameters
@@ -50,16 +58,16 @@ class _Part:
     blocks: Int64Array
 
 
-def _dense(
+def dense_part(
     w: Int64Array, zero: int, kernel: Kernel, group: tuple[int, int], rows: int, columns: int
-) -> _Part:
+) -> MacPart:
     """One group (first input and output channel in ``group``), cut into tiles of all columns."""
     count = len(w)
     tile = min(columns, count)
     tiles = -(-count // tile)
     padded = np.full((tiles * tile, *w.shape[1:]), zero, np.int64)
     padded[:count] = w
-    return _Part(
+    return MacPart(
         first_in=group[0],
         first_out=group[1],
         channels=count,
@@ -70,10 +78,17 @@ def _dense(
     )
 
 
-def _diagonal(
-    w: Int64Array, zero: int, groups: int, kernel: Kernel, rows: int, columns: int
-) -> _Part:
-    """Several whole groups a tile: blocks on the diagonal of a wider tap."""
+def diagonal_part(
+    w: Int64Array,
+    zero: int,
+    groups: int,
+    kernel: Kernel,
+    rows: int,
+    columns: int,
+    *,
+    together: bool = False,
+) -> MacPart:
+    """Several whole groups a tile, or all ``together``: blocks on the diagonal of a wider tap."""
     outputs, inputs = len(w) // groups, w.shape[3]
 
     def widened(side: int) -> Reduction:
@@ -86,7 +101,7 @@ def _diagonal(
         )
         return best_reduction(tap, rows)
 
-    sides = range(1, min(groups, columns // outputs) + 1)
+    sides = [groups] if together else range(1, min(groups, columns // outputs) + 1)
     side = min(sides, key=lambda s: (-(-groups // s) * widened(s).passes, s))
     tiles = -(-groups // side)
     shape = (tiles * side, outputs, *w.shape[1:])
@@ -96,7 +111,7 @@ def _diagonal(
     blocks = np.full((tiles, side, outputs, *w.shape[1:3], side, inputs), zero, np.int64)
     for index in range(side):
         blocks[:, index, :, :, :, index] = padded[:, index]
-    return _Part(
+    return MacPart(
         first_in=0,
         first_out=0,
         channels=len(w),
@@ -109,18 +124,18 @@ def _diagonal(
 
 def _parts(
     w: Int64Array, zero: int, groups: int, kernel: Kernel, rows: int, columns: int
-) -> Iterator[_Part]:
+) -> Iterator[MacPart]:
     outputs = len(w) // groups
     if groups > 1 and outputs <= columns:
-        yield _diagonal(w, zero, groups, kernel, rows, columns)
+        yield diagonal_part(w, zero, groups, kernel, rows, columns)
         return
     for group in range(groups):
         own = w[group * outputs : (group + 1) * outputs]
         first = group * w.shape[3], group * outputs
-        yield _dense(own, zero, kernel, first, rows, columns)
+        yield dense_part(own, zero, kernel, first, rows, columns)
 
 
-def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
+def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
     """The job of one part, but for its weights."""
     step, window, view = layer.step, layer.window, low.view(layer.step.source)
     residual = low.residual_stream(step, part.first_out)
@@ -143,18 +158,23 @@ def _job(low: Lowering, layer: MacLayer, part: _Part) -> Job:
     )
 
 
-def _add_constants(
-    low: Lowering, layer: MacLayer, part: _Part, job: Job, requantizer: Requantizer
-) -> None:
-    """Store the weights and parameters of one part and complete its job."""
-    channels = part_of(requantizer.channels, part.first_out, part.channels, layer.packed)
-    parameters = low.constants.parameters(channels, part.tile)
+def add_weights(low: Lowering, layer: MacLayer, part: MacPart, job: Job) -> None:
+    """Store the weights of one part and complete the MATMUL of its job."""
     tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec)
     job.matmul.update(
         layer.fields,
         x_signed=int(low.signed(layer.step.source)),
         w_base=low.constants.weights(tiles),
     )
+
+
+def add_constants(
+    low: Lowering, layer: MacLayer, part: MacPart, job: Job, requantizer: Requantizer
+) -> None:
+    """Store the weights and parameters of one part and complete its job."""
+    channels = part_of(requantizer.channels, part.first_out, part.channels, layer.packed)
+    parameters = low.constants.parameters(channels, part.tile)
+    add_weights(low, layer, part, job)
     job.store.update(low.store_fields(layer.step, requantizer, parameters))
 
 
@@ -185,7 +205,7 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
         channels=layer.codes.shape[3],
     )
     parts = list(_parts(layer.codes, layer.zero, window.groups, kernel, array.rows, array.columns))
-    jobs = [_job(low, layer, part) for part in parts]
+    jobs = [part_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
     def lower(requantizer: Requantizer) -> list[Pair]:
@@ -195,7 +215,7 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
             regions = [region]
             if alone:
                 regions = low.regions(layer.step, job, layer.packed, ahead=not by_tile)
-            _add_constants(low, layer, part, job, requantizer)
+            add_constants(low, layer, part, job, requantizer)
             pairs += emit_pairs(job, regions)
         return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
@@ -207,14 +227,14 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
     array, size = low.spec.array, layer.codes[0].size
     kernel = Kernel(height=1, width=1, row=0, pixel=0, channels=size)
     w = layer.codes.reshape(-1, 1, 1, size)
-    part = _dense(w, layer.zero, kernel, (0, 0), array.rows, array.columns)
-    job = _job(low, layer, part)
+    part = dense_part(w, layer.zero, kernel, (0, 0), array.rows, array.columns)
+    job = part_job(low, layer, part)
     plan = plan_gather(low, layer, job, direct)
     if plan is None:
         return None
 
     def lower(requantizer: Requantizer) -> list[Pair]:
-        _add_constants(low, layer, part, job, requantizer)
+        add_constants(low, layer, part, job, requantizer)
         pairs = lower_gathered(plan, job)
         by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs

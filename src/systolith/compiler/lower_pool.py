@@ -23,11 +23,19 @@ from systolith.compiler.requantize import (
 from systolith.compiler.steps import Step
 from systolith.compiler.tiling import Region
 
-__all__ = ["lower_pool"]
+__all__ = [
+    "Taps",
+    "add_constants",
+    "add_weights",
+    "lower_pool",
+    "pool_job",
+    "pool_requantizer",
+    "turned_job",
+]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Span:
+class Taps:
     """Outputs along one axis whose windows are clipped alike.
 
     Parameters
@@ -44,22 +52,22 @@ class _Span:
 
 def _spans(
     outputs: int, size: int, kernel: int, stride: int, pad: int, dilation: int
-) -> list[_Span]:
+) -> list[Taps]:
     """Group the outputs of one axis by what is left of their window."""
-    spans: list[_Span] = []
+    spans: list[Taps] = []
     for index in range(outputs):
         start = index * stride - pad
         skipped = max(0, -(start // dilation))
         taps = min(kernel, -(-(size - start) // dilation)) - skipped
         last = spans[-1] if spans else None
         if last and (last.skipped, last.taps) == (skipped, taps):
-            spans[-1] = _Span(first=last.first, count=last.count + 1, skipped=skipped, taps=taps)
+            spans[-1] = Taps(first=last.first, count=last.count + 1, skipped=skipped, taps=taps)
         else:
-            spans.append(_Span(first=index, count=1, skipped=skipped, taps=taps))
+            spans.append(Taps(first=index, count=1, skipped=skipped, taps=taps))
     return spans
 
 
-def _windows(low: Lowering, step: Step) -> Iterator[tuple[_Span, _Span]]:
+def _windows(low: Lowering, step: Step) -> Iterator[tuple[Taps, Taps]]:
     """Every combination of a row span and a column span."""
     a = step.node.attributes
     height, width, _ = low.graph.tensor(step.source).shape
@@ -73,7 +81,8 @@ def _windows(low: Lowering, step: Step) -> Iterator[tuple[_Span, _Span]]:
             yield y, x
 
 
-def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requantizer:
+def pool_requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requantizer:
+    """Return the requantizer of windows of ``count`` valid codes."""
     arithmetic, modes = step.node.arithmetic, low.spec.post.modes
     if isinstance(arithmetic, MaxPoolArithmetic):
         return identity_requantizer(channels, arithmetic.low, arithmetic.high, modes)
@@ -85,7 +94,7 @@ def _requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requan
     return average_requantizer(step.node, arithmetic, count, channels, modes)
 
 
-def _turned(job: Job, region: Region) -> tuple[Job, Region]:
+def turned_job(job: Job, region: Region) -> tuple[Job, Region]:
     """Make channel tiles of few outputs pixels, as all share their parameters.
 
     A pass over one pixel would wait for the sum of the pass before it.
@@ -112,7 +121,7 @@ def _turned(job: Job, region: Region) -> tuple[Job, Region]:
     return narrow, Region(y=0, x=0, height=outputs, width=tiles)
 
 
-def _job(low: Lowering, step: Step, y: _Span, x: _Span) -> Job:
+def pool_job(low: Lowering, step: Step, y: Taps, x: Taps) -> Job:
     """The job of the outputs whose windows are clipped alike, but for its constants."""
     view, a = low.view(step.source), step.node.attributes
     (sh, sw), (dh, dw), (top, _, left, _) = a["strides"], a["dilations"], a["pads"]
@@ -136,21 +145,25 @@ def _job(low: Lowering, step: Step, y: _Span, x: _Span) -> Job:
     )
 
 
-def _add_constants(low: Lowering, step: Step, requantizer: Requantizer, job: Job) -> None:
-    """Store the identity weights and the parameters and complete a job."""
-    weights, tile = identity_tile(low)
-    parameters = low.constants.parameters(requantizer.channels, tile)
+def add_weights(low: Lowering, step: Step, job: Job) -> None:
+    """Store the identity weights and complete the MATMUL of a job."""
     job.matmul.update(
         x_signed=int(low.signed(step.source)),
         w_signed=1,
         w_hold=1,
         maximum=int(isinstance(step.node.arithmetic, MaxPoolArithmetic)),
-        w_base=weights,
+        w_base=identity_tile(low)[0],
     )
+
+
+def add_constants(low: Lowering, step: Step, requantizer: Requantizer, job: Job) -> None:
+    """Store the identity weights and the parameters and complete a job."""
+    add_weights(low, step, job)
+    parameters = low.constants.parameters(requantizer.channels, identity_tile(low)[1])
     job.store.update(low.store_fields(step, requantizer, parameters))
 
 
-def _sums(low: Lowering, step: Step, y: _Span, x: _Span) -> Depthwise | None:
+def _sums(low: Lowering, step: Step, y: Taps, x: Taps) -> Depthwise | None:
     """An average as a depthwise filter of ones, if the array has that mode."""
     a, channels = step.node.attributes, low.view(step.source).shape[2]
     if not low.spec.array.depthwise_lines or isinstance(step.node.arithmetic, MaxPoolArithmetic):
@@ -171,15 +184,15 @@ def _sums(low: Lowering, step: Step, y: _Span, x: _Span) -> Depthwise | None:
     )
 
 
-def _lower(low: Lowering, step: Step, y: _Span, x: _Span, requantizer: Requantizer) -> list[Pair]:
+def _lower(low: Lowering, step: Step, y: Taps, x: Taps, requantizer: Requantizer) -> list[Pair]:
     """Compute the outputs whose windows are clipped alike, in the cheaper of two ways."""
     region = Region(y=y.first, x=x.first, height=y.count, width=x.count)
-    job, outputs = _turned(_job(low, step, y, x), region)
+    job, outputs = turned_job(pool_job(low, step, y, x), region)
     filters = _sums(low, step, y, x)
     plan = plan_depthwise(low, filters) if filters else None
     if filters and plan and plan[1] < job_cycles(job, outputs):
         return lower_depthwise(low, filters, plan[0], requantizer)
-    _add_constants(low, step, requantizer, job)
+    add_constants(low, step, requantizer, job)
     return emit_pairs(job, [outputs])
 
 
@@ -191,6 +204,6 @@ def lower_pool(low: Lowering, step: Step) -> list[Pair]:
     for y, x in _windows(low, step):
         count = y.taps * x.taps
         if count not in known:
-            known[count] = _requantizer(low, step, count, channels)
+            known[count] = pool_requantizer(low, step, count, channels)
         pairs += _lower(low, step, y, x, known[count])
     return pairs

@@ -1,6 +1,8 @@
 """What all lowerings share: the target, the constants, and the fields of the STORE command."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeVar, cast
 
 import numpy as np
 
@@ -20,6 +22,8 @@ from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["Lowering", "code_range"]
 
+
+_T = TypeVar("_T")
 
 _HELD = 4
 """Cycles of a pass with held weights at least: sums wait for those of the pass before."""
@@ -43,6 +47,7 @@ class Lowering:
     copied: names of moves that are COPY commands.
     early: tensors whose first channels are stored well before the rest, and how many.
     scratch: whether a layer may have buffers besides its operands.
+    known: what has been fitted already, see `once`.
     """
 
     graph: Graph
@@ -54,6 +59,15 @@ class Lowering:
     copied: set[str] = field(default_factory=set)
     early: dict[str, int] = field(default_factory=dict)
     scratch: bool = True
+    known: dict[tuple[object, ...], object] = field(default_factory=dict)
+
+    def once(self, owner: object, make: Callable[[], _T], *key: object) -> _T:
+        """What ``make`` returns, computed once for an object, compared by identity, and a key."""
+        full = (id(owner), *key)
+        if full not in self.known:
+            # The object stays alive with its result: its identity is not given away again.
+            self.known[full] = owner, make()
+        return cast(tuple[object, _T], self.known[full])[1]
 
     def signed(self, tensor: str) -> bool:
         """Whether the tensor's codes are int8."""
@@ -111,11 +125,16 @@ class Lowering:
         }
         copied = step.node.op in (Op.LUT, Op.ADD, Op.SUB, Op.MUL)
         notes = [] if copied else [requantizer.note]
-        if step.addition is not None:
-            fit = self._fit_addition(step.addition, requantizer)
+        addition = step.addition
+        if addition is not None:
+            fit = self.once(
+                addition.node,
+                lambda: self._fit_addition(addition, requantizer),
+                (requantizer.low, requantizer.high, addition.swapped),
+            )
             values |= {
                 "residual": 1,
-                "r_signed": int(self.signed(step.addition.other)),
+                "r_signed": int(self.signed(addition.other)),
                 "r_shift": fit.shift,
                 "r_rounding": int(fit.rounding),
                 "r_zero": fit.zero,
@@ -125,11 +144,11 @@ class Lowering:
                 "r_multiplier_r": fit.multiplier_r,
                 "r_offset": fit.offset,
             }
-            node, own = step.addition.node, step.addition.own
+            node, own = addition.node, addition.own
             if node.op is Op.MUL:
                 # The requantizer's result comes without its zero point.
                 values |= {n: values[n] - own.zero_point for n in ("zero", "low", "high")}
-                values |= {"r_product": 1, "r_zero_r": step.addition.second.zero_point}
+                values |= {"r_product": 1, "r_zero_r": addition.second.zero_point}
             what = "product" if node.op is Op.MUL else "add"
             notes.append(f"{what} {node.name!r} proven on every pair of codes")
         if step.table is not None:

@@ -80,6 +80,10 @@ def _codes(arithmetic: MacArithmetic) -> tuple[Int64Array, int, dict[str, int]]:
 
 def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     """Return the requantizer of all output channels of a convolution or fully connected layer."""
+    return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
+
+
+def _fitted(low: Lowering, step: Step) -> Requantizer:
     arithmetic = step.node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
@@ -119,7 +123,8 @@ def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     views = [target] + ([low.view(step.addition.other)] if step.addition else [])
     dense = all(v.pixel == target.shape[2] and v.shape == target.shape for v in views)
     if layer.window.groups == 1 and dense:
-        for count in range(2, low.spec.array.columns // len(layer.codes) + 1):
+        most = min(low.spec.array.columns, low.spec.memory.parameter_channels)
+        for count in range(2, most // len(layer.codes) + 1):
             if target.shape[1] % count == 0:
                 yield _packed(layer, count)
 

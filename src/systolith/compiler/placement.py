@@ -1,4 +1,4 @@
-"""Where tensors live: all on chip if they fit, else some in external memory, in row tiles."""
+"""Where tensors live: all on chip if they fit, else some in external memory, in tiles."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -8,18 +8,15 @@ from systolith.compiler.allocate import AllocationError, MemoryReport, allocate,
 from systolith.compiler.emission import Emission, Emitter
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair
+from systolith.compiler.least import check_memories
 from systolith.compiler.lowering import Lowering
+from systolith.compiler.shapes import Shapes
 from systolith.compiler.spill import SpillPlan, plan_spills
 from systolith.compiler.steps import Step
-from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["Placer"]
-
-_LARGEST = 1 << 21
-"""Bytes of a region at most, as of `MemorySpec`."""
-
 
 _LADDER = ((True, 2, 12), (False, 2, 8), (False, 1, 8))
 """Whether layers may have buffers besides their operands, copies of a tile's operands on chip (2 to
@@ -45,6 +42,7 @@ class Placer:
         report: Callable[[str], None],
     ) -> None:
         self.low, self.steps, self.cut = low, steps, cut
+        self._shapes = Shapes(low.graph, low.layout, low.spec)
         self._emitters = {
             scratch: Emitter(replace(low, scratch=scratch), steps, cut, lowerings, report)
             for scratch in (True, False)
@@ -55,10 +53,12 @@ class Placer:
 
         Raises
         ------
-        CompileError: no plan fits.
+        CompileError: memories are too small for the smallest tiles.
         """
         spec = self.low.spec
         outside = bool(spec.external.data_bytes)
+        if outside:
+            check_memories(self.low.layout, self.steps, self._shapes, spec)
         roomy = [inf] * len(self.steps)
         plan = self._plan(roomy, 2, spec) if outside else SpillPlan()
         try:
@@ -74,12 +74,12 @@ class Placer:
                 try:
                     return self._allocated(out, spec)
                 except AllocationError as error:
-                    for step in out.steps_in(error.ranges):
+                    crowded = out.steps_in(error.ranges)
+                    for step in crowded:
                         budgets[step] *= _LESS
-        try:
-            return self._frugal(spec)
-        except AllocationError:
-            raise self._too_small() from None
+                    if crowded <= plan.cramped:
+                        break
+        return self._frugal(spec)
 
     def _plan(self, budgets: Sequence[float], buffers: int, spec: AcceleratorSpec) -> SpillPlan:
         return plan_spills(
@@ -90,10 +90,11 @@ class Placer:
             spec,
             budgets=budgets,
             buffers=buffers,
+            shapes=self._shapes,
         )
 
     def _frugal(self, spec: AcceleratorSpec) -> tuple[Emission, MemoryReport]:
-        """Everything in external memory, one row at a time: the least that there is."""
+        """Everything in external memory, one tile at a time: the least that there is."""
         plan = self._plan([0.0] * len(self.steps), 1, spec)
         return self._allocated(self._emitters[False].emit(plan, 1), spec)
 
@@ -106,35 +107,3 @@ class Placer:
             [] if outside else [views[n].storage for n in self.cut.outputs],
         )
         return out, allocate(lives, out.enemies, spec)
-
-    def _too_small(self) -> CompileError:
-        """Name the worst layer, and the smallest memory that would do."""
-        memory = self.low.spec.memory
-        need, step = self._plan([0.0] * len(self.steps), 1, self.low.spec).need
-        name = step.node.name if step is not None else ""
-        return CompileError(
-            f"layer {name!r}: activation memory needs {need} bytes for tiles of one row, the "
-            f"specification has {memory.activation_regions} regions of {memory.activation_bytes}: "
-            f"raise memory.activation_bytes to at least {self._least()}"
-        )
-
-    def _least(self) -> int:
-        """Bytes of a region with which the most frugal plan fits."""
-        unit = 2 * self.low.spec.line_bytes
-        low = self.low.spec.memory.activation_bytes // unit
-        high = 2 * low
-        while not self._fits(high * unit) and high * unit < _LARGEST:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (low, middle) if self._fits(middle * unit) else (middle, high)
-        return high * unit
-
-    def _fits(self, region: int) -> bool:
-        spec = self.low.spec
-        memory = replace(spec.memory, activation_bytes=min(region, _LARGEST))
-        try:
-            self._frugal(replace(spec, memory=memory))
-        except AllocationError:
-            return False
-        return True

@@ -76,6 +76,7 @@ class Prediction:
         self._now = 0
         self._starts: dict[Unit, list[int]] = {u: [] for u in Unit}
         self._ends: dict[Unit, list[int]] = {u: [] for u in Unit}
+        self._complete: list[int] = []
 
     def accepted(self, opcode: Opcode) -> int:
         """When the next command would be in its queue."""
@@ -84,8 +85,15 @@ class Prediction:
         starts = self._starts[layout.unit] if layout.unit is not None else []
         return max(fetched, starts[-self._depth]) if len(starts) >= self._depth else fetched
 
-    def append(self, opcode: Opcode, busy: int, waits: Mapping[Unit, int]) -> None:
-        """Fetch a command that keeps its unit ``busy`` and waits for other units' commands."""
+    def append(
+        self, opcode: Opcode, busy: int, waits: Mapping[Unit, int], *, partial: bool = False
+    ) -> None:
+        """Fetch a command that keeps its unit ``busy`` and waits for other units' commands.
+
+        Parameters
+        ----------
+        partial: a MATMUL that leaves its sums for the next.
+        """
         unit = COMMANDS[opcode].unit
         self._now = self.accepted(opcode)
         if unit is None:
@@ -97,9 +105,11 @@ class Prediction:
         end = start + busy
         if unit is Unit.STORE:
             # It follows its MATMUL tile by tile.
-            end = max(end, self._ends[Unit.COMPUTE][len(ends)] + LATENCY)
+            end = max(end, self._complete[len(ends)] + LATENCY)
         if unit is Unit.FETCH:
             self._now = start
+        if unit is Unit.COMPUTE and not partial:
+            self._complete.append(end)
         self._starts[unit].append(start)
         ends.append(end)
 

@@ -1,6 +1,6 @@
 """Tokens: which command waits for which other unit, no more often than needed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.compiler.footprint import Access
@@ -31,6 +31,7 @@ class Timeline:
     def __init__(self) -> None:
         self.now: dict[Unit, list[int]] = {u: [0] * len(Unit) for u in Unit}
         self._finished: dict[Unit, list[Clock]] = {u: [] for u in Unit}
+        self._complete: list[int] = []
 
     def count(self, unit: Unit) -> int:
         """Commands of the unit so far."""
@@ -49,12 +50,18 @@ class Timeline:
         theirs = self._finished[other][index]
         self.now[unit] = [max(a, b) for a, b in zip(self.now[unit], theirs, strict=True)]
 
-    def run(self, unit: Unit) -> None:
-        """Append the unit's next command."""
+    def matmul(self, store: int) -> int:
+        """The MATMUL that completes what a STORE consumes; -1 if it has not been appended."""
+        return self._complete[store] if store < len(self._complete) else -1
+
+    def run(self, unit: Unit, *, partial: bool = False) -> None:
+        """Append the unit's next command; a partial MATMUL has nothing for a STORE."""
         index = self.count(unit)
         clock = self.now[unit]
+        if unit is Unit.COMPUTE and not partial:
+            self._complete.append(index)
         if unit is Unit.STORE:
-            matmul = self._finished[Unit.COMPUTE][index]
+            matmul = self._finished[Unit.COMPUTE][self.matmul(index)]
             clock = [max(a, b) for a, b in zip(clock, matmul, strict=True)]
         clock = list(clock)
         clock[unit] = index + 1
@@ -86,43 +93,55 @@ class Sequencer:
         """Return the commands that the unit's next one must wait for: unit and its number."""
         others = tuple(u for u in Unit if u not in (unit, Unit.FETCH))
         found = self._last.conflicts(access, others)
-        if unit is Unit.STORE and found.get(Unit.COMPUTE, -1) == self.count(unit):
+        own = self._timeline.matmul(self.count(unit)) if unit is Unit.STORE else -1
+        if own >= 0 and found.get(Unit.COMPUTE, -1) == own:
             # The MATMUL that a STORE consumes is ordered by the accumulators.
-            found[Unit.COMPUTE] = self._before_own(access)
+            found[Unit.COMPUTE] = self._before_own(own, access)
         return {u: i for u, i in found.items() if not self._timeline.knows(unit, u, i)}
 
-    def _before_own(self, access: Access) -> int:
+    def _before_own(self, own: int, access: Access) -> int:
         """The latest conflicting MATMUL before the one that the next STORE consumes, or -1."""
-        for index in range(self.count(Unit.STORE) - 1, -1, -1):
+        for index in range(own - 1, -1, -1):
             if access.conflicts(self._matmuls[index]):
                 return index
         return -1
 
-    def append(self, unit: Unit, access: Access, waits: Mapping[Unit, int]) -> None:
-        """Append a command with what `waits` returned for it."""
+    def append(
+        self, unit: Unit, access: Access, waits: Mapping[Unit, int], *, partial: bool = False
+    ) -> None:
+        """Append a command with what `waits` returned for it.
+
+        Parameters
+        ----------
+        partial: a MATMUL that leaves its sums for the next.
+        """
         position, token = len(self.tokens), Tokens()
         self.tokens.append(token)
         for other, index in _needed(self._timeline, waits):
             self._timeline.wait(unit, other, index)
             token.wait |= 1 << other
             self.tokens[self._positions[other][index]].signal |= 1 << unit
-        self._timeline.run(unit)
+        self._timeline.run(unit, partial=partial)
         self._last.record(unit, self.count(unit), access)
         self._positions[unit].append(position)
         if unit is Unit.COMPUTE:
             self._matmuls.append(access)
 
 
-def assign_tokens(commands: Sequence[tuple[Unit, Access]]) -> list[Tokens]:
+def assign_tokens(
+    commands: Sequence[tuple[Unit, Access]], partial: Container[int] = ()
+) -> list[Tokens]:
     """Order every conflicting pair of commands of different units.
 
     Parameters
     ----------
     commands: unit and footprint, in program order.
+    partial: numbers of the MATMULs among them that leave their sums for the next.
     """
     sequencer = Sequencer()
-    for unit, access in commands:
-        sequencer.append(unit, access, sequencer.waits(unit, access))
+    for number, (unit, access) in enumerate(commands):
+        waits = sequencer.waits(unit, access)
+        sequencer.append(unit, access, waits, partial=number in partial)
     return sequencer.tokens
 
 

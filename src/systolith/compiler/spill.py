@@ -1,33 +1,25 @@
-"""Which tensors live in external memory, and how many rows the tiles of a step have."""
+"""Which tensors live in external memory, and into which tiles their steps are cut."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, lcm
+from math import ceil
 
-from systolith.arithmetic import MacArithmetic
-from systolith.compiler.copies import row_reach
 from systolith.compiler.ir import Storage
 from systolith.compiler.layout import Layout
+from systolith.compiler.shapes import Shapes, operands
 from systolith.compiler.steps import Step
-from systolith.compiler.tiles import slab_of, source_rows
-from systolith.graph import Graph, Op
+from systolith.compiler.tile_shape import TileShape, packs
+from systolith.graph import Graph
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.strides import Int64Array
 
-__all__ = ["SpillPlan", "operands", "plan_spills"]
+__all__ = ["SpillPlan", "plan_spills"]
 
 _PIXELS = 32
 """Output pixels of a tile at least: passes shorter than the array has rows are wasted."""
 _CYCLES = 600
 """Cycles of a tile at least: its commands have to be fetched meanwhile."""
-_TILES = 8
-"""Tiles of a step, so that loads and saves of most rows run beside the array."""
-_WINDOW_TILES = 4
-"""Tiles of a step whose windows overlap: each reads rows again that its neighbours read."""
 _WAIT = 400
 """Cycles that the first layer may wait for its whole input."""
-_RELOADING = 0.7
-"""Share of a step's cycles in which weights that do not stay on chip may be loaded."""
 
 
 @dataclass(kw_only=True)
@@ -37,13 +29,13 @@ class SpillPlan:
     Parameters
     ----------
     external: storages that live in external memory, by identity.
-    rows: output rows of a tile, for every step that touches one, by the step's identity.
-    need: most bytes that the plan needs on chip at one time, and at which step.
+    shapes: of the tiles of every step that touches one, by the step's identity.
+    cramped: numbers of the steps for which no tiles fit.
     """
 
     external: set[int] = field(default_factory=set)
-    rows: dict[int, int] = field(default_factory=dict)
-    need: tuple[int, Step | None] = (0, None)
+    shapes: dict[int, TileShape] = field(default_factory=dict)
+    cramped: set[int] = field(default_factory=set)
 
 
 @dataclass(kw_only=True, slots=True)
@@ -51,16 +43,6 @@ class _Live:
     storage: Storage
     first: int
     last: int
-
-
-def operands(step: Step) -> list[str]:
-    """Tensors that a step reads and writes."""
-    names = [step.target, step.source]
-    if step.is_move:
-        names += [n for n in step.node.inputs if n != step.source]
-    if step.addition is not None:
-        names.append(step.addition.other)
-    return names
 
 
 class _Planner:
@@ -71,8 +53,10 @@ class _Planner:
         steps: Sequence[Step],
         inputs: Iterable[str],
         spec: AcceleratorSpec,
+        shapes: Shapes,
     ) -> None:
         self.graph, self.layout, self.steps, self.spec = graph, layout, steps, spec
+        self.shapes = shapes
         self.inputs = tuple(inputs)
         self.lives: dict[int, _Live] = {}
         for name in self.inputs:
@@ -81,7 +65,6 @@ class _Planner:
             for name in operands(step):
                 self._use(name, index)
         self.plan = SpillPlan()
-        self._reaches: dict[int, Int64Array] = {}
 
     def _use(self, name: str, at: int) -> None:
         storage = self.layout.views[name].storage
@@ -92,83 +75,19 @@ class _Planner:
         """Whether a tensor is planned to be in external memory."""
         return id(self.layout.views[name].storage) in self.plan.external
 
-    def slabs(self, step: Step, rows: int) -> Iterator[int]:
-        """Bytes of every slab of a tile of so many output rows."""
-        views = self.layout.views
-        if step.node.op is Op.GATHER:
-            yield from self._gather_slabs(step, rows)
-            return
-        if step.is_move:
-            if any(self.external(n) for n in operands(step)):
-                sizes = [rows * views[n].row for n in step.node.inputs]
-                if step.node.op is Op.RESHAPE:
-                    shapes = [views[n].shape for n in (step.source, step.target)]
-                    unit = lcm(*(width * channels for _, width, channels in shapes))
-                    sizes.append(unit)
-                yield max(sizes)
-            return
-        target, source = views[step.target], views[step.source]
-        middle = max(0, (target.shape[0] - rows) // 2)
-        if self.external(step.target):
-            yield rows * target.shape[1] * target.shape[2]
-        if self.external(step.source):
-            piece = source_rows(step, source.shape[0], middle, rows)
-            yield slab_of(source, piece).size
-        if step.addition is not None and self.external(step.addition.other):
-            other = views[step.addition.other]
-            if step.addition.other != step.source:
-                yield (rows if other.shape[0] > 1 else 1) * other.row
-
-    def _gather_slabs(self, step: Step, rows: int) -> Iterator[int]:
-        source, target = self.layout.views[step.source], self.layout.views[step.target]
-        if self.external(step.target):
-            yield rows * target.shape[1] * target.shape[2]
-        if self.external(step.source):
-            if id(step) not in self._reaches:
-                index = step.node.attributes["index"]
-                self._reaches[id(step)] = row_reach(source, target, index)
-            reach = self._reaches[id(step)]
-            tiles = (reach[first : first + rows] for first in range(0, len(reach), rows))
-            yield max(int(tile[:, 1].max() - tile[:, 0].min()) for tile in tiles)
-
-    def height(self, step: Step) -> int:
-        """Rows that can be cut into tiles."""
-        if step.is_move and step.node.op is not Op.GATHER:
-            return max(self.layout.views[n].shape[0] for n in step.node.inputs)
-        return self.layout.views[step.target].shape[0]
-
-    def _overlap(self, step: Step) -> int:
-        """Rows of the source that a tile shares with the one before."""
-        if "kernel" not in step.node.attributes:
-            return 0
-        a = step.node.attributes
-        return int((a["kernel"][0] - 1) * a.get("dilations", (1, 1))[0] + 1 - a["strides"][0])
-
-    def _cycles(self, step: Step) -> float:
-        """Cycles of a step on a full array."""
-        return max(1.0, self.graph.macs(step.node) / self.spec.macs_per_cycle)
-
     def least_rows(self, step: Step) -> int:
         """Rows of a tile that is worth its commands."""
-        height, width = self.height(step), max(1, self.layout.views[step.target].shape[1])
-        stride = step.node.attributes.get("strides", (1, 1))[0]
+        height, width, _ = self.shapes.extent(step)
+        a = step.node.attributes
+        stride, overlap = 1, 0
+        if "kernel" in a:
+            stride, dilation = a["strides"][0], a.get("dilations", (1, 1))[0]
+            overlap = int((a["kernel"][0] - 1) * dilation + 1 - stride)
+        cycles = max(1.0, self.graph.macs(step.node) / self.spec.macs_per_cycle)
         rows = max(
-            -(-_PIXELS // width),
-            -(-self._overlap(step) // stride),
-            ceil(_CYCLES * height / self._cycles(step)),
+            -(-_PIXELS // max(1, width)), -(-overlap // stride), ceil(_CYCLES * height / cycles)
         )
         return min(height, rows)
-
-    def wanted_rows(self, step: Step) -> int:
-        """Rows of a tile if there is room."""
-        tiles = _WINDOW_TILES if self._overlap(step) > 0 else _TILES
-        arithmetic, external = step.node.arithmetic, self.spec.external
-        if isinstance(arithmetic, MacArithmetic):
-            size = arithmetic.weights.size
-            if 2 * size > self.spec.memory.weight_bytes:
-                free = _RELOADING * self._cycles(step) * external.data_bytes
-                tiles = min(tiles, max(1, int(free / size)))
-        return max(self.least_rows(step), -(-self.height(step) // tiles))
 
     def _residents(self, index: int) -> list[tuple[int, _Live]]:
         """Tensors on chip during a step, by identity."""
@@ -210,35 +129,40 @@ class _Planner:
             plan.external.add(max((v.storage.size * (v.last - v.first + 1), k) for k, v in here)[1])
         for index, step in enumerate(self.steps):
             if any(self.external(n) for n in operands(step)):
-                plan.rows[id(step)] = self._rows(index, budgets[index], buffers)
-        for index, step in enumerate(self.steps):
-            need = self._need(index, buffers, least=True)
-            if need > plan.need[0]:
-                plan.need = need, step
+                plan.shapes[id(step)] = self._shape(index, budgets[index], buffers)
         return plan
 
-    def _need(self, index: int, buffers: int, *, least: bool = False) -> int:
+    def _touched(self, step: Step) -> bool:
+        return any(self.external(n) for n in operands(step))
+
+    def _need(self, index: int, buffers: int) -> int:
+        """Bytes of a step in tiles of whole rows that are worth their commands."""
         step = self.steps[index]
-        rows = 1 if least else self.least_rows(step)
-        return self.resident(index) + buffers * sum(self.slabs(step, rows))
+        if not self._touched(step):
+            return self.resident(index)
+        _, width, channels = self.shapes.extent(step)
+        rows = min(self.least_rows(step), self.shapes.extent(step)[0])
+        shape = TileShape(rows=rows, columns=width, channels=channels)
+        slabs = self.shapes.choice(step, shape, self.external).slabs
+        return self.resident(index) + buffers * sum(slabs)
 
-    def _rows(self, index: int, budget: float, buffers: int) -> int:
-        """Most rows that fit, evened out; not so many that nothing overlaps."""
-        step = self.steps[index]
-        height, room = self.height(step), budget - self.resident(index)
-        region = self.spec.memory.activation_bytes
+    def _shape(self, index: int, budget: float, buffers: int) -> TileShape:
+        """The cheapest tiles that fit; if none do, the smallest."""
+        step, region = self.steps[index], self.spec.memory.activation_bytes
+        room = budget - self.resident(index)
 
-        def fits(rows: int) -> bool:
-            slabs = list(self.slabs(step, rows))
-            return buffers * sum(slabs) <= room and max(slabs, default=0) <= region
+        def fits(slabs: Sequence[int]) -> bool:
+            if budget and buffers * sum(slabs) > room:
+                return False
+            return packs([*slabs] * buffers, self.spec.memory.activation_regions, region)
 
-        most = 1
-        for rows in range(height, 0, -1):
-            if fits(rows):
-                most = rows
-                break
-        most = min(most, self.wanted_rows(step))
-        return -(-height // -(-height // most))
+        choices = self.shapes.choices(step, self.external)
+        fitting = [c for c in choices if fits(c.slabs)]
+        alone = buffers == 1
+        if fitting:
+            return min(fitting, key=lambda c: (c.cycles[alone], sum(c.slabs))).shape
+        self.plan.cramped.add(index)
+        return min(choices, key=lambda c: (max(c.slabs), sum(c.slabs), c.cycles[alone])).shape
 
 
 def plan_spills(
@@ -250,6 +174,7 @@ def plan_spills(
     *,
     budgets: Sequence[float],
     buffers: int,
+    shapes: Shapes,
 ) -> SpillPlan:
     """Choose what lives in external memory so that every step fits its budget.
 
@@ -259,5 +184,6 @@ def plan_spills(
     spec: size of a region, which a tensor on chip must fit.
     budgets: bytes of all regions that every step may use.
     buffers: copies of a tile's operands on chip: 2 to load and save beside the array, or 1.
+    shapes: of tiles.
     """
-    return _Planner(graph, layout, steps, inputs, spec).run(budgets, buffers)
+    return _Planner(graph, layout, steps, inputs, spec, shapes).run(budgets, buffers)

@@ -1,34 +1,20 @@
-"""Cutting a layer's commands over channel tiles, so that compute can follow its weights."""
+"""Cutting a layer's commands, so that its weights fit and compute can follow them."""
 
 from collections.abc import Iterable, Sequence
 
+from systolith.compiler.cuts import cut_passes, full_values, single_tiles, weight_words
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.predict import cycles
-from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COMMANDS, Opcode
+from systolith.spec.commands import Opcode
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["Splitter", "full_values", "weight_words"]
+__all__ = ["Splitter"]
 
 _PIECE = 4096
 """Bytes of weights that a command waits for when compute is as fast as the bus."""
 _SLACK = 256
 """Cycles that compute may wait for a layer's weights before the layer is cut."""
-
-
-def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
-    """All fields of a command that its encoder reads, with their defaults."""
-    names = [f.name for f in COMMANDS[opcode].fields]
-    ones = {n: 1 for n in names if n.endswith(("_count", "_step"))}
-    return dict.fromkeys(names, 0) | ones | values
-
-
-def weight_words(values: dict[str, int], rows: int) -> int:
-    """Weight words of one channel tile; of the command if they are held."""
-    if values["w_hold"]:
-        return rows
-    return rows * values["ky_count"] * values["kx_count"] * values["kc_count"]
 
 
 def _moved(
@@ -125,7 +111,8 @@ class Splitter:
         n = m["n_count"]
         words = weight_words(m, rows)
         beats = -(-min(s["tile_channels"], s["channels"]) // spec.post.lanes)
-        self._check(pairs[0].matmul.layer, words, beats)
+        if words > spec.weight_words:
+            return [self._chain(tile) for pair in pairs for tile in single_tiles(pair, rows)]
         late = self._late(pairs, m)
         most = n
         if not m["w_hold"] and not self._weights_fit:
@@ -163,17 +150,23 @@ class Splitter:
         self._computed = max(self._computed + busy, self._loaded)
         return late
 
-    def _check(self, layer: str, words: int, beats: int) -> None:
-        spec = self.spec
-        for name, need, have in (
-            ("weight_bytes", words * spec.array.columns, spec.memory.weight_bytes),
-            ("parameter_channels", beats * spec.post.lanes, spec.memory.parameter_channels),
-        ):
-            if need > have:
-                raise CompileError(
-                    f"layer {layer!r}: memory.{name} must hold one channel tile, at least {need}, "
-                    f"not {have}: raise memory.{name} to at least {need}"
-                )
+    def chained(self, sums: Sequence[SymbolicCommand]) -> list[SymbolicCommand]:
+        """Return partial MATMULs, cut where their weights are too large."""
+        result: list[SymbolicCommand] = []
+        for matmul in sums:
+            words = weight_words(full_values(Opcode.MATMUL, matmul.values), self.spec.array.rows)
+            result += [matmul] if words <= self.spec.weight_words else self._cut(matmul)
+        return result
+
+    def _chain(self, pair: Pair) -> Pair:
+        """A pair of one tile, its MATMUL cut along the sums."""
+        *sums, last = self._cut(pair.matmul)
+        return Pair(matmul=last, store=pair.store, before=pair.before, sums=sums)
+
+    def _cut(self, matmul: SymbolicCommand) -> list[SymbolicCommand]:
+        """Let half of the memory hold the weights of a part, so that the next can be loaded."""
+        spec, rows = self.spec, self.spec.array.rows
+        return cut_passes(matmul, max(1, spec.weight_words // (2 * rows)), rows)
 
 
 def _weights_of(pair: Pair) -> tuple[int, int, int]:

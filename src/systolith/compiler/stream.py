@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.constants import Constants
+from systolith.compiler.cuts import weight_words
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.residency import Arrival, Residency, Use, place_blocks
-from systolith.compiler.split import weight_words
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target

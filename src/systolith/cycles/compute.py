@@ -59,7 +59,7 @@ class Compute(Process):
             number = 0
             while number < stream.passes:
                 ready = max(self._next, self._go + timing.tile if needs_tile else 0)
-                early = stream.passes - 1 - number
+                early = stream.early - number
                 self.before_append = early * stream.pixels
                 steady = early and self._steady(stream, tile, number, ready, needs_tile)
                 if not steady:
@@ -87,7 +87,7 @@ class Compute(Process):
 
     def _steady(self, stream: Stream, tile: int, number: int, ready: int, needs_tile: bool) -> bool:
         """Decide the passes before a tile's last, if only their weights can hold them up."""
-        passes, pixels = stream.passes - 1 - number, stream.pixels
+        passes, pixels = stream.early - number, stream.pixels
         first = max(ready, self._spaced)
         loaded = pixels if stream.hold else max(pixels, self.machine.timing.tile)
         period = max(loaded, MINIMUM_PASS)
@@ -147,7 +147,7 @@ class Compute(Process):
     def _pass(self, stream: Stream, tile: int, number: int, needs_tile: bool) -> Iterator[None]:
         """Decide one pass, vector by vector."""
         ring = self.machine.ring
-        last = number == stream.passes - 1
+        last = number == stream.early
         done = begun = lost = 0
         while done < stream.pixels:
             count = stream.pixels - done
@@ -194,7 +194,7 @@ class Compute(Process):
         if not len(times):
             self.wait_until(known)
         reader = _store(self.machine).next_read(mask)
-        if number < stream.passes - 1 or reader is None:
+        if number < stream.early or reader is None:
             return times
         ahead = reader - self.machine.ring.appends
         if 0 <= ahead < len(times):

@@ -11,7 +11,9 @@ __all__ = ["Rows", "Stream", "reads", "results"]
 
 
 def results(command: Command) -> int:
-    """Result vectors of a MATMUL."""
+    """Result vectors of a MATMUL, none of a partial one."""
+    if command["partial"]:
+        return 0
     t, n, _, _, _, my, mx = counts(command, MATMUL_LOOPS)
     if command["depthwise"]:
         return t * n * command["oy_count"] * command["ox_count"]
@@ -30,6 +32,7 @@ class Stream:
     Parameters
     ----------
     tiles, passes: weight tiles' worth of outputs, and passes of each.
+    early: passes of a tile whose sums stay; the one behind them, if any, appends to the ring.
     pixels: vectors of each pass.
     hold: one weight tile for all.
     rows: where the outputs of a depthwise pass are; None of a normal one.
@@ -45,6 +48,7 @@ class Stream:
         self.tiles, self.passes = t * n, ky * kx * kc
         limited("passes of a MATMUL", self.tiles * self.passes)
         limited("pixels of a MATMUL", my * mx)
+        self.early = self.passes - (not command["partial"])
         self.hold = bool(command["w_hold"])
         self.rows = Rows(command) if command["depthwise"] else None
         self.pixels = self.rows.pixels if self.rows else my * mx

@@ -10,12 +10,19 @@ __all__ = ["MemoryUse", "TensorPlace", "memory_use", "tensor_places"]
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryUse:
-    """One memory: what is used of it, and what there is, in ``unit``."""
+    """One memory: what is used of it, and what there is, in ``unit``.
+
+    Parameters
+    ----------
+    bound: what is in use at one time at most: no placement of the same buffers uses less. None
+        where nothing is placed.
+    """
 
     name: str
     used: int
     available: int
     unit: str
+    bound: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +67,10 @@ def memory_use(compiled: CompiledModel) -> tuple[MemoryUse, ...]:
         ("commands", len(program.commands), spec.memory.command_words, "words"),
         ("stamps", len(program.layers), spec.memory.stamps, "stamps"),
     )
-    return tuple(MemoryUse(name=n, used=u, available=a, unit=k) for n, u, a, k in rows)
+    bounds = {"activations": compiled.memory.bound}
+    return tuple(
+        MemoryUse(name=n, used=u, available=a, unit=k, bound=bounds.get(n)) for n, u, a, k in rows
+    )
 
 
 def tensor_places(compiled: CompiledModel) -> tuple[TensorPlace, ...]:

@@ -101,6 +101,16 @@ MATMUL_FIELDS = (
     ),
     Field("maximum", 1, doc="Passes combine by maximum (1) or sum (0)."),
     Field(
+        "accumulate",
+        1,
+        doc="1: the first pass adds to what the MATMUL before left, of as many pixels.",
+    ),
+    Field(
+        "partial",
+        1,
+        doc="1: the last pass leaves its sums for the next MATMUL; no results. t and n are 1.",
+    ),
+    Field(
         "w_zero", 9, True, "Weight zero point, subtracted from every weight at the array's edge."
     ),
     Field("w_base", _ADDRESS, doc="Weight word address; tiles of `rows` words follow each other."),
