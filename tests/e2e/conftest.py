@@ -21,8 +21,14 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("graph_builder", _TESTS / "compiler" / "conftest.py")
-for _name in ("random_graphs", "random_streams"):
-    _load(_name, Path(__file__).with_name(f"{_name}.py"))
+_load("random_graphs", Path(__file__).with_name("random_graphs.py"))
+_load("random_streams", Path(__file__).with_name("random_streams.py"))
+
+
+@pytest.fixture(scope="session")
+def random_streams() -> ModuleType:
+    """The module with ``random_layer`` and ``STREAMED_SPECS``."""
+    return sys.modules["random_streams"]
 
 
 @pytest.fixture(scope="session")
@@ -35,9 +41,3 @@ def builder() -> ModuleType:
 def random_graphs() -> ModuleType:
     """The module with ``random_graph`` and ``SPECS``."""
     return sys.modules["random_graphs"]
-
-
-@pytest.fixture(scope="session")
-def random_streams() -> ModuleType:
-    """The module with ``random_layer`` and ``STREAMED_SPECS``."""
-    return sys.modules["random_streams"]
