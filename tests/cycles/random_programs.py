@@ -18,10 +18,11 @@ EXTERNAL_BYTES = 6000
 def _spec(seed: int, regions: int, tables: int = 1, **external: int) -> AcceleratorSpec:
     """A random accelerator with every part; few regions, so that the units meet in them."""
     spec = stress.random_spec(np.random.default_rng(seed), depthwise=True)
+    spec = replace(spec, post=replace(spec.post, softmax_tables=2))
     memory = replace(
         spec.memory, activation_regions=regions, tables=tables, command_words=2000, stamps=64
     )
-    post = replace(spec.post, residual=True, product=True, softmax_tables=2)
+    post = replace(spec.post, residual=True, product=True)
     return replace(spec, external=ExternalSpec(**external), memory=memory, post=post)
 
 

@@ -21,7 +21,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("graph_builder", _TESTS / "compiler" / "conftest.py")
-for _name in ("random_places", "random_graphs", "random_streams"):
+for _name in ("random_places", "random_graphs", "random_streams", "random_layers"):
     _load(_name, Path(__file__).with_name(f"{_name}.py"))
 
 
@@ -41,9 +41,6 @@ def random_graphs() -> ModuleType:
 def random_streams() -> ModuleType:
     """The module with ``random_layer`` and ``STREAMED_SPECS``."""
     return sys.modules["random_streams"]
-
-
-_load("random_layers", Path(__file__).with_name("random_layers.py"))
 
 
 @pytest.fixture(scope="session")

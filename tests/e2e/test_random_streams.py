@@ -35,7 +35,7 @@ REFUSALS = (
     "a window lies in the padding",
 )
 MEMORIES = ((16, 1.0), (1, 1.0), (40, 0.3), (200, 0.25))
-BLOCK = 12
+BLOCK = 6
 
 
 class Streams:

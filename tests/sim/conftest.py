@@ -1,8 +1,10 @@
-"""A small design with what is awkward in simulation: wide, signed and memory."""
+"""A small design with what is awkward in simulation, and comparisons of random programs."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from amaranth.hdl import Assert, Module, Signal, signed
 from amaranth.lib import stream
@@ -10,8 +12,13 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
 from systolith.errors import ToolError
+from systolith.sim.backend import Backend
 from systolith.sim.dut import Dut
+from systolith.sim.golden_backend import GoldenBackend
+from systolith.sim.stress import random_inputs
 from systolith.sim.toolchain import find_compiler
+from systolith.sim.verilator_backend import VerilatorBackend
+from systolith.spec.program import Program
 
 
 class Accumulate(Component):
@@ -91,3 +98,25 @@ def logging_compiler(tmp_path: Path, compiler: None, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("CXX", str(script))
     monkeypatch.setenv("SYSTOLITH_CACHE", str(tmp_path / "cache"))
     return log
+
+
+@pytest.fixture(scope="module")
+def verilator() -> VerilatorBackend:
+    return VerilatorBackend()
+
+
+@pytest.fixture(scope="session")
+def agree(as_predicted: Callable[..., None]) -> Callable[[Backend, Program, int], dict[str, int]]:
+    """Run a random program; compare all activations with golden, counters with the cycle model."""
+
+    def check(backend: Backend, program: Program, seed: int) -> dict[str, int]:
+        inputs = random_inputs(np.random.default_rng(seed), program)
+        wanted = GoldenBackend().run(program, inputs).tensors
+        result = backend.run(program, inputs)
+        assert any((wanted[name] != inputs[name]).any() for name in wanted), f"seed {seed}"
+        for name, value in wanted.items():
+            np.testing.assert_array_equal(result.tensors[name], value, f"seed {seed}: {name}")
+        as_predicted(program, result, f"seed {seed}")
+        return dict(result.counters)
+
+    return check

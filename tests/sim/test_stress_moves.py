@@ -1,4 +1,4 @@
-"""Random programs with many copies: both simulators and the golden model agree."""
+"""Random programs with many copies: both simulators, the golden and the cycle model agree."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 
 from systolith.sim.backend import Backend
-from systolith.sim.golden_backend import GoldenBackend
 from systolith.sim.pysim_backend import PysimBackend
-from systolith.sim.stress import random_inputs, random_program
+from systolith.sim.stress import random_program
 from systolith.sim.stress_moves import random_copy
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, decode, encode
 from systolith.spec.program import Program
+
+Agree = Callable[[Backend, Program, int], dict[str, int]]
 
 SPEC = AcceleratorSpec(
     array=ArraySpec(rows=5, columns=6),
@@ -45,24 +46,10 @@ def copies_alone(seed: int) -> Program:
     return replace(random_program(rng, SPEC, layers=0), commands=commands)
 
 
-@pytest.fixture(scope="module")
-def verilator() -> VerilatorBackend:
-    return VerilatorBackend()
-
-
-def agree(backend: Backend, program: Program, seed: int) -> dict[str, int]:
-    """Compare all activations with the golden model's; return the counters."""
-    inputs = random_inputs(np.random.default_rng(seed), program)
-    wanted = GoldenBackend().run(program, inputs).tensors
-    result = backend.run(program, inputs)
-    assert any((wanted[name] != inputs[name]).any() for name in wanted), f"seed {seed}"
-    for name, value in wanted.items():
-        np.testing.assert_array_equal(result.tensors[name], value, err_msg=f"seed {seed}: {name}")
-    return dict(result.counters)
-
-
 @pytest.mark.parametrize("draw", [layers_and_copies, copies_alone])
-def test_simulators_agree(verilator: VerilatorBackend, draw: Callable[[int], Program]) -> None:
+def test_simulators_agree(
+    agree: Agree, verilator: VerilatorBackend, draw: Callable[[int], Program]
+) -> None:
     copies = 0
     for seed in range(30):
         program = draw(seed)
@@ -76,13 +63,13 @@ def test_simulators_agree(verilator: VerilatorBackend, draw: Callable[[int], Pro
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", [layers_and_copies, copies_alone])
 def test_simulators_agree_on_many(
-    verilator: VerilatorBackend, draw: Callable[[int], Program]
+    agree: Agree, verilator: VerilatorBackend, draw: Callable[[int], Program]
 ) -> None:
     for seed in range(1000, 1500):
         agree(verilator, draw(seed), seed)
 
 
-def test_windows_of_an_image() -> None:
+def test_windows_of_an_image(agree: Agree) -> None:
     """The 10 x 4 windows, 2 apart, of a 49 x 10 image with its halo: a kernel row a cycle."""
     height, width, rows, taps = 25, 5, 10, 4
     spec = replace(SPEC, memory=replace(SPEC.memory, activation_bytes=8192))

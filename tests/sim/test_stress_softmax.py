@@ -1,4 +1,4 @@
-"""Random programs with softmax: both simulators and the golden model agree."""
+"""Random programs with softmax: both simulators, the golden and the cycle model agree."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from systolith.sim.backend import Backend
-from systolith.sim.golden_backend import GoldenBackend
 from systolith.sim.pysim_backend import PysimBackend
 from systolith.sim.stress import random_inputs, random_program
 from systolith.sim.stress_softmax import random_exponents, random_softmax
@@ -22,6 +21,8 @@ from systolith.spec.accelerator import (
 from systolith.spec.commands import Opcode, Target, Unit, decode, encode
 from systolith.spec.program import Program
 from systolith.spec.softmax import SoftmaxForm
+
+Agree = Callable[[Backend, Program, int], dict[str, int]]
 
 SPEC = AcceleratorSpec(
     array=ArraySpec(rows=5, columns=6),
@@ -52,24 +53,10 @@ def softmax_alone(seed: int) -> Program:
     return replace(random_program(rng, SPEC, layers=0), commands=commands)
 
 
-@pytest.fixture(scope="module")
-def verilator() -> VerilatorBackend:
-    return VerilatorBackend()
-
-
-def agree(backend: Backend, program: Program, seed: int) -> dict[str, int]:
-    """Compare all activations with the golden model's; return the counters."""
-    inputs = random_inputs(np.random.default_rng(seed), program)
-    wanted = GoldenBackend().run(program, inputs).tensors
-    result = backend.run(program, inputs)
-    assert any((wanted[name] != inputs[name]).any() for name in wanted), f"seed {seed}"
-    for name, value in wanted.items():
-        np.testing.assert_array_equal(result.tensors[name], value, err_msg=f"seed {seed}: {name}")
-    return dict(result.counters)
-
-
 @pytest.mark.parametrize("draw", [layers_and_softmax, softmax_alone])
-def test_simulators_agree(verilator: VerilatorBackend, draw: Callable[[int], Program]) -> None:
+def test_simulators_agree(
+    agree: Agree, verilator: VerilatorBackend, draw: Callable[[int], Program]
+) -> None:
     forms = []
     for seed in range(30):
         program = draw(seed)
@@ -84,7 +71,7 @@ def test_simulators_agree(verilator: VerilatorBackend, draw: Callable[[int], Pro
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", [layers_and_softmax, softmax_alone])
 def test_simulators_agree_on_many(
-    verilator: VerilatorBackend, draw: Callable[[int], Program]
+    agree: Agree, verilator: VerilatorBackend, draw: Callable[[int], Program]
 ) -> None:
     for seed in range(1000, 1500):
         agree(verilator, draw(seed), seed)
@@ -114,7 +101,7 @@ def test_cycles_of_a_row(
     assert slope * length < second - first <= slope * length + constant
 
 
-def test_the_move_unit_keeps_its_order(verilator: VerilatorBackend) -> None:
+def test_the_move_unit_keeps_its_order(agree: Agree, verilator: VerilatorBackend) -> None:
     """FILL, SOFTMAX of what it wrote, COPY of that, without tokens."""
     rng = np.random.default_rng(4)
     words = [
@@ -128,7 +115,7 @@ def test_the_move_unit_keeps_its_order(verilator: VerilatorBackend) -> None:
     agree(verilator, program, 4)
 
 
-def test_tables_from_external_memory(verilator: VerilatorBackend) -> None:
+def test_tables_from_external_memory(agree: Agree, verilator: VerilatorBackend) -> None:
     """LOAD writes tables between commands that read them; tokens keep them apart."""
     rng = np.random.default_rng(5)
     spec = replace(SPEC, external=ExternalSpec(data_bytes=4))

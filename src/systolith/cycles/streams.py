@@ -46,8 +46,6 @@ class Stream:
     def __init__(self, spec: AcceleratorSpec, command: Command) -> None:
         t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
         self.tiles, self.passes = t * n, ky * kx * kc
-        limited("passes of a MATMUL", self.tiles * self.passes)
-        limited("pixels of a MATMUL", my * mx)
         self.early = self.passes - (not command["partial"])
         self.hold = bool(command["w_hold"])
         self.rows = Rows(command) if command["depthwise"] else None
@@ -58,6 +56,8 @@ class Stream:
                 f" not with pixel {self.pixels}"
             )
         self.mask = reads(spec, command)
+        limited("passes of a MATMUL", self.tiles * self.passes)
+        limited("pixels of a MATMUL", my * mx)
         self._spec, self._command = spec, command
         self._pass_offsets: Int64Array | None = None
 
