@@ -240,3 +240,18 @@ def test_many_moves(writer: ModuleType, third_party: ModuleType, profile: str, k
     if kind in ABSENT.get(profile, ()):
         pytest.skip(f"{profile} has no {kind} of int8")
     assert check(writer, third_party, kind, profile, range(100, 150)) > 0
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("axis", [1, 2, -1])
+def test_pack(writer: ModuleType, third_party: ModuleType, profile: str, axis: int) -> None:
+    rng = np.random.default_rng(axis + 20)
+    values = [rng.integers(-128, 128, (1, 5, 7)).astype(np.int8) for _ in range(3)]
+    codes = {"scale": 0.1, "zero": -5}
+    tensors = [writer.T((1, 5, 7), **codes) for _ in values]
+    tensors.append(writer.T(np.stack(values, axis).shape, **codes))
+    fields = (("Axis", axis), ("ValuesCount", 3))
+    operator = writer.O("PACK", (0, 1, 2), (3,), "PackOptions", fields)
+    data = writer.write_tflite(tensors, [operator], (0, 1, 2), (3,))
+    inputs = {f"t{i}": value for i, value in enumerate(values)}
+    assert third_party.compare(data, profile, inputs) == 105

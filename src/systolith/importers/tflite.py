@@ -46,6 +46,7 @@ TFLITE_OPERATORS: Mapping[str, Callable[[TfliteContext], None]] = MappingProxyTy
         "PAD": pointwise.pad,
         "PADV2": pointwise.pad,
         "CONCATENATION": pointwise.concatenation,
+        "PACK": moves.pack,
         **dict.fromkeys(moves.MOVES, moves.move),
     }
 )

@@ -6,11 +6,14 @@ from types import MappingProxyType
 import numpy as np
 import tflite
 
+from systolith.arithmetic import ConcatArithmetic
+from systolith.graph import Op
+from systolith.importers.builder import canonical_shape
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 from systolith.importers.tflite_context import TfliteContext
 from systolith.strides import Int64Array
 
-__all__ = ["MOVES", "move"]
+__all__ = ["MOVES", "move", "pack"]
 
 Rule = Callable[[TfliteContext, Int64Array], list[Int64Array]]
 
@@ -169,3 +172,27 @@ def move(ctx: TfliteContext) -> None:
             ctx.fail("input and output must have the same quantization")
         suffix = f"/{number}" if len(results) > 1 else ""
         ctx.add_choice(source.name, target.name, places, suffix)
+
+
+def pack(ctx: TfliteContext) -> None:
+    """PACK: a concatenation along an axis of its own."""
+    ctx.row("concat")
+    target = ctx.output()
+    rank = len(target.source_shape)
+    axis = ctx.operator.options("PackOptions").Axis() % max(rank, 1)
+    if rank > 4 or axis + 3 - rank < 0:
+        ctx.unsupported("its output must have at most 4 sides, and must not join batches")
+    sides = [1 if k == axis else side for k, side in enumerate(target.source_shape)]
+    shape = canonical_shape(sides, "input")
+    names = []
+    for position, index in enumerate(ctx.operator.inputs):
+        if ctx.codes(index) != ctx.codes(ctx.operator.outputs[0]):
+            ctx.unsupported("inputs and output must have the same quantization")
+        part = ctx.input(position)
+        if part.size != int(np.prod(sides)):
+            ctx.fail(f"inputs must have {int(np.prod(sides))} elements, not {part.size}")
+        names.append(ctx.reshaped(part, shape, f"/{ctx.layer}_{position}").name)
+    if len(names) != target.source_shape[axis]:
+        ctx.fail(f"must have {target.source_shape[axis]} inputs, not {len(names)}")
+    arithmetic = ConcatArithmetic(tables=(None,) * len(names))
+    ctx.add_node(Op.CONCAT, names, (target.name,), arithmetic, {"axis": axis + 3 - rank})
