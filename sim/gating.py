@@ -14,7 +14,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
-__all__ = ["gate_logic"]
+__all__ = ["GATE", "gate_logic"]
+
+GATE = "systolith_gate_"
+"""Beginning of the names of the blocks, whose variables are always written before they are read."""
 
 _NAME = r"(?:\\\S+ |[A-Za-z_][\w$]*)"
 _WORD = re.compile(rf"\d*'s?[bodh][0-9a-fA-FxXzZ?_]+|\$\w+|({_NAME})")
@@ -24,6 +27,11 @@ _CLOCKED = "  always_ff @(posedge clk)"
 _RESET_ENABLE = re.compile(rf"^if \(([^;]*?)\) ({_STATEMENT}) else if \(([^;]*?)\) ({_STATEMENT})$")
 _ENABLE_RESET = re.compile(rf"^if \(([^;]*?)\) (if \([^;]*?\) {_STATEMENT} else {_STATEMENT})$")
 _ENABLE = re.compile(rf"^if \(([^;]*?)\) ({_STATEMENT})$")
+_SELECT = re.compile(rf"^({_NAME}) ?\? .* : \d+'h0+$")
+_AND = re.compile(rf"^({_NAME}) ?& ({_NAME}) ?$|^& \{{ (.*) \}}$")
+_BITS = rf"{_NAME}(?: ?\[[\d:]+\])? ?"
+_POSITIVE = re.compile(rf"^(?:{_BITS}|\{{{_BITS}(?:, {_BITS})*\}} != 0)$")
+_DEEPEST = 4  # conjunctions looked into for a register
 _ALWAYS = ""  # in place of an enable: used by something that is evaluated in every cycle
 
 
@@ -31,7 +39,7 @@ _ALWAYS = ""  # in place of an enable: used by something that is evaluated in ev
 class _Register:
     """One clocked assignment: `if (reset) cleared else if (enable) loaded`."""
 
-    enable: str
+    enable: str  # or a register that is set whenever it is, if `loaded` asks for the rest
     loaded: str
     reset: str = ""
     cleared: str = ""
@@ -71,6 +79,7 @@ def gate_logic(text: str) -> str:
     """
     design = _parse(text)
     logic = _collect(design)
+    design.registers = _nest_enables(design.registers, logic)
     _find_enables(design, logic)
     groups: dict[str, list[_Logic]] = defaultdict(list)
     unused, moved = set(), set()
@@ -159,6 +168,50 @@ def _collect(design: _Design) -> dict[str, _Logic]:
     return logic
 
 
+def _nest_enables(
+    registers: dict[str, list[_Register]], logic: dict[str, _Logic]
+) -> dict[str, list[_Register]]:
+    """Put a register before enables that need it, so that their own logic may be skipped too."""
+    nested: dict[str, list[_Register]] = defaultdict(list)
+    for enable, group in registers.items():
+        names = _names(enable) if _POSITIVE.match(enable) else set()
+        outer = _conjunct(names.pop(), logic, _DEEPEST) if len(names) == 1 else None
+        for register in group:
+            if outer is None or outer == enable.strip():
+                nested[enable].append(register)
+            else:
+                loaded = f"if ({enable}) begin {register.loaded} end"
+                nested[outer].append(_Register(outer, loaded, register.reset, register.cleared))
+    return nested
+
+
+def _conjunct(name: str, logic: dict[str, _Logic], depth: int) -> str | None:
+    """A register or port, at worst a selecting wire, without which the wire is zero."""
+    if name not in logic:
+        return name
+    part = logic[name]
+    if not depth or len(part.lines) != 1 or part.lines[0][0].strip() != name.strip():
+        return None
+    right = part.lines[0][1]
+    select = _SELECT.match(right)
+    if select:
+        names = [select[1]]
+    elif match := _AND.match(right):
+        terms = [match[1], match[2]] if match[1] else match[3].split(",")
+        names = [found[0] for found in map(_whole_names, terms) if found]
+    else:
+        return None
+    names.sort(key=lambda term: term in logic)
+    found = (_conjunct(term, logic, depth - 1) for term in names)
+    return next((term for term in found if term), select[1] if select else None)
+
+
+def _whole_names(term: str) -> list[str]:
+    """The name that a term consists of; none for anything else, such as a bit of a vector."""
+    match = re.fullmatch(rf" *({_NAME}) *", term)
+    return [match[1]] if match else []
+
+
 def _find_enables(design: _Design, logic: dict[str, _Logic]) -> None:
     """Follow every use of a wire back to the logic that drives it."""
     others = [line for line in design.other if not _WIRE.match(line)]
@@ -171,7 +224,9 @@ def _find_enables(design: _Design, logic: dict[str, _Logic]) -> None:
     for part in _circular(logic):
         uses += [(name, _ALWAYS) for name in part.drives]
     for part in logic.values():
-        if not part.drives <= design.wires.keys():  # a port
+        port = not part.drives <= design.wires.keys()
+        # Written part by part, a wide variable would need to be cleared first.
+        if port or (len(part.lines) > 1 and any(_is_wide(design.wires[n]) for n in part.drives)):
             uses += [(name, _ALWAYS) for name in part.drives]
     while uses:
         name, enable = uses.pop()
@@ -186,7 +241,7 @@ def _block(
     number: int, enable: str, registers: list[_Register], parts: list[_Logic], wires: dict[str, str]
 ) -> list[str]:
     """The clocked block of one enable."""
-    lines = [f"{_CLOCKED} begin : gate_{number}"]
+    lines = [f"{_CLOCKED} begin : {GATE}{number}"]
     for part in parts:
         lines += [f"    automatic logic {wires[name]}{name};" for name in sorted(part.drives)]
     lines.append(f"    if ({enable}) begin")
@@ -197,6 +252,12 @@ def _block(
     lines.append("    end")
     lines += [f"    if ({r.reset}) {r.cleared}" for r in registers if r.reset]
     return [*lines, "  end"]
+
+
+def _is_wide(kind: str) -> bool:
+    """Whether a wire of this sign and range has more than 64 bits."""
+    bits = re.search(r"\[(\d+):(\d+)\]", kind)
+    return bits is not None and int(bits[1]) - int(bits[2]) >= 64
 
 
 def _order(parts: Iterable[_Logic]) -> TopologicalSorter[int]:

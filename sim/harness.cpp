@@ -110,6 +110,7 @@ public:
         if (same) {
             model->rootp->__VnbaTriggered[0U] = 1U;
             Vdut___024root___eval_nba(model->rootp);
+            model->rootp->__VnbaTriggered[0U] = 0U;
         } else {
             model->clk = 1;
             Vdut___024root___eval(model->rootp);

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import Component
 
 from systolith.hw.lane import PostLane
 from systolith.hw.loops import LoopNest
-from systolith.hw.queue import Queue
+from systolith.hw.queue import CommandQueue
 from systolith.sim.binding import Model
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.gating import gate_logic
@@ -54,7 +54,7 @@ endmodule
 def test_logic_of_one_enable_is_moved_behind_what_it_reads() -> None:
     """Into the block of the enable, in the order of the data, with its sign."""
     text = gate_logic(MODULE)
-    block = text[text.index("begin : gate_0") :]
+    block = text[text.index("begin : systolith_gate_0") :]
     assert "automatic logic signed [7:0] sum;" in block
     assert block.index("double = {") < block.index("sum = double") < block.index("o <= sum")
     assert re.search(r"if \(en\) begin.*q <= both & ring;\n    end\n", block, re.S)
@@ -90,8 +90,8 @@ def drive(model: Model, ports: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 COMPONENTS = {
     "lane": lambda: PostLane(frozenset(RequantMode), residual=True, tables=1),
-    "loops": lambda: LoopNest(counts=3, streams=2, bits=8),
-    "queue": lambda: Queue(70, 4),
+    "loops": lambda: LoopNest(3, 2, address_bits=12, count_bits=3, stride_bits=8),
+    "queue": lambda: CommandQueue(70, 4),
 }
 
 
