@@ -1,6 +1,6 @@
 """The parameter memory: requantizer parameters of `lanes` channels a word."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -63,10 +63,13 @@ class ParameterMemory(wiring.Component):
                 self.h_data.word_select(first + i, 32)[:part]
                 for i in range(parts if field.word else biases)
             ]
-            for i in range(parts):
-                for lane in range(lanes):
-                    here = self.h_lanes[lane] & self.h_enable[field.word + i]
-                    m.d.comb += enables[lane * parts + i].eq(Mux(self.h_valid, here, 0))
+            chosen = [
+                self.h_lanes[lane] & self.h_enable[field.word + i]
+                for lane in range(lanes)
+                for i in range(parts)
+            ]
+            with m.If(self.h_valid):
+                m.d.comb += enables.eq(Cat(*chosen))
             m.d.comb += [
                 read.addr.eq(self.r_address), read.en.eq(self.r_valid),
                 getattr(self, field.name).eq(read.data),

@@ -1,6 +1,6 @@
 """A queue of commands in registers."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -45,12 +45,10 @@ class CommandQueue(wiring.Component):
         ]
         taken = self.push & self.ready
         m.d.sync += level.eq(level + taken - self.pop)
-        with m.If(self.pop):
-            for k in range(self.depth - 1):
-                m.d.sync += entries[k].eq(entries[k + 1])
-        with m.If(taken):
-            place = level - self.pop
-            for k in range(self.depth):
-                with m.If(place == k):
-                    m.d.sync += entries[k].eq(self.i)
+        place = level - self.pop
+        # One enable an entry, in a form that tools find: most cycles move nothing.
+        for k, (entry, behind) in enumerate(zip(entries, [*entries[1:], entries[-1]], strict=True)):
+            load = taken & (place == k)
+            with m.If(self.pop | load):
+                m.d.sync += entry.eq(Mux(load, self.i, behind))
         return m

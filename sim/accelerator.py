@@ -9,7 +9,7 @@ from filelock import FileLock
 import systolith.hw
 import systolith.spec
 from systolith.hw.top import Accelerator
-from systolith.sim import array, emit
+from systolith.sim import array, emit, gating, verilog_text
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
@@ -31,37 +31,41 @@ def _sources() -> bytes:
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
     emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
-    emitters += [Path(array.__file__), ARRAY_SOURCE]
+    emitters += [Path(module.__file__) for module in (array, gating, verilog_text)]
+    emitters.append(ARRAY_SOURCE)
     return b"".join(f.read_bytes() for f in [*files, *emitters])
 
 
-def _emit(spec: AcceleratorSpec, structural: bool) -> str:
+def _emit(spec: AcceleratorSpec, structural: bool, gated: bool) -> str:
     if structural:
-        return simulation_verilog(Accelerator(spec), TOP)
+        return simulation_verilog(Accelerator(spec), TOP, gated=gated)
     shape = spec.array
     model = ArrayModel(
         shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
     )
-    text = simulation_verilog(Accelerator(spec, array=model), TOP)
+    text = simulation_verilog(Accelerator(spec, array=model), TOP, gated=gated)
     return f"{text}\n{ARRAY_SOURCE.read_text()}"
 
 
-def accelerator_verilog(spec: AcceleratorSpec, *, structural: bool = True) -> str:
+def accelerator_verilog(
+    spec: AcceleratorSpec, *, structural: bool = True, gated: bool = True
+) -> str:
     """Simulation Verilog of an accelerator, made once per specification and source version.
 
     Parameters
     ----------
     structural: the array as its grid of processing elements, as it is shipped, and not as the
         `ArrayModel` of the same function and cycles, which simulates several times as fast.
+    gated: as of `simulation_verilog`.
     """
     digest = hashlib.sha256(
-        _sources() + f"{structural} {amaranth.__version__} {spec_to_toml(spec)}".encode()
+        _sources() + f"{structural} {gated} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
     path = cache_folder("verilog") / f"{digest.hexdigest()[:32]}.sv"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             scratch = path.with_suffix(".tmp")
-            scratch.write_text(_emit(spec, structural))
+            scratch.write_text(_emit(spec, structural, gated))
             scratch.replace(path)
     return path.read_text()
 
@@ -73,16 +77,15 @@ def accelerator_model(
 
     Parameters
     ----------
-    trace: as of `build_model`; the waves show the structural form.
+    trace: as of `build_model`; the waves show the structural form, with all its wires.
     structural: as of `accelerator_verilog`.
 
     Raises
     ------
     ToolError: no C++ compiler, or another tool is missing.
     """
-    return build_model(
-        accelerator_verilog(spec, structural=structural or bool(trace)), TOP, trace=trace
-    )
+    text = accelerator_verilog(spec, structural=structural or bool(trace), gated=not trace)
+    return build_model(text, TOP, trace=trace)
 
 
 def axi_write(dut: Dut, address: int, data: int) -> None:

@@ -38,8 +38,10 @@ public:
         *port.arready = *port.awready = *port.wready = *port.rvalid = *port.bvalid = 0;
     }
 
-    // Choose the inputs of this cycle, and do what its clock edge will do.
-    void step() {
+    // Choose the inputs of this cycle, and do what its clock edge will do. Tells whether an input
+    // may have changed.
+    bool step() {
+        const uint64_t before = inputs();
         ++now_;
         read_credit_ = refill(read_credit_);
         write_credit_ = refill(write_credit_);
@@ -48,6 +50,7 @@ public:
         write_answer();
         write_address();
         write_data();
+        return *port_.rvalid || inputs() != before;
     }
 
 private:
@@ -75,6 +78,15 @@ private:
     std::deque<Answer> answers_;
     uint8_t failed_ = 0; // response of the burst that is being written
     bool read_held_ = false, answer_held_ = false;
+
+    // All inputs but the data read.
+    uint64_t inputs() const {
+        const uint8_t* const all[] = {port_.arready, port_.rvalid, port_.rlast, port_.rresp,
+                                      port_.awready, port_.wready, port_.bvalid, port_.bresp};
+        uint64_t packed = 0;
+        for (const uint8_t* one : all) packed = packed << 8 | *one;
+        return packed;
+    }
 
     uint32_t refill(uint32_t credit) const {
         return credit >= kOne ? credit : credit + timing_.rate;

@@ -17,6 +17,7 @@ from amaranth.back import rtlil as amaranth_rtlil
 from amaranth.lib.wiring import Component
 
 from systolith.errors import ToolError
+from systolith.sim.gating import gate_logic
 from systolith.sim.toolchain import find_verilator, run_tool
 from systolith.sim.verilog_text import (
     ansi_ports,
@@ -25,6 +26,8 @@ from systolith.sim.verilog_text import (
     join_assertions,
     join_writes,
     merge_modules,
+    repeat_elements,
+    skip_case_checks,
     unescape,
     with_header,
 )
@@ -158,7 +161,7 @@ def readable_verilog(design: Component | str, name: str = "top") -> str:
     return with_header(merge_modules(ansi_ports(text), name))
 
 
-def simulation_verilog(design: Component | str, name: str = "top") -> str:
+def simulation_verilog(design: Component | str, name: str = "top", *, gated: bool = False) -> str:
     """Return flat SystemVerilog for Verilator: one module, hierarchical names as `\\a.b.c `.
 
     Same function as `readable_verilog`, cycle by cycle.
@@ -166,12 +169,18 @@ def simulation_verilog(design: Component | str, name: str = "top") -> str:
     Parameters
     ----------
     design: component, or RTLIL text whose top module is `name`.
+    gated: logic is evaluated only in cycles in which a register takes it (`gate_logic`): faster,
+        but most wires are not there to be traced or read.
     """
-    # Registers that always hold the same, as the valid bits of all lanes, are simulated once.
-    passes = ["proc", "flatten", "opt_expr", "opt_merge -share_all", *_PASSES[:-1], "opt_clean"]
+    # Registers that always hold the same, as the valid bits of all lanes, are simulated once; once
+    # more after `opt_dff`, which makes the same enables and resets anew for every register.
+    merge = "opt_merge -share_all"
+    passes = ["proc", "flatten", "opt_expr", merge, *_PASSES[:-1], "opt_clean"]
+    passes += [merge, "opt_expr", "opt_dff", merge, "opt_clean -purge" if gated else "opt_clean"]
     passes += ["write_verilog -noattr -sv out.v"]
     text = run_yosys(_as_rtlil(design, name), passes, outputs=["out.v"])["out.v"]
-    return with_header(join_writes(join_assertions(compact_memories(text))))
+    text = skip_case_checks(repeat_elements(join_writes(join_assertions(compact_memories(text)))))
+    return with_header(gate_logic(text) if gated else text)
 
 
 def lint(verilog: str, top: str = "top") -> list[str]:

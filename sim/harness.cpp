@@ -23,6 +23,7 @@
 #if SL_SINGLE_CLOCK
 #include "Vdut___024root.h"
 void Vdut___024root___eval(Vdut___024root* vlSelf);
+void Vdut___024root___eval_nba(Vdut___024root* vlSelf);
 #endif
 #if SL_TRACE == 1
 #include "verilated_vcd_c.h"
@@ -100,15 +101,24 @@ public:
     }
 
     // One cycle: the edge, with the inputs that were set before it; then the falling edge.
-    void cycle() {
+    // `same`: no input, and nothing that belongs to the design, was changed since the last one.
+    void cycle(bool same) {
 #if SL_SINGLE_CLOCK
         // The model's inner evaluation without the bookkeeping of Vdut::eval(), which serves threads
-        // and class objects; and no evaluation of the falling edge, on which nothing happens.
-        model->clk = 1;
-        Vdut___024root___eval(model->rootp);
-        model->clk = 0;
-        model->rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
+        // and class objects; and no evaluation of the falling edge, on which nothing happens. If no
+        // input has changed, neither has the logic behind inputs: what the edge triggers is enough.
+        if (same) {
+            model->rootp->__VnbaTriggered[0U] = 1U;
+            Vdut___024root___eval_nba(model->rootp);
+            model->rootp->__VnbaTriggered[0U] = 0U;
+        } else {
+            model->clk = 1;
+            Vdut___024root___eval(model->rootp);
+            model->clk = 0;
+            model->rootp->__Vtrigprevexpr___TOP__clk__0 = 0;
+        }
 #elif SL_CLOCK
+        (void)same;
         model->clk = 1;
         model->eval();
         model->clk = 0;
@@ -145,17 +155,10 @@ public:
         const bool traced = tracing();
         if (!cycles) eval(); // initialises the model
         uint64_t done = 0;
-        if (memory) {
-            while (!stopped() && !until() && done < limit) {
-                memory->step();
-                traced ? traced_cycle() : cycle();
-                ++done;
-            }
-            return done;
-        }
-        while (!stopped() && !until() && done < limit) {
-            traced ? traced_cycle() : cycle();
-            ++done;
+        for (; !stopped() && !until() && done < limit; ++done) {
+            // The caller may have set inputs or memories before the first cycle.
+            const bool changed = memory && memory->step();
+            traced ? traced_cycle() : cycle(done && !changed);
         }
         return done;
     }

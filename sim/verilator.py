@@ -21,6 +21,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from systolith.errors import ToolError
+from systolith.sim.gating import GATE
 from systolith.sim.toolchain import (
     Compiler,
     Verilator,
@@ -35,7 +36,7 @@ from systolith.sim.toolchain import (
 
 __all__ = ["build_model", "trace_suffix"]
 
-_FORMAT = 1  # of the cache's contents; raise it when the steps of a build change
+_FORMAT = 2  # of the cache's contents; raise it when the steps of a build change
 _HARNESS = Path(__file__).with_name("harness.cpp")
 _HEADER = Path(__file__).with_name("axi_memory.h")
 _VERILATE = (
@@ -77,6 +78,7 @@ _SIGNED_PORT = re.compile(
     r"^\s*(?:input|output)\b[^;,\n]*?\bsigned\b[^;,\n]*?(\w+)\s*(?:[,;=]|$)", re.MULTILINE
 )
 _MEMBER = re.compile(r"VL_(IN|OUT)(?:8|16|64|W)?\(&(\w+),(\d+),(\d+)(?:,\d+)?\);")
+_GATED_ZERO = re.compile(rf"^ *VL_ZERO_W\(\d+, \w*{GATE}\d+__DOT__\w+\);\n", re.MULTILINE)
 _TRIGGER = re.compile(r"\b__Vtrigprevexpr\w+")
 
 
@@ -215,6 +217,10 @@ def _verilate(job: _Job, folder: Path) -> None:
     command = [str(job.verilator.binary), *_VERILATE, *trace, "--top-module", job.top]
     env = {"VERILATOR_ROOT": str(job.verilator.root)}
     _run([*command, "design.sv", "public.vlt"], folder, "verilator", env)
+    for path in folder.glob("Vdut___024root__*.cpp"):
+        # Verilator clears all variables of a gated block in every cycle; compilers see through
+        # that, but not for wide ones.
+        path.write_text(_GATED_ZERO.sub("", path.read_text()))
 
 
 def _write_ports(job: _Job, folder: Path) -> bool:

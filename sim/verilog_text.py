@@ -13,6 +13,8 @@ __all__ = [
     "join_assertions",
     "join_writes",
     "merge_modules",
+    "repeat_elements",
+    "skip_case_checks",
     "unescape",
     "with_header",
 ]
@@ -31,6 +33,8 @@ _PARTS = re.compile(
     re.MULTILINE,
 )
 _PART = re.compile(rf"    if \((.*)\)\n      ({_NAME}\[.*?\])\[(\d+):(\d+)\] <= (.*);\n")
+_ELEMENT = rf"{_NAME}(?: ?\[\d+\])?"
+_REPEATED = re.compile(rf"(?<=[{{,] )({_ELEMENT}) ?((?:, \1 ?){{2,}})(?=[,}}])")
 _SHORTEST_RUN = 3
 
 
@@ -207,3 +211,21 @@ def merge_modules(text: str, top: str) -> str:
             final[name] = by_text[body] = _plain_name(name, taken)
         printed.append(body.replace("module @(", f"module {final[name]} (", 1))
     return prefix + "\n\n".join(reversed(printed)) + "\n"
+
+
+def repeat_elements(text: str) -> str:
+    """Print `{ a, a, a }` as `{ {3{a}} }`: a simulator extends a sign at once, not bit by bit."""
+
+    def rewrite(match: re.Match[str]) -> str:
+        count = match[2].count(",") + 1
+        return f"{{{count}{{{match[1]}}}}} "
+
+    return _REPEATED.sub(rewrite, text)
+
+
+def skip_case_checks(text: str) -> str:
+    """Leave out the pragma for synthesis that makes a simulator check every case of a selection.
+
+    Which Yosys prints where it has proven that no two cases overlap.
+    """
+    return text.replace(" // synopsys parallel_case\n", "\n")
