@@ -100,7 +100,8 @@ def window_span(step: Step, axis: int, size: int, first: int, count: int, *, raw
     raw: count the halo as elements, which it is in memory; else what lies outside is padding.
     """
     if step.node.op not in WINDOWED:
-        return Span(first=first, count=count)
+        # One row or column serves all of the output.
+        return Span(first=0, count=1) if size == 1 else Span(first=first, count=count)
     a = step.node.attributes
     kernel, stride = a["kernel"][axis], a["strides"][axis]
     dilation, pad = a.get("dilations", (1, 1))[axis], a["pads"][2 * axis]
@@ -117,7 +118,8 @@ def source_channels(step: Step, box: Box, inputs: int, outputs: int) -> Span:
     if step.node.op is Op.FULLY_CONNECTED:
         return Span(first=0, count=inputs)
     if step.node.op is not Op.CONV2D:
-        return Span(first=box.c, count=box.channels)
+        one = inputs < outputs  # one channel serves all of the output
+        return Span(first=0, count=1) if one else Span(first=box.c, count=box.channels)
     groups = step.node.attributes["groups"]
     made = outputs // groups
     first, last = box.c // made, (box.c + box.channels - 1) // made
