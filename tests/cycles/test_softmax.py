@@ -1,4 +1,4 @@
-"""SOFTMAX in the cycle model: nearly what the hardware takes, and stamps of both units."""
+"""SOFTMAX in the cycle model by itself: the latencies that the hardware states."""
 
 from dataclasses import replace
 
@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from systolith.cycles import predict
+from systolith.cycles.softmax import FORMS
+from systolith.hw.float32 import Float32Adder, Float32Divider, Float32Multiplier, Float32Rounder
+from systolith.hw.reciprocal import HighMultiplier, Reciprocal
 from systolith.sim.stress import random_program
 from systolith.spec.accelerator import AcceleratorSpec, PostSpec
 from systolith.spec.commands import Opcode, encode
@@ -23,4 +26,21 @@ def test_rows(form: SoftmaxForm, cycles: int) -> None:
     program = random_program(np.random.default_rng(0), spec, layers=0)
     words = np.array([*command, *command, *encode(Opcode.END)], np.uint32)
     first, second = predict(replace(program, commands=words)).stamps
-    assert 0 <= second - first - 3 * cycles <= 5
+    assert second - first == 3 * cycles + 3  # start, and the last byte's way to memory
+
+
+def test_latencies_are_those_of_the_units() -> None:
+    """Sums of what the hardware states of its parts, and the registers between them."""
+    look_up, code = 2, 2
+    product, rounded = Float32Multiplier.latency, Float32Rounder.latency + code
+    quotient = Float32Divider.latency
+    fixed, inverse, divided = (FORMS[form] for form in SoftmaxForm)
+    summed = look_up + Float32Adder.latency + 1
+    assert fixed.invert == summed + Reciprocal.latency + 2
+    assert inverse.invert == summed + product + quotient + 2
+    assert divided.invert == summed + 2
+    assert fixed.result == look_up + HighMultiplier.latency + 2 + code
+    assert inverse.result == look_up + product + rounded
+    assert divided.result == look_up + quotient + rounded
+    assert divided.code == look_up + quotient + 1
+    assert inverse.add == divided.add == Float32Adder.latency

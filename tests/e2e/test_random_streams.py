@@ -31,7 +31,7 @@ REFUSALS = (
     "is not proven equal to any of the modes",
     "no residual add equals",
     "raise memory.",
-    "float additions decides",
+    "float32 additions decides",
     "a window lies in the padding",
 )
 MEMORIES = ((16, 1.0), (1, 1.0), (40, 0.3), (200, 0.25))
