@@ -84,8 +84,10 @@ def _upward_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     """M1 whose second rounding is half up: vectors of LiteRT's optimised kernels."""
     q, shift = quantize_multiplier(float(_F(source.scale)) / float(_F(out.scale)))
     product = high_mul(wrap32((x - source.zero_point) << np.maximum(shift, 0)), q)
-    right = np.maximum(-shift, 0)
-    return ((product + ((1 << right) >> 1)) >> right) + out.zero_point
+    right = np.asarray(np.maximum(-shift, 0), np.int64)
+    half = np.asarray((1 << right) >> 1, np.int64)
+    answer: Int = np.asarray((product + half) >> right, np.int64) + out.zero_point
+    return answer
 
 
 def _xnnpack_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
