@@ -119,3 +119,30 @@ def test_prelu_by_channel(writer: ModuleType, third_party: ModuleType, profile: 
         data = writer.write_tflite(tensors, [writer.O("PRELU", (0, 2), (1,))], (0,), (1,))
         codes = np.repeat(CODES.reshape(1, 16, 16, 1), channels, axis=3)
         assert third_party.compare(data, profile, {"t0": codes}) == codes.size
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("types", [("uint8", "int8"), ("int8", "uint8")])
+def test_requantize_between_types(
+    writer: ModuleType, third_party: ModuleType, profile: str, types: tuple[str, str]
+) -> None:
+    """What converters put at the ends of networks with uint8 inputs and outputs."""
+    for seed in range(8 if profile != "tflm" else 3):
+        rng = np.random.default_rng([seed, 17])
+        scale = float(np.float32(rng.uniform(0.01, 0.1)))
+        ratio = 1.0 if seed % 2 else float(rng.uniform(0.4, 2.5))
+        zeros = [int(rng.integers(0, 256)) - 128 * (kind == "int8") for kind in types]
+        if seed % 4 == 1:
+            zeros[1] = zeros[0] - 128 if types[0] == "uint8" else zeros[0] + 128
+        tensors = [
+            writer.T((1, 256), kind, scale=each, zero=zero)
+            for kind, each, zero in zip(types, (scale, scale * ratio), zeros, strict=True)
+        ]
+        operator = writer.O("QUANTIZE", (0,), (1,), "QuantizeOptions")
+        data = writer.write_tflite(tensors, [operator], (0,), (1,))
+        codes = np.arange(256, dtype=np.uint8).view(types[0])[None]
+        try:
+            assert third_party.compare(data, profile, {"t0": codes}) == 256
+        except UnsupportedOperatorError as error:
+            assert "left-over elements round ties differently" in str(error)
+            assert profile == "tflite-xnnpack" and ratio != 1.0

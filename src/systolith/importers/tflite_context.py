@@ -96,10 +96,10 @@ class TfliteContext(GraphBuilder):
         """Return the current operator's only output."""
         return self.tensor(self.operator.outputs[0])
 
-    def codes(self, index: int) -> Codes:
-        """Return the codes of a tensor that must be int8 with one scale."""
+    def codes(self, index: int, *, unsigned: bool = False) -> Codes:
+        """Return the codes of a tensor that must be int8 (or uint8) with one scale."""
         raw = self.raw(index)
-        if raw.dtype != "INT8":
+        if raw.dtype != "INT8" and not (unsigned and raw.dtype == "UINT8"):
             self.fail(
                 f"tensor {raw.name!r} must be int8, not {raw.dtype.lower()}; "
                 "quantize the model fully to int8"
@@ -107,9 +107,10 @@ class TfliteContext(GraphBuilder):
         if raw.scales.size != 1:
             self.fail(f"tensor {raw.name!r} must have one scale, not {raw.scales.size}")
         zero = int(raw.zero_points[0])
-        if not -128 <= zero <= 127:
-            self.fail(f"tensor {raw.name!r}: zero point must be an int8 value, not {zero}")
-        return Codes(dtype="int8", scale=float(raw.scales[0]), zero_point=zero)
+        codes = Codes(dtype=raw.dtype.lower(), scale=float(raw.scales[0]), zero_point=zero)
+        if not codes.low <= zero <= codes.high:
+            self.fail(f"tensor {raw.name!r}: zero point must be an {codes.dtype} value, not {zero}")
+        return codes
 
     def same_codes(self, message: str) -> None:
         """Check that the first input and the output mean the same by a code."""

@@ -173,7 +173,20 @@ def quantize(ctx: TfliteContext) -> None:
     """QUANTIZE of floats (a graph's edge), or of codes (a table)."""
     ctx.arity(1, 1)
     if ctx.raw(ctx.operator.inputs[0]).dtype != "FLOAT32":
-        _unary(ctx, ctx.row("requantize").formula)
+        edges = ctx.operator.inputs[0], ctx.operator.outputs[0]
+        source, out = (ctx.codes(index, unsigned=True) for index in edges)
+        formula = ctx.row("requantize").formula
+        if source.dtype != out.dtype:
+            formula = ctx.row("requantize_signed").formula
+        table = build_lut(formula, source, out)
+        if formula == "tflite_upward_requantize" and not np.array_equal(
+            table, build_lut("tflite_requantize", source, out)
+        ):
+            ctx.unsupported(
+                "a code's result depends on its place: left-over elements round ties differently; "
+                "use profile 'tflite-reference'"
+            )
+        add_table(ctx, table, formula)
         return
     arithmetic = QuantizeArithmetic(
         formula=ctx.row("quantize").formula, out=ctx.codes(ctx.operator.outputs[0])

@@ -16,6 +16,7 @@ from systolith.profiles.multipliers import half_away
 
 __all__ = [
     "REQUANT_FORMULAS",
+    "high_mul",
     "multiply_by_quantized_multiplier",
     "requantize",
     "requantize_codes",

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from systolith.arithmetic import Codes
 from systolith.profiles import unary
 from systolith.profiles.binary import code_values
+from systolith.profiles.formulas import high_mul, wrap32
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
 from systolith.profiles.libm import expf, sigmoidf, tanhf
 from systolith.profiles.multipliers import half_away, quantize_multiplier
@@ -79,6 +80,16 @@ def _tflite_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     return mbqm(x - source.zero_point, *factor) + out.zero_point
 
 
+def _upward_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
+    """M1 whose second rounding is half up: vectors of LiteRT's optimised kernels."""
+    q, shift = quantize_multiplier(float(_F(source.scale)) / float(_F(out.scale)))
+    product = high_mul(wrap32((x - source.zero_point) << np.maximum(shift, 0)), q)
+    right = np.asarray(np.maximum(-shift, 0), np.int64)
+    half = np.asarray((1 << right) >> 1, np.int64)
+    answer: Int = np.asarray((product + half) >> right, np.int64) + out.zero_point
+    return answer
+
+
 def _xnnpack_requantize(x: Int, source: Codes, out: Codes, alpha: float) -> Int:
     """8-bit multiplier, half up (XNNPACK's convert)."""
     factor = int(np.rint(_F(256) * (_F(source.scale) / _F(out.scale))))
@@ -120,6 +131,7 @@ LUT_FORMULAS: Mapping[str, LutFormula] = MappingProxyType(
         "tflite_logistic": _tflite_float(sigmoidf),
         "tflite_tanh": _tflite_float(tanhf),
         "tflite_requantize": _tflite_requantize,
+        "tflite_upward_requantize": _upward_requantize,
         "tflite_leaky_relu": _tflite_leaky,
         "tflite_gelu": _tflite_float(unary.gelu),
         "tflite_gelu_tanh": _tflite_float(unary.gelu_tanh),

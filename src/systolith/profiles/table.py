@@ -87,6 +87,7 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     "softmax": ("tflite_reference",),
     "quantize": ("tflite_reference",),
     "requantize": ("tflite_requantize",),
+    "requantize_signed": ("tflite_requantize",),
     "relu": ("tflite_requantize",),
     "logistic": ("tflite_logistic",),
     "tanh": ("tflite_tanh",),
@@ -118,6 +119,7 @@ _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
     "softmax": ("tflite_table",),
     "quantize": ("xnnpack",),
     "requantize": ("xnnpack_requantize",),
+    "requantize_signed": ("tflite_upward_requantize",),
     "logistic": ("xnnpack_logistic",),
     "tanh": ("xnnpack_tanh",),
     # XNNPACK leaves these to LiteRT's own kernels.
