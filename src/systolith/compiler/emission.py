@@ -18,7 +18,7 @@ from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import Tiler, TileWork, last_writers
-from systolith.compiler.transfers import dense_view, transfer
+from systolith.compiler.transfers import dense_view, storage_loads, transfer
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
 from systolith.spec.program import Layer
@@ -106,8 +106,7 @@ class Emitter:
             view.storage.external = id(view.storage) in plan.external
             view.storage.address = -1
         for name in self.cut.inputs:
-            self._out.commands += self._fills(name)
-            self._edge(Opcode.LOAD, name, self._out.commands)
+            self._input(name)
         self._out.owners += [0] * len(self._out.commands)
         entries = self._entries(plan)
         if self.low.spec.external.data_bytes:
@@ -225,6 +224,24 @@ class Emitter:
             far = self._out.views[name] = dense_view(name, view.shape, external=True)
             self._out.contents[far.storage] = None
         out.append(transfer(opcode, name, view, far))
+
+    def _input(self, name: str) -> None:
+        """Load an input; if nothing else lies in its storage, with its halo and in pieces."""
+        layout, out = self.low.layout, self._out
+        near, fills = self.low.view(name), self._fills(name)
+        moves = {s.target: s.node.op for s in self.steps if s.is_move}
+        root = name
+        while root in layout.parents and moves[layout.parents[root]] is not Op.CONCAT:
+            root = layout.parents[root]
+        external = self.low.spec.external.data_bytes and not near.storage.external
+        if not external or root in layout.parents:
+            out.commands += fills
+            self._edge(Opcode.LOAD, name, out.commands)
+            return
+        far = Storage(name=name, size=near.storage.size, layer=name, external=True)
+        out.views[name] = replace(near, storage=far)
+        out.contents[far] = filled_bytes(near.storage, fills) if fills else None
+        out.commands += storage_loads(name, near.storage, far)
 
     def _fills(self, name: str) -> list[SymbolicCommand]:
         """Return the fills of halo and border of the storage that ``name`` lies in, once."""

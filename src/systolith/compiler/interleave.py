@@ -26,6 +26,9 @@ __all__ = [
     "place_chunks",
 ]
 
+_AHEAD = 64
+"""Cycles before the end of a LOAD in which the bus can use the next one."""
+
 
 @dataclass(kw_only=True, eq=False, slots=True)
 class Item:
@@ -78,8 +81,14 @@ def movable_loads(items: Sequence[Item]) -> tuple[list[Item], list[Movable]]:
     for item in items:
         if item.opcode is not Opcode.LOAD:
             for storage in item.storages & unused.keys():
+                kept = []
                 for movable in unused.pop(storage):
-                    movable.before = len(others)
+                    if movable.item.access.conflicts(item.access):
+                        movable.before = len(others)
+                    else:
+                        kept.append(movable)
+                if kept:
+                    unused[storage] = kept
             # Here all units count together: a number is a position among the others.
             last.record(Unit.MOVE, len(others), item.access)
             others.append(item)
@@ -237,9 +246,16 @@ def interleave(
 
 
 def _later(prediction: Prediction, load: Item, other: Item) -> bool:
-    """Whether a LOAD would wait longer for its queue than another command for its own."""
-    return prediction.accepted(load.opcode) - load.words > (
-        prediction.accepted(other.opcode) - other.words
+    """Whether another command goes before a LOAD.
+
+    It does if the LOAD would wait longer for its queue than the other for its own, or if the other
+    would not wait at all and the bus has enough to do until both are fetched.
+    """
+    blocked = prediction.accepted(load.opcode) - load.words
+    free = prediction.accepted(other.opcode) - other.words
+    fetched = free + other.words + load.words
+    return blocked > free or (
+        prediction.fetches(other.opcode) and prediction.busy(Unit.LOAD) > fetched + _AHEAD
     )
 
 

@@ -84,6 +84,14 @@ class Prediction:
         starts = self._starts[layout.unit] if layout.unit is not None else []
         return max(fetched, starts[-self._depth]) if len(starts) >= self._depth else fetched
 
+    def fetches(self, opcode: Opcode) -> bool:
+        """Whether the next command would find room in its queue at once."""
+        return self.accepted(opcode) == self._now + COMMANDS[opcode].words
+
+    def busy(self, unit: Unit) -> int:
+        """When a unit has run all of its commands."""
+        return self._ends[unit][-1] if self._ends[unit] else 0
+
     def append(self, opcode: Opcode, busy: int, waits: Mapping[Unit, int]) -> None:
         """Fetch a command that keeps its unit ``busy`` and waits for other units' commands."""
         unit = COMMANDS[opcode].unit
