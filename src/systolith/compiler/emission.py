@@ -25,6 +25,9 @@ from systolith.spec.program import Layer
 
 __all__ = ["Emission", "Emitter"]
 
+_PIXELS = 32
+"""Output pixels of a network's first tile at least: short passes are wasted."""
+
 Lower = Callable[[Lowering, Step], list[Pair]]
 
 
@@ -156,11 +159,13 @@ class Emitter:
         return self._whole[id(step)]
 
     def _tiles(self, step: Step, rows: int) -> list[TileWork]:
-        height = self.low.view(step.target).shape[0]
-        works = [
-            self._tiler.tile(step, first, min(rows, height - first))
-            for first in range(0, height, rows)
-        ]
+        height, width, _ = self.low.view(step.target).shape
+        # The first layer waits for its first rows: its tiles grow.
+        count = min(rows, -(-_PIXELS // width)) if step.source in self.cut.inputs else rows
+        works, first = list[TileWork](), 0
+        while first < height:
+            works.append(self._tiler.tile(step, first, min(count, height - first)))
+            first, count = first + count, min(2 * count, rows)
         self._out.tiles[step.node.name] = len(works)
         return works
 
