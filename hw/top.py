@@ -183,6 +183,9 @@ class Accelerator(wiring.Component):
             lines.i_x.eq(memory.x_data), memory.x_urgent.eq(feeder.x_urgent),
             self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
         ]  # fmt: skip
+        if self.spec.row_pairs:
+            m.d.comb += [memory.x_pair.eq(feeder.x_pair), memory.x_below.eq(feeder.x_below)]
+            m.d.comb += [lines.i_pairs.eq(feeder.x_pair), lines.i_below.eq(memory.x_below_data)]
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""

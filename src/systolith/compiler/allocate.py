@@ -152,8 +152,9 @@ def _place(
     regions = [_Region(len(lives)) for _ in range(spec.memory.activation_regions)]
     for live in lives:
         options = []
+        unit = spec.line_bytes if live.storage.aligned else alignment
         for region, held in enumerate(regions):
-            offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, alignment)
+            offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, unit)
             if offset is not None:
                 near = {e for e in enemies.get(id(live.storage), ()) if e in placed}
                 bad = sum(placed[e][0] == region for e in near) if avoid else 0

@@ -47,7 +47,7 @@ class _Compiler:
         self.graph, self.spec, self.report = graph, spec, report
         self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
-        self.layout = plan_layout(graph, self.steps, self.cut.inputs)
+        self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
         self.low = Lowering(
             graph=graph,
             spec=spec,

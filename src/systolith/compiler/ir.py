@@ -19,6 +19,7 @@ class Storage:
     layer: the layer that writes it first, for error messages.
     address: byte address, once allocated.
     external: whether it lies in external memory.
+    aligned: whether it must begin with a line.
     """
 
     name: str
@@ -26,6 +27,7 @@ class Storage:
     layer: str
     address: int = -1
     external: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -33,7 +33,8 @@ def _product(values: Mapping[str, int], loops: Sequence[str]) -> int:
 def _matmul(values: Mapping[str, int], spec: AcceleratorSpec) -> int:
     passes = _product(values, ("t", "n", "ky", "kx", "kc"))
     least = _HELD if values["w_hold"] else spec.array.rows
-    return passes * max(_product(values, ("my", "mx")), least)
+    pixels = _product(values, ("my", "mx")) >> values["pairs"]
+    return passes * max(pixels, least)
 
 
 def cycles(opcode: Opcode, values: Mapping[str, int], spec: AcceleratorSpec) -> int:
