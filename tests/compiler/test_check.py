@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from systolith.compiler.check import ProgramFault, check_program
+from systolith.compiler.check_commands import result_vectors
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.footprint import Access, Spans, accesses, strided
 from systolith.compiler.schedule import assign_tokens
@@ -73,6 +74,29 @@ def test_deadlock_is_found(nets):
 
     with pytest.raises(ProgramFault, match=r"^deadlock with queues of 2: .* wait for ever$"):
         check_program(edited(program_of(nets), wait_for_nobody))
+
+
+def test_a_store_must_not_wait_for_a_matmul_that_needs_it(nets):
+    """A MATMUL with more results than the ring holds ends only beside its STORE."""
+    program = program_of(nets)
+    commands = list(decode(program.commands.tolist()))
+    made = {k: result_vectors(c) for k, c in enumerate(commands) if c.opcode is Opcode.MATMUL}
+    matmul = max(made, key=made.get)
+
+    def wait_for_the_end(number, values):
+        if number == matmul:
+            values["signal"] |= 1 << Unit.STORE
+        if number == matmul + 1:
+            assert values["opcode"] == Opcode.STORE
+            values["wait"] |= 1 << Unit.COMPUTE
+
+    def with_ring(depth):
+        memory = replace(program.spec.memory, accumulator_depth=depth)
+        return edited(replace(program, spec=replace(program.spec, memory=memory)), wait_for_the_end)
+
+    check_program(with_ring(made[matmul]))
+    with pytest.raises(ProgramFault, match=r"^deadlock .* MATMUL 2, STORE 3 wait for ever$"):
+        check_program(with_ring(made[matmul] - 1))
 
 
 def test_left_over_tokens_are_found(nets):

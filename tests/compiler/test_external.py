@@ -8,6 +8,7 @@ import pytest
 from systolith.compiler.check import ProgramFault, check_program
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.trace import trace_program
+from systolith.cycles import predict
 from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.importers.load import load_model
@@ -133,6 +134,7 @@ def test_long_programs_run_in_halves(nets):
     assert len(jumps) == len(loads) > 3
     assert {c["address"] for c in jumps} == {0, 100}
     assert all(c["wait"] == 1 << Unit.LOAD for c in jumps)
+    assert predict(program).cycles > 1000  # and it comes to its end
 
 
 def edited(program, change):
@@ -161,6 +163,17 @@ def without_tokens(program, giver, taker):
             values["wait"] &= ~(1 << giver)
 
     return edited(program, change)
+
+
+def test_tokens_of_the_fetcher_are_refused(nets):
+    program = nets.compare(mixed(nets, 3), spec_of(command_words=200)).program
+
+    def change(command, values):
+        if command.opcode is Opcode.LOAD:
+            values["wait"] |= 1 << Unit.FETCH
+
+    with pytest.raises(ProgramFault, match="needs a token that the fetcher does not give"):
+        check_program(edited(program, change))
 
 
 def test_a_jump_that_does_not_wait_is_found(nets):

@@ -4,7 +4,7 @@ from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from systolith.compiler.check_commands import ProgramFault, check_commands
+from systolith.compiler.check_commands import ProgramFault, check_commands, result_vectors
 from systolith.compiler.check_depthwise import uneven_padding
 from systolith.compiler.check_memory import outside_memory
 from systolith.compiler.footprint import Access, Spans, accesses
@@ -90,14 +90,20 @@ def _check_addresses(program: Program, items: Sequence[_Item]) -> None:
 
 
 class _Machine:
-    """The queues: dispatch in program order, block when a queue is full.
+    """The queues: dispatch in program order, block when a queue or the result ring is full.
 
     Nothing here has a choice that matters (every queue and token counter has one consumer), so one
     run stands for all.
+
+    Parameters
+    ----------
+    depth: commands that wait in a queue.
+    ring: result vectors that the array may be ahead of post-processing.
     """
 
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
+    def __init__(self, depth: int, ring: int) -> None:
+        self.depth, self.ring = depth, ring
+        self.vectors: deque[int] = deque()
         self.queues: dict[Unit, deque[_Item]] = {u: deque() for u in Unit}
         self.tokens: dict[tuple[Unit, Unit], deque[_Clock]] = {
             (a, b): deque() for a in Unit for b in Unit
@@ -133,8 +139,7 @@ class _Machine:
             return False
         item = self.queues[unit][0]
         needs = item.units("wait")
-        behind = unit is Unit.STORE and self.done[unit] >= len(self.matmuls)
-        if behind or not all(self.tokens[u, unit] for u in needs):
+        if not all(self.tokens[u, unit] for u in needs) or not self._has_results(item):
             return False
         self.queues[unit].popleft()
         clock = self.now[unit]
@@ -152,6 +157,27 @@ class _Machine:
             self.tokens[unit, u].append(end)
         return True
 
+    def _has_results(self, item: _Item) -> bool:
+        """Whether a STORE finds its vectors, and a MATMUL room for its own.
+
+        A MATMUL that makes more than there is room for ends only if its STORE runs beside it.
+        """
+        if item.unit is Unit.STORE:
+            if self.done[Unit.STORE] >= len(self.matmuls):
+                return False
+            self.vectors.popleft()
+        if item.unit is not Unit.COMPUTE:
+            return True
+        made = result_vectors(item.command)
+        if sum(self.vectors) + made > self.ring:
+            stores = self.queues[Unit.STORE]
+            if self.vectors or not stores:
+                return False
+            if not all(self.tokens[u, Unit.STORE] for u in stores[0].units("wait")):
+                return False
+        self.vectors.append(made)
+        return True
+
 
 def _join(a: _Clock, b: _Clock) -> _Clock:
     return tuple(max(x, y) for x, y in zip(a, b, strict=True))
@@ -160,12 +186,13 @@ def _join(a: _Clock, b: _Clock) -> _Clock:
 def _check_races(items: Sequence[_Item], started: Mapping[int, _Clock]) -> int:
     """Every conflicting pair of different units must be ordered as in the program, and stamps.
 
-    Units run in order: if the latest conflicting command of a unit is done, so are the others.
+    Units run in order: if the latest conflicting command of a unit is done, so are the others. A
+    JUMP is done before a later command is fetched.
     """
     history: dict[Unit, list[_Item]] = {u: [] for u in Unit}
     last, ordered = LastAccess(), 0
     for item in items:
-        others = tuple(u for u in Unit if u is not item.unit)
+        others = tuple(u for u in Unit if u not in (item.unit, Unit.FETCH))
         access = stamped(item.access) if item.command["stamp"] else item.access
         for other, index in last.conflicts(access, others).items():
             ordered += 1
@@ -231,7 +258,7 @@ def check_program(program: Program) -> CheckReport:
         raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
-    machine = _Machine(program.spec.queue_depth)
+    machine = _Machine(program.spec.queue_depth, program.spec.memory.accumulator_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
     _check_fetches(items, machine.started)

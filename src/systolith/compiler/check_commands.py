@@ -1,13 +1,14 @@
 """Whether a command's fields fit the memories and the units, and each other."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 from systolith.compiler.check_depthwise import depthwise_fault
-from systolith.spec.commands import Command, Opcode
+from systolith.spec.commands import Command, Opcode, Unit
 from systolith.spec.program import Program
 from systolith.spec.softmax import SoftmaxForm
 
-__all__ = ["ProgramFault", "check_commands"]
+__all__ = ["ProgramFault", "check_commands", "result_vectors"]
 
 
 class ProgramFault(AssertionError):
@@ -61,6 +62,19 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} needs post-processing that is not built in")
 
 
+def result_vectors(matmul: Command) -> int:
+    """Result vectors of a MATMUL."""
+    loops = ("t", "n", "oy", "ox") if matmul["depthwise"] else ("t", "n", "my", "mx")
+    return math.prod(matmul[f"{name}_count"] for name in loops)
+
+
+def _check_tokens(name: str, command: Command) -> None:
+    """The fetcher takes tokens at a JUMP, and has none to give."""
+    jump = command.opcode is Opcode.JUMP
+    if command["wait"] >> Unit.FETCH & 1 or (jump and command["signal"]):
+        raise ProgramFault(f"{name} needs a token that the fetcher does not give")
+
+
 def _check_pairing(commands: Sequence[Command]) -> None:
     """STORE k consumes the tiles of MATMUL k."""
     matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
@@ -92,5 +106,7 @@ def check_commands(program: Program, commands: Sequence[Command]) -> None:
     """
     _check_pairing(commands)
     for number, command in enumerate(commands):
+        name = f"{command.opcode.name} {number}"
+        _check_tokens(name, command)
         if command.opcode in _CHECKS:
-            _CHECKS[command.opcode](program, f"{command.opcode.name} {number}", command.values)
+            _CHECKS[command.opcode](program, name, command.values)

@@ -230,12 +230,14 @@ def interleave(
             f"{have}: raise memory.command_words"
         )
     writer = _Writer(spec, words)
+    stores = _stores(others)
     position = 0
     for number, item in enumerate(others):
         while position < len(loads):
             movable = loads[position]
             early = movable.before > number
-            if early and (movable.after >= number or _later(writer.prediction, movable.item, item)):
+            after = stores.get(movable.after, movable.after)
+            if early and (after >= number or _later(writer.prediction, movable.item, item)):
                 break
             writer.append(movable.item)
             position += 1
@@ -243,6 +245,18 @@ def interleave(
     return Interleaved(
         chunks=writer.chunks, tokens=writer.sequencer.tokens, cycles=writer.prediction.end
     )
+
+
+def _stores(others: Sequence[Item]) -> dict[int, int]:
+    """Every MATMUL's STORE: a LOAD that waits for the one comes behind the other.
+
+    A full queue of LOADs must not keep the fetcher from a STORE that lets its MATMUL end.
+    """
+    pairs: dict[Opcode, list[int]] = {Opcode.MATMUL: [], Opcode.STORE: []}
+    for number, item in enumerate(others):
+        if item.opcode in pairs:
+            pairs[item.opcode].append(number)
+    return dict(zip(pairs[Opcode.MATMUL], pairs[Opcode.STORE], strict=True))
 
 
 def _later(prediction: Prediction, load: Item, other: Item) -> bool:

@@ -67,7 +67,8 @@ class Sequencer:
 
     Every conflicting pair of commands of different units is ordered. Signals are matched to waits
     in order; a wait always follows its signal in program order, so the queues cannot deadlock
-    however short they are.
+    however short they are. A JUMP is done before any later command leaves the fetcher: nothing
+    has to wait for unit FETCH, and it gives no tokens.
     """
 
     def __init__(self) -> None:
@@ -83,7 +84,7 @@ class Sequencer:
 
     def waits(self, unit: Unit, access: Access) -> dict[Unit, int]:
         """Return the commands that the unit's next one must wait for: unit and its number."""
-        others = tuple(u for u in Unit if u is not unit)
+        others = tuple(u for u in Unit if u not in (unit, Unit.FETCH))
         found = self._last.conflicts(access, others)
         if unit is Unit.STORE and found.get(Unit.COMPUTE, -1) == self.count(unit):
             # The MATMUL that a STORE consumes is ordered by the accumulators.
