@@ -145,9 +145,7 @@ class ActivationMemory(wiring.Component):
         low = (self.spec.line_bytes - 1).bit_length()
         below = self.x_below[low : self._offset_bits]
         here = [~below[0], below[0]]
-        return [
-            Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines, strict=True)
-        ]
+        return [Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines, strict=True)]
 
     def _window(self, m: Module, name: str, valid: Value, address: Value, banks: list) -> Value:
         """A reader's window, ``read_latency`` cycles after its request."""

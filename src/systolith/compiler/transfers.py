@@ -72,9 +72,7 @@ def storage_loads(layer: str, near: Storage, far: Storage) -> list[SymbolicComma
         length = size if start + 2 * size <= near.size else near.size - start
         values = {"length": length, "target": int(Target.ACTIVATIONS)}
         bases = {"m_base": (near, start), "e_base": (far, start)}
-        pieces.append(
-            SymbolicCommand(opcode=Opcode.LOAD, layer=layer, values=values, bases=bases)
-        )
+        pieces.append(SymbolicCommand(opcode=Opcode.LOAD, layer=layer, values=values, bases=bases))
         start, size = start + length, 2 * size
     return pieces
 
