@@ -21,9 +21,9 @@ class LineBuffer(wiring.Component):
 
     With D = `depthwise_lines`, a memory of `depthwise_width` words keeps D - 1 rows. The word of a
     column is read when a pixel of the column comes, and written back with the pixel in place of its
-    oldest row. With pairs two pixels come at a time, one below the other, and take the places of the
-    two oldest rows. So a stream of an image starts anywhere, without clearing: its first row meets what
-    the stream before it left, and its D-th row meets the first.
+    oldest row. With pairs two pixels come at a time, one below the other, in place of the two
+    oldest. So a stream of an image starts anywhere, without clearing: its first row meets what the
+    stream before it left, and its D-th row meets the first.
 
     While no pixel comes, `o` holds the last one, as `i_x` does. Two pixels of a column must be at
     least 2 cycles apart. Columns without a byte (c >> expand beyond the vector) are 0.

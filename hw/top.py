@@ -67,9 +67,8 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Wire one concern after the other."""
         m = Module()
-        m.submodules.control = self.control
-        m.submodules.fetch = self.fetch
-        m.submodules.activations = self.activations
+        for name in ("control", "fetch", "activations"):
+            m.submodules[name] = getattr(self, name)
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
         for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
@@ -128,9 +127,8 @@ class Accelerator(wiring.Component):
             getattr(tokens, f"wait{jump}").eq(self.fetch.wait),
             self.fetch.jump_ready.eq(getattr(tokens, f"ready{jump}")),
             getattr(tokens, f"start{jump}").eq(self.fetch.jump),
-            self.weights.load_ready.eq(tokens.loader_ready),
-            tokens.loader_start.eq(self.weights.load_start),
-        ]
+            self.weights.load_ready.eq(tokens.loader_ready), tokens.loader_start.eq(self.weights.load_start),
+        ]  # fmt: skip
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),
@@ -153,8 +151,7 @@ class Accelerator(wiring.Component):
             array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
             array.i_w.eq(self.weights.o_w), array.i_shift.eq(self.weights.o_shift),
             self.weights.i_switch.eq(feeder.o_switch),
-            feeder.i_tile_ready.eq(self.weights.ready),
-            accumulators.i_sums.eq(array.o),
+            feeder.i_tile_ready.eq(self.weights.ready), accumulators.i_sums.eq(array.o),
         ]  # fmt: skip
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")

@@ -109,10 +109,11 @@ def source_rows(step: Step, height: int, first: int, count: int) -> Piece:
 
 
 def slab_of(view: View, piece: Piece) -> Slab:
-    """The bytes of rows and their halo, padding left and right included."""
+    """The bytes of rows and their halo, padding left and right and room for pairs included."""
     width, channels = view.shape[1:]
     gap = max(0, view.row - (width - 1) * view.pixel - channels)
-    start = max(0, view.at(piece.first - piece.above, 0) - gap)
+    above = piece.above + view.storage.aligned
+    start = max(0, view.at(piece.first - above, 0) - gap)
     last = piece.first + piece.count - 1 + piece.below
     end = min(view.storage.size, view.at(last, width - 1) + channels + gap)
     return Slab(start=start, size=end - start)
@@ -239,7 +240,7 @@ class Tiler:
         return replace(
             self.low,
             graph=replace(graph, tensors=tensors),
-            layout=Layout(views=views),
+            layout=Layout(views=views, paired=self.low.layout.paired & views.keys()),
             splitter=WholeRows(),
         )
 
@@ -250,6 +251,7 @@ class Tiler:
             return view.storage, place
         slab = slab_of(view, piece)
         near = dense_view(f"{view.storage.name} rows", (1, 1, slab.size), external=False)
+        near.storage.aligned = view.storage.aligned
         far = View(
             storage=view.storage,
             offset=slab.start,
