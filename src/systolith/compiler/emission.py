@@ -181,8 +181,10 @@ class Emitter:
             before = entries[index - 1].work if index else TileWork()
             if buffers > 1:
                 out += before.saves
+            beside = list[SymbolicCommand]()
             for ahead in range(index, min(index + buffers, len(entries))):
                 if ahead > loaded and writers[ahead] < index:
+                    beside += entries[ahead].work.loads if ahead > index else []
                     out += entries[ahead].work.loads
                     loaded = ahead
                 elif ahead > loaded:
@@ -194,6 +196,7 @@ class Emitter:
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 self._append(pair)
+                self._keep_apart(pair, beside, before.saves if buffers > 1 else ())
                 if number == filling:
                     out += entry.late_fills
             for command in entry.work.softmax:
@@ -218,6 +221,14 @@ class Emitter:
             buffer = copy.bases["d_base"][0]
             out.enemies.append((copy.bases["s_base"][0], buffer))
             out.enemies.append((pair.store.bases["y_base"][0], buffer))
+
+    def _keep_apart(
+        self, pair: Pair, loads: Sequence[SymbolicCommand], saves: Sequence[SymbolicCommand]
+    ) -> None:
+        """Note what loses its turns at a region's port: LOAD to STORE's writes, SAVE to all reads."""
+        x, y = pair.matmul.bases["x_base"][0], pair.store.bases["y_base"][0]
+        self._out.enemies += [(y, load.bases["m_base"][0]) for load in loads]
+        self._out.enemies += [(x, save.bases["m_base"][0]) for save in saves]
 
     def _edge(self, opcode: Opcode, name: str, out: list[SymbolicCommand]) -> None:
         """Move an input or output from or to external memory, if it is not there anyway."""
