@@ -103,6 +103,11 @@ _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
     lambda v: (-v.last, -v.storage.size),
 )
 
+_IMPROVED = 4
+"""How many of the best placements are improved."""
+_SWEEPS = 3
+"""How often at most storages are moved away from their enemies."""
+
 _Placement = dict[int, tuple[int, int]]
 
 
@@ -145,27 +150,69 @@ def _place(
     *,
     alignment: int,
     avoid: bool,
+    pack: bool,
 ) -> tuple[_Placement, list[Live]]:
-    """Place storages greedily; return those that find no place, too."""
+    """Place storages greedily; return those that find no place, too.
+
+    Parameters
+    ----------
+    alignment: of their addresses.
+    avoid: whether enemies are kept apart where that is possible.
+    pack: whether to fill a region before the next one, not all alike.
+    """
     placed: _Placement = {}
     failed: list[Live] = []
     regions = [_Region(len(lives)) for _ in range(spec.memory.activation_regions)]
     for live in lives:
         options = []
+        foes = enemies.get(id(live.storage), set())
         unit = spec.line_bytes if live.storage.aligned else alignment
         for region, held in enumerate(regions):
             offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, unit)
             if offset is not None:
-                near = {e for e in enemies.get(id(live.storage), ()) if e in placed}
-                bad = sum(placed[e][0] == region for e in near) if avoid else 0
-                options.append((bad, offset + live.storage.size, region, offset))
+                end = offset + live.storage.size
+                bad = sum(e in placed and placed[e][0] == region for e in foes) if avoid else 0
+                options.append((bad, region if pack else end, end, region, offset))
         if not options:
             failed.append(live)
             continue
-        _, _, region, offset = min(options)
+        *_, region, offset = min(options)
         placed[id(live.storage)] = region, offset
         regions[region].add(live, offset)
     return placed, failed
+
+
+def _improve(
+    placed: _Placement,
+    lives: Sequence[Live],
+    enemies: Mapping[int, set[int]],
+    spec: AcceleratorSpec,
+    alignment: int,
+) -> None:
+    """Move storages one by one to regions with fewer of their enemies, where there is room."""
+    bounds = np.array([(v.first, v.last) for v in lives], np.int64)
+    sizes = np.array([v.storage.size for v in lives], np.int64)
+    places = np.array([placed[id(v.storage)] for v in lives], np.int64)
+    for _ in range(_SWEEPS):
+        moved = False
+        for index, live in enumerate(lives):
+            near = [placed[e][0] for e in enemies.get(id(live.storage), ()) if e in placed]
+            here = int(places[index, 0])
+            unit = spec.line_bytes if live.storage.aligned else alignment
+            for region in sorted(set(range(spec.memory.activation_regions)), key=near.count):
+                if near.count(region) >= near.count(here):
+                    break
+                meets = (bounds[:, 0] <= live.last) & (bounds[:, 1] >= live.first)
+                meets &= places[:, 0] == region
+                starts = places[meets, 1]
+                taken = list(zip(starts.tolist(), (starts + sizes[meets]).tolist(), strict=True))
+                offset = _lowest(live, taken, spec.memory.activation_bytes, unit)
+                if offset is not None:
+                    placed[id(live.storage)] = region, offset
+                    places[index], moved = (region, offset), True
+                    break
+        if not moved:
+            break
 
 
 def _shared(placed: _Placement, enemies: Mapping[int, set[int]]) -> int:
@@ -227,10 +274,12 @@ def allocate(
             apart.setdefault(id(a), set()).add(id(b))
             apart.setdefault(id(b), set()).add(id(a))
     found: list[tuple[tuple[int, int, int], _Placement]] = []
+    improved: list[tuple[tuple[int, int, int], _Placement]] = []
     fewest: list[Live] = list(lives)
-    for order, alignment, avoid in product(_ORDERS, (spec.line_bytes, 1), (True, False)):
+    ways = ((True, False), (True, True), (False, False))
+    for order, alignment, (avoid, pack) in product(_ORDERS, (spec.line_bytes, 1), ways):
         ordered = sorted(lives, key=order)
-        placed, failed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
+        placed, failed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid, pack=pack)
         if failed:
             fewest = min(fewest, failed, key=len)
         else:
@@ -239,7 +288,10 @@ def allocate(
     bound = int(_needs(lives).max(initial=0))
     if not found:
         raise AllocationError(_too_much(lives, bound, spec), [(v.first, v.last) for v in fewest])
-    (shared, _, peak), best = min(found, key=lambda f: f[0])
+    for (_, unit, _), placed in sorted(found, key=lambda f: f[0])[:_IMPROVED]:
+        _improve(placed, lives, apart, spec, -unit)
+        improved.append(((_shared(placed, apart), unit, _peak(placed, lives)), placed))
+    (shared, _, peak), best = min(improved, key=lambda f: f[0])
     for live in lives:
         region, offset = best[id(live.storage)]
         live.storage.address = region * spec.region_stride + offset

@@ -192,7 +192,10 @@ class Emitter:
             held = tuple(before.outputs) if buffers > 1 else ()
             pairs = entry.work.pairs
             # Fills must not hold up the copies of later pairs.
-            filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
+            copies = any(pair.before for pair in pairs)
+            filling = len(pairs) - 1 if copies else 0
+            # Copies keep both ports of a region busy: the others have to share one.
+            beside = [] if copies else beside
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 self._append(pair)

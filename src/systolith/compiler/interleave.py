@@ -26,6 +26,8 @@ __all__ = [
     "place_chunks",
 ]
 
+_FIRST = 8
+"""Part of a chunk that comes before the LOAD of the next one: it may not hold up the first input."""
 _AHEAD = 64
 """Cycles before the end of a LOAD in which the bus can use the next one."""
 
@@ -150,6 +152,7 @@ class _Writer:
         have = spec.memory.command_words
         self.room = have if words <= have else have // 2
         self.pending: Item | None = None
+        self._waits = False  # the pending LOAD has no place yet
         self._used = 0
         self._begin()
 
@@ -166,11 +169,18 @@ class _Writer:
                 access=Access(writes=span(Space.COMMANDS, base, self.room)),
             )
             self.remaining += item.words
-            self.pending = item
-            self._put(item)
+            self.pending, self._waits = item, True
+
+    def _load_next(self) -> None:
+        """Load the next chunk, which keeps unit LOAD busy for a while."""
+        assert self.pending is not None
+        self._waits = False
+        self._put(self.pending)
 
     def _jump(self) -> None:
         assert self.pending is not None
+        if self._waits:
+            self._load_next()
         base = self.room - self.chunks[-1].base
         values = full_values(Opcode.JUMP, {"address": base})
         access = Access(reads=span(Space.COMMANDS, base, self.room))
@@ -195,8 +205,10 @@ class _Writer:
     def append(self, item: Item) -> None:
         """Append a command, behind a JUMP where the chunk is full."""
         if self.pending is not None:
+            if self._waits and self._used >= self.room // _FIRST:
+                self._load_next()
             room = self.room - self._used - COMMANDS[Opcode.JUMP].words
-            if item.words > room:
+            if item.words > room - self._waits * self.pending.words:
                 self._jump()
         self._put(item)
 

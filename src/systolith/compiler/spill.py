@@ -107,7 +107,7 @@ class _Planner:
             yield rows * target.shape[1] * target.shape[2]
         if self.external(step.source):
             piece = source_rows(step, source.shape[0], middle, rows)
-            yield slab_of(source, piece).size
+            yield slab_of(source, piece).room
         if step.addition is not None and self.external(step.addition.other):
             other = views[step.addition.other]
             if step.addition.other != step.source:

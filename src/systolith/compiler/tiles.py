@@ -47,10 +47,17 @@ class Slab:
     Parameters
     ----------
     start, size: bytes of the storage.
+    lead: bytes in front of them on chip that are read but do not matter: a row's other of a pair.
     """
 
     start: int
     size: int
+    lead: int = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes on chip."""
+        return self.lead + self.size
 
 
 @dataclass(kw_only=True, eq=False)
@@ -109,14 +116,13 @@ def source_rows(step: Step, height: int, first: int, count: int) -> Piece:
 
 
 def slab_of(view: View, piece: Piece) -> Slab:
-    """The bytes of rows and their halo, padding left and right and room for pairs included."""
+    """The bytes of rows and their halo, padding left and right included."""
     width, channels = view.shape[1:]
     gap = max(0, view.row - (width - 1) * view.pixel - channels)
-    above = piece.above + view.storage.aligned
-    start = max(0, view.at(piece.first - above, 0) - gap)
+    start = max(0, view.at(piece.first - piece.above, 0) - gap)
     last = piece.first + piece.count - 1 + piece.below
     end = min(view.storage.size, view.at(last, width - 1) + channels + gap)
-    return Slab(start=start, size=end - start)
+    return Slab(start=start, size=end - start, lead=view.row if view.storage.aligned else 0)
 
 
 def _formal(name: str, view: View, rows: int) -> View:
@@ -250,8 +256,12 @@ class Tiler:
         if not view.storage.external:
             return view.storage, place
         slab = slab_of(view, piece)
-        near = dense_view(f"{view.storage.name} rows", (1, 1, slab.size), external=False)
-        near.storage.aligned = view.storage.aligned
+        storage = Storage(
+            name=f"{view.storage.name} rows",
+            size=slab.room,
+            layer=layer,
+            aligned=view.storage.aligned,
+        )
         far = View(
             storage=view.storage,
             offset=slab.start,
@@ -259,8 +269,9 @@ class Tiler:
             row=slab.size,
             pixel=slab.size,
         )
+        near = replace(far, storage=storage, offset=slab.lead)
         work.loads.append(transfer(Opcode.LOAD, layer, near, far))
-        return near.storage, place - slab.start
+        return storage, slab.lead + place - slab.start
 
     def _template(self, step: Step, source: Piece, other: Piece | None, target: View) -> _Template:
         """Lower the tile's geometry, once."""
