@@ -24,6 +24,8 @@ _WINDOW_TILES = 4
 """Tiles of a step whose windows overlap: each reads rows again that its neighbours read."""
 _WAIT = 400
 """Cycles that the first layer may wait for its whole input."""
+_ROWS_AGAIN = 25
+"""Rows of the input to a row that is read again, with which there may be more such tiles."""
 _RELOADING = 0.7
 """Share of a step's cycles in which weights that do not stay on chip may be loaded."""
 
@@ -143,7 +145,11 @@ class _Planner:
 
     def wanted_rows(self, step: Step) -> int:
         """Rows of a tile if there is room."""
-        tiles = _WINDOW_TILES if self._overlap(step) > 0 else _TILES
+        tiles, again = _TILES, self._overlap(step)
+        if again > 0:
+            stride = step.node.attributes["strides"][0]
+            read = self.height(step) * stride
+            tiles = min(_TILES, max(_WINDOW_TILES, read // (_ROWS_AGAIN * again)))
         arithmetic, external = step.node.arithmetic, self.spec.external
         if isinstance(arithmetic, MacArithmetic):
             size = arithmetic.weights.size
