@@ -1,5 +1,6 @@
 """Verification of real networks, and of what each runtime gives."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -156,6 +157,16 @@ def test_uncompared_layers_are_no_success(small: Path) -> None:
     report = verify_model(small, PRESETS["tiny"], backend=Broken(), count=1)
     assert not report.mismatches and not report.ok
     assert [layer.compared for layer in report.layers] == [0, 3]
+
+
+def test_programs_longer_than_the_command_memory() -> None:
+    """What a report says of the layers comes from all parts of the program."""
+    stream = PRESETS["stream"]
+    short = replace(stream, memory=replace(stream.memory, command_words=160))
+    reports = [verify_model(None, spec, backend="golden", count=1) for spec in (stream, short)]
+    assert all(report.ok for report in reports)
+    modes = [[layer.mode for layer in report.layers] for report in reports]
+    assert modes[0] == modes[1] and any(modes[0])
 
 
 def test_no_memory_for_the_program_without_fusion(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from systolith.spec.commands import Opcode, decode
+from systolith.sim.limits import executed
+from systolith.spec.commands import Opcode
 from systolith.spec.program import Program
 from systolith.spec.requant import RequantMode
 from systolith.spec.softmax import SoftmaxForm
@@ -16,7 +17,7 @@ def layer_modes(program: Program) -> dict[str, str]:
     seen: list[str] = []
     stamp = 0
     names = {layer.stamp: layer.name for layer in program.layers}
-    for command in decode(program.commands.tolist()):
+    for command in executed(program):
         if command.opcode is Opcode.STORE:
             mode = RequantMode(command["mode"]).name.lower()
         elif command.opcode is Opcode.SOFTMAX:
