@@ -80,9 +80,8 @@ class Accelerator(wiring.Component):
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
             self.stamps.eq(self.control.stamps),
         ]  # fmt: skip
-        self._commands(m)
-        self._tokens(m)
-        self._datapath(m)
+        for wire in (self._commands, self._tokens, self._datapath):
+            wire(m)
         if self.spec.array.depthwise_lines:
             self._depthwise(m)
         self._memories(m)
@@ -127,8 +126,9 @@ class Accelerator(wiring.Component):
             getattr(tokens, f"wait{jump}").eq(self.fetch.wait),
             self.fetch.jump_ready.eq(getattr(tokens, f"ready{jump}")),
             getattr(tokens, f"start{jump}").eq(self.fetch.jump),
-            self.weights.load_ready.eq(tokens.loader_ready), tokens.loader_start.eq(self.weights.load_start),
-        ]  # fmt: skip
+            self.weights.load_ready.eq(tokens.loader_ready),
+            tokens.loader_start.eq(self.weights.load_start),
+        ]
         for u, unit in units.items():
             m.d.comb += [
                 getattr(tokens, f"wait{int(u)}").eq(unit.wait),

@@ -9,15 +9,9 @@ from numpy.typing import NDArray
 from systolith.compiler.constants import Constants
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access, accesses, joined, strided
-from systolith.compiler.interleave import (
-    Item,
-    Movable,
-    chunk_arena,
-    interleave,
-    movable_loads,
-    place_chunks,
-)
+from systolith.compiler.interleave import chunk_arena, interleave, place_chunks
 from systolith.compiler.ir import Storage, SymbolicCommand
+from systolith.compiler.movable import Item, Movable, movable_loads
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
 from systolith.compiler.split import full_values

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import PadArithmetic
+from systolith.compiler.enemies import enemies
 from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
@@ -18,6 +19,7 @@ from systolith.compiler.spill import SpillPlan, operands
 from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
 from systolith.compiler.tiles import Tiler, TileWork, last_writers
+from systolith.compiler.tiling import growing
 from systolith.compiler.transfers import dense_view, storage_loads, transfer
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
@@ -161,11 +163,8 @@ class Emitter:
     def _tiles(self, step: Step, rows: int) -> list[TileWork]:
         height, width, _ = self.low.view(step.target).shape
         # The first layer waits for its first rows: its tiles grow.
-        count = min(rows, -(-_PIXELS // width)) if step.source in self.cut.inputs else rows
-        works, first = list[TileWork](), 0
-        while first < height:
-            works.append(self._tiler.tile(step, first, min(count, height - first)))
-            first, count = first + count, min(2 * count, rows)
+        least = min(rows, -(-_PIXELS // width)) if step.source in self.cut.inputs else rows
+        works = [self._tiler.tile(step, *part) for part in growing(height, least, rows)]
         self._out.tiles[step.node.name] = len(works)
         return works
 
@@ -181,25 +180,20 @@ class Emitter:
             before = entries[index - 1].work if index else TileWork()
             if buffers > 1:
                 out += before.saves
-            beside = list[SymbolicCommand]()
-            for ahead in range(index, min(index + buffers, len(entries))):
-                if ahead > loaded and writers[ahead] < index:
-                    beside += entries[ahead].work.loads if ahead > index else []
-                    out += entries[ahead].work.loads
-                    loaded = ahead
-                elif ahead > loaded:
-                    break
-            held = tuple(before.outputs) if buffers > 1 else ()
-            pairs = entry.work.pairs
+            ahead = index
+            while ahead < min(index + buffers, len(entries)) and writers[ahead] < index:
+                out += entries[ahead].work.loads if ahead > loaded else []
+                loaded = max(loaded, ahead)
+                ahead += 1
+            later = [load for e in entries[index + 1 : loaded + 1] for load in e.work.loads]
+            held, pairs = tuple(before.outputs) if buffers > 1 else (), entry.work.pairs
             # Fills must not hold up the copies of later pairs.
-            copies = any(pair.before for pair in pairs)
-            filling = len(pairs) - 1 if copies else 0
-            # Copies keep both ports of a region busy: the others have to share one.
-            beside = [] if copies else beside
+            filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
+            saves = before.saves if buffers > 1 else []
+            self._out.enemies += enemies(pairs, later, saves)
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
-                self._append(pair)
-                self._keep_apart(pair, beside, before.saves if buffers > 1 else ())
+                out += [*pair.before, pair.matmul, pair.store]
                 if number == filling:
                     out += entry.late_fills
             for command in entry.work.softmax:
@@ -212,26 +206,6 @@ class Emitter:
             if entry.last:
                 self._finish(entries, index)
             owners += [numbers[id(entry.step)]] * (len(out) - len(owners))
-
-    def _append(self, pair: Pair) -> None:
-        out = self._out
-        out.commands += [*pair.before, pair.matmul, pair.store]
-        if "r_base" in pair.store.bases:
-            x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
-            out.enemies.append((x[0], r[0]))
-        for copy in pair.before:
-            # COPY reads and writes beside the array, which reads what it has written.
-            buffer = copy.bases["d_base"][0]
-            out.enemies.append((copy.bases["s_base"][0], buffer))
-            out.enemies.append((pair.store.bases["y_base"][0], buffer))
-
-    def _keep_apart(
-        self, pair: Pair, loads: Sequence[SymbolicCommand], saves: Sequence[SymbolicCommand]
-    ) -> None:
-        """Note what loses its turns at a region's port: LOAD to STORE's writes, SAVE to all reads."""
-        x, y = pair.matmul.bases["x_base"][0], pair.store.bases["y_base"][0]
-        self._out.enemies += [(y, load.bases["m_base"][0]) for load in loads]
-        self._out.enemies += [(x, save.bases["m_base"][0]) for save in saves]
 
     def _edge(self, opcode: Opcode, name: str, out: list[SymbolicCommand]) -> None:
         """Move an input or output from or to external memory, if it is not there anyway."""

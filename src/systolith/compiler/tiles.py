@@ -256,12 +256,8 @@ class Tiler:
         if not view.storage.external:
             return view.storage, place
         slab = slab_of(view, piece)
-        storage = Storage(
-            name=f"{view.storage.name} rows",
-            size=slab.room,
-            layer=layer,
-            aligned=view.storage.aligned,
-        )
+        name, aligned = f"{view.storage.name} rows", view.storage.aligned
+        storage = Storage(name=name, size=slab.room, layer=layer, aligned=aligned)
         far = View(
             storage=view.storage,
             offset=slab.start,
