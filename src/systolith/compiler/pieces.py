@@ -107,7 +107,8 @@ def window_span(step: Step, axis: int, size: int, first: int, count: int, *, raw
     raw: count the halo as elements, which it is in memory; else what lies outside is padding.
     """
     if step.node.op not in WINDOWED:
-        return Span(first=first, count=count)
+        # One element of an axis serves all outputs.
+        return Span(first=0, count=1) if size == 1 else Span(first=first, count=count)
     a = step.node.attributes
     kernel, stride = a["kernel"][axis], a["strides"][axis]
     dilation, pad = a.get("dilations", (1, 1))[axis], a["pads"][2 * axis]
@@ -124,7 +125,8 @@ def source_channels(step: Step, box: Box, inputs: int, outputs: int) -> Span:
     if step.node.op is Op.FULLY_CONNECTED:
         return Span(first=0, count=inputs)
     if step.node.op is not Op.CONV2D:
-        return Span(first=box.c, count=box.channels)
+        one = inputs == 1
+        return Span(first=0 if one else box.c, count=1 if one else box.channels)
     groups = step.node.attributes["groups"]
     made = outputs // groups
     first, last = box.c // made, (box.c + box.channels - 1) // made
@@ -151,11 +153,11 @@ def source_piece(step: Step, box: Box, source: View, target: tuple[int, int, int
 
 def other_piece(box: Box, other: View) -> Piece:
     """The part of a residual operand, which may be broadcast."""
-    high, wide = other.shape[0] > 1, other.shape[1] > 1
+    high, wide, deep = (extent > 1 for extent in other.shape)
     return Piece(
         rows=Span(first=box.y if high else 0, count=box.height if high else 1),
         columns=Span(first=box.x if wide else 0, count=box.width if wide else 1),
-        channels=Span(first=box.c, count=box.channels),
+        channels=Span(first=box.c if deep else 0, count=box.channels if deep else 1),
     )
 
 
