@@ -1,11 +1,11 @@
-"""Post-processing of result vectors: requantizer, residual add, table."""
+"""Post-processing of result vectors: requantizer, residual operand, table."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.golden.memory import Chip
 from systolith.golden.requant import requantize
-from systolith.golden.residual import residual_add
+from systolith.golden.residual import residual_add, residual_product
 from systolith.golden.rounding import Int64Array
 from systolith.spec.commands import Command
 from systolith.spec.program import ProgramError
@@ -32,7 +32,7 @@ def post_process(
     """
     code = _requantized(chip, command, acc, base)
     if command["residual"]:
-        code = _added(chip, command, code, others)
+        code = _combined(chip, command, code, others)
     return _looked_up(chip, command, code)
 
 
@@ -51,28 +51,25 @@ def _requantized(chip: Chip, command: Command, acc: Int64Array, base: int) -> In
     )
 
 
-def _added(chip: Chip, command: Command, code: Int64Array, others: Int64Array) -> Int64Array:
-    """Add the residual operand."""
+def _combined(chip: Chip, command: Command, code: Int64Array, others: Int64Array) -> Int64Array:
+    """Add the residual operand, or multiply by it."""
     if not chip.spec.post.residual:
         raise ProgramError("residual must be 0 on an accelerator without residual add, not 1")
+    if command["r_product"] and not chip.spec.post.product:
+        raise ProgramError("r_product must be 0 on an accelerator without product, not 1")
     operand = chip.activations.read(
         others,
         code.shape[-1],
         port=chip.spec.post.lanes,
         signed=bool(command["r_signed"]),
     )
-    return residual_add(
-        code,
-        operand,
-        multiplier_y=command["r_multiplier_y"],
-        multiplier_r=command["r_multiplier_r"],
-        offset=command["r_offset"],
-        shift=command["r_shift"],
-        rounding=ResidualRounding(command["r_rounding"]),
-        zero=command["r_zero"],
-        low=command["r_low"],
-        high=command["r_high"],
-    )
+    names = ("multiplier_y", "multiplier_r", "offset", "shift", "zero", "low", "high")
+    fields = {name: command[f"r_{name}"] for name in names}
+    rounding = ResidualRounding(command["r_rounding"])
+    if command["r_product"]:
+        zero_r = command["r_zero_r"]
+        return residual_product(code, operand, zero_r=zero_r, rounding=rounding, **fields)
+    return residual_add(code, operand, rounding=rounding, **fields)
 
 
 def _looked_up(chip: Chip, command: Command, code: Int64Array) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""The residual add: a requantized value plus another tensor's, each on its own scale."""
+"""A requantized value plus another tensor's, each on its own scale, or times another's."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -6,7 +6,7 @@ from numpy.typing import ArrayLike
 from systolith.golden.rounding import ROUNDINGS, Int64Array, wrap
 from systolith.spec.requant import ResidualRounding
 
-__all__ = ["SUM_BITS", "residual_add"]
+__all__ = ["SUM_BITS", "residual_add", "residual_product"]
 
 SUM_BITS = 48
 """Width of the weighted sum, which wraps."""
@@ -63,3 +63,50 @@ def residual_add(
     total = wrap(left + right + np.int64(offset), SUM_BITS)
     result = np.clip(ROUNDINGS[rounding](total, shift) + zero, low, high)
     return result.reshape(np.broadcast_shapes(np.shape(y), np.shape(r)))
+
+
+def residual_product(
+    y: ArrayLike,
+    r: ArrayLike,
+    *,
+    zero_r: int,
+    multiplier_y: int,
+    multiplier_r: int,
+    offset: int,
+    shift: int,
+    rounding: ResidualRounding,
+    zero: int,
+    low: int,
+    high: int,
+) -> Int64Array:
+    """Multiply two quantized tensors as the hardware does.
+
+    ``p = y * (r - zero_r)``; ``v = wrap48(p * multiplier_y + (p < 0) * multiplier_r + offset)``;
+    then as `residual_add`; int64, y and r broadcast.
+
+    Parameters
+    ----------
+    y: integers of 9 bits: a code without its zero point.
+    r: integers of 9 bits.
+    zero_r: zero point of ``r``, an integer of 9 bits.
+    multiplier_y, multiplier_r, offset, shift, rounding, zero, low, high: as of `residual_add`.
+
+    Raises
+    ------
+    ValueError: if a parameter is outside of its range.
+    """
+    if not -256 <= zero_r < 256:
+        raise ValueError(f"zero_r must be an integer of 9 bits, not {zero_r!r}")
+    product = np.asarray(y, np.int64) * (np.asarray(r, np.int64) - zero_r)
+    return residual_add(
+        product,
+        product < 0,
+        multiplier_y=multiplier_y,
+        multiplier_r=multiplier_r,
+        offset=offset,
+        shift=shift,
+        rounding=rounding,
+        zero=zero,
+        low=low,
+        high=high,
+    )

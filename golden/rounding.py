@@ -14,6 +14,7 @@ __all__ = [
     "shift_floor",
     "shift_half_away",
     "shift_half_even",
+    "shift_near_even",
     "wrap",
 ]
 
@@ -66,9 +67,20 @@ def shift_half_even(value: Int64Array, shift: ArrayLike) -> Int64Array:
     return quotient + (2 * rest + (quotient & 1) > (np.int64(1) << n))
 
 
+def shift_near_even(value: Int64Array, shift: ArrayLike) -> Int64Array:
+    """Return `shift_half_even` of ``value`` without its bits more than 16 below the unit.
+
+    Defined for abs(value) < 2**61, shift in [0, 61].
+    """
+    n = np.asarray(shift, np.int64)
+    seen = np.minimum(n, 16)
+    return shift_half_even(value >> (n - seen), seen)
+
+
 ROUNDINGS: Mapping[ResidualRounding, Callable[[Int64Array, ArrayLike], Int64Array]] = {
     ResidualRounding.FLOOR: shift_floor,
     ResidualRounding.HALF_AWAY: shift_half_away,
     ResidualRounding.HALF_EVEN: shift_half_even,
+    ResidualRounding.NEAR_EVEN: shift_near_even,
 }
 """How each rounding of the spec divides by a power of two."""

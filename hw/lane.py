@@ -1,4 +1,4 @@
-"""A post-processing lane: requantizer, residual add and byte table in a row."""
+"""A post-processing lane: requantizer, residual operand and byte table in a row."""
 
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, wiring
@@ -19,6 +19,8 @@ LANE_CONTROL = data.StructLayout(
         "low": signed(9),
         "high": signed(9),
         "residual": unsigned(1),
+        "r_product": unsigned(1),
+        "r_zero_r": signed(9),
         "r_multiplier_y": signed(32),
         "r_multiplier_r": signed(32),
         "r_offset": signed(48),
@@ -43,6 +45,8 @@ _RESIDUAL_INPUTS = {
     "i_low": "r_low",
     "i_high": "r_high",
     "i_enable": "residual",
+    "i_product": "r_product",
+    "i_zero_r": "r_zero_r",
 }
 
 
@@ -59,6 +63,7 @@ class PostLane(wiring.Component):
     ----------
     modes: formulas of the requantizer to build.
     residual: whether to build the residual add.
+    product: whether it can multiply, too.
     tables: 256-byte tables, 0 to 16.
 
     Members
@@ -87,10 +92,18 @@ class PostLane(wiring.Component):
     o_valid: Signal
     o: Signal
 
-    def __init__(self, modes: frozenset[RequantMode], *, residual: bool, tables: int) -> None:
+    def __init__(
+        self,
+        modes: frozenset[RequantMode],
+        *,
+        residual: bool,
+        tables: int,
+        product: bool = False,
+    ) -> None:
         if not 0 <= tables <= 16:
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
         self.residual = residual
+        self.product = product
         self.tables = tables
         self.modes = modes
         super().__init__(
@@ -134,7 +147,7 @@ class PostLane(wiring.Component):
 
     def _add_residual(self, m: Module, valid: Signal, value: Signal) -> tuple[Signal, Signal]:
         """Append the residual add, whose operand waits as long as the requantizer takes."""
-        m.submodules.residual_add = residual_add = ResidualAdd()
+        m.submodules.residual_add = residual_add = ResidualAdd(product=self.product)
         p = Pipeline(m, self.i_valid)
         p["residual"] = self.i_r
         p.advance(Requantizer.latency_of(self.modes))

@@ -4,8 +4,10 @@ from amaranth.hdl import Cat, Const, Mux, Value
 
 from systolith.hw.pipeline import Pipeline
 
-__all__ = ["SATURATED_BITS", "clamp", "saturate", "shift_coarse", "shift_fine"]
+__all__ = ["NEAR_BITS", "SATURATED_BITS", "clamp", "saturate", "shift_coarse", "shift_fine"]
 
+NEAR_BITS = 15
+"""Fraction bits below one half that `ResidualRounding.NEAR_EVEN` looks at."""
 SATURATED_BITS = 12
 """Width to which results saturate before the zero point: one fraction bit and 11 integer bits.
 
@@ -13,11 +15,14 @@ Beyond +-1023 every result clamps to the same 9-bit bound, whatever the 9-bit ze
 """
 
 
-def shift_coarse(p: Pipeline, value: Value, shift: Value, sticky_bits: int) -> None:
+def shift_coarse(
+    p: Pipeline, value: Value, shift: Value, sticky_bits: int, near: Value | None = None
+) -> None:
     """Shift right by the multiple of 8 in ``shift``, and look at the bits that will be lost.
 
     Sets ``shifted``, ``rest`` (the shift still to do, 0 to 7) and ``sticky``: whether any of the
-    bits of ``value`` below bit ``shift`` is set, right for ``shift <= sticky_bits``.
+    bits of ``value`` below bit ``shift`` is set, right for ``shift <= sticky_bits``; of the
+    `NEAR_BITS` bits below it, while ``near``.
     """
     p["shifted"] = value >> Cat(Const(0, 3), shift[3:])
     p["rest"] = shift[:3]
@@ -25,8 +30,11 @@ def shift_coarse(p: Pipeline, value: Value, shift: Value, sticky_bits: int) -> N
         # Ones below bit `shift`: all ones moved right by what `shift` lacks to its greatest value.
         levels = sticky_bits.bit_length()
         most = (1 << levels) - 1
-        mask = (Const((1 << most) - 1, most) >> ~shift[:levels])[:sticky_bits]
-        p["sticky"] = (value[:sticky_bits] & mask).any()
+        mask = p.wire("mask", (Const((1 << most) - 1, most) >> ~shift[:levels])[:sticky_bits])
+        seen: Value = mask
+        if near is not None:
+            seen = mask & ~((mask >> NEAR_BITS) & near.replicate(sticky_bits))
+        p["sticky"] = (value[:sticky_bits] & seen).any()
 
 
 def shift_fine(p: Pipeline) -> None:

@@ -188,7 +188,12 @@ class StoreUnit(wiring.Component):
     ) -> PostLane:
         """Lane i with its slice of the operands that stand at the present stage of ``p``."""
         spec = self.spec
-        lane = PostLane(spec.post.modes, residual=spec.post.residual, tables=spec.memory.tables)
+        lane = PostLane(
+            spec.post.modes,
+            residual=spec.post.residual,
+            product=spec.post.product,
+            tables=spec.memory.tables,
+        )
         m.submodules[f"lane{i}"] = lane
         residual = self.r_data[8 * i : 8 * i + 8]
         m.d.comb += [

@@ -118,7 +118,7 @@ def commands_page() -> str:
             _enumeration(ParameterForm),
             "## Requantizer modes\n",
             _enumeration(RequantMode),
-            "## Roundings of the residual add\n",
+            "## Roundings of the residual operand\n",
             _enumeration(ResidualRounding),
             "## Forms of SOFTMAX\n",
             inspect.cleandoc(SoftmaxForm.__doc__ or "").split("\n\n", 1)[1] + "\n",

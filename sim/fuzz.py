@@ -10,7 +10,7 @@ from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, ResidualRounding
 
 __all__ = ["draw_fill", "draw_matmul", "draw_store", "random_memory", "random_program"]
 
@@ -145,6 +145,7 @@ def draw_store(
     values |= {f"r_{name}_stride": int(rng.integers(-6, 7)) for name in STORE_LOOPS}
     width, tiles = int(rng.integers(1, columns + 1)), values["n_count"]
     room = spec.memory.activation_bytes - columns
+    product = int(rng.integers(2)) if spec.post.product else 0
     return values | {
         "y_base": spec.region_stride + _base(rng, values, "y", STORE_LOOPS, room),
         "r_base": _base(rng, values, "r", STORE_LOOPS, room),
@@ -157,11 +158,13 @@ def draw_store(
         "high": 127,
         "residual": int(rng.integers(0, 2)) if spec.post.residual else 0,
         "r_signed": int(rng.integers(0, 2)),
-        "r_multiplier_y": int(rng.integers(1, 1 << 20)),
+        "r_product": product,
+        "r_zero_r": int(rng.integers(-256, 256)),
+        "r_multiplier_y": int(rng.integers(1, 1 << (13 if product else 20))),
         "r_multiplier_r": int(rng.integers(1, 1 << 20)),
         "r_offset": int(rng.integers(-(1 << 24), 1 << 24)),
         "r_shift": 20,
-        "r_rounding": int(rng.integers(0, 3)),
+        "r_rounding": int(rng.integers(len(ResidualRounding))),
         "r_zero": int(rng.integers(-9, 9)),
         "r_low": -128,
         "r_high": 127,

@@ -64,9 +64,15 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
             tables=int(rng.integers(3)),
             stamps=int(rng.integers(2, 9)),
         ),
-        post=PostSpec(lanes=lanes, modes=frozenset(modes), residual=bool(rng.integers(2))),
+        post=PostSpec(lanes=lanes, modes=frozenset(modes), **_operands(rng)),
         queue_depth=int(pick(rng, 1, 2, 3, 16)),
     )
+
+
+def _operands(rng: Rng) -> dict[str, bool]:
+    """No residual operand, one to add, or one to add or multiply by."""
+    residual, product = rng.integers(2, size=2)
+    return {"residual": bool(residual), "product": bool(residual and product)}
 
 
 @dataclass
@@ -301,6 +307,12 @@ class ProgramGenerator:
             "r_multiplier_r": int(rng.integers(-(2 << shift), 2 << shift) >> 1),
             "r_offset": int(rng.integers(-(50 << shift), 50 << shift)),
         }  # fmt: skip
+        if self.spec.post.product and rng.integers(2):
+            # Products are 2**7 times as large as sums.
+            fields |= {
+                "r_product": 1, "r_zero_r": int(rng.integers(-256, 256)),
+                "r_multiplier_y": fields["r_multiplier_y"] >> 7,
+            }  # fmt: skip
         for name, stride in zip(("t", "n", "my", "mx"), strides, strict=True):
             fields[f"r_{name}_stride"] = stride
         return reads

@@ -21,7 +21,7 @@ def _spec(seed: int, regions: int, tables: int = 1, **external: int) -> Accelera
     memory = replace(
         spec.memory, activation_regions=regions, tables=tables, command_words=2000, stamps=64
     )
-    post = replace(spec.post, residual=True)
+    post = replace(spec.post, residual=True, product=True)
     return replace(spec, external=ExternalSpec(**external), memory=memory, post=post)
 
 

@@ -23,11 +23,13 @@ def test_constants() -> None:
 
 @pytest.mark.parametrize("modes", MODES, ids=lambda m: "+".join(sorted(mode.name for mode in m)))
 def test_lanes(modes: frozenset[RequantMode]) -> None:
-    for residual, tables in itertools.product((False, True), (0, 3)):
+    operands = ((False, False), (True, False), (True, True))
+    for (residual, product), tables in itertools.product(operands, (0, 3)):
         spec = AcceleratorSpec(
-            memory=MemorySpec(tables=tables), post=PostSpec(modes=modes, residual=residual)
+            memory=MemorySpec(tables=tables),
+            post=PostSpec(modes=modes, residual=residual, product=product),
         )
-        lane = PostLane(modes, residual=residual, tables=tables)
+        lane = PostLane(modes, residual=residual, product=product, tables=tables)
         latencies = Timing.of(spec)
         assert latencies.write == ActivationMemory.read_latency + lane.latency
         assert latencies.landed == latencies.write + ActivationMemory.write_latency

@@ -41,7 +41,7 @@ def _spec(
             tables=8,
             **memory,
         ),
-        post=PostSpec(lanes=lanes),
+        post=PostSpec(lanes=lanes, product=True),
         queue_depth=3 if pipelined else 1,
     )
 
@@ -84,7 +84,7 @@ STYLES = {
     "tflite-reference": Style(
         "double", "f64away", "tflite_add", "tflite_sub", "tflite_mul", "divide", "double"
     ),
-    "tflm": Style("double", "double", "tflite_add", "tflite_sub", "tflite_mul", "divide", "double"),
+    "tflm": Style("double", "double", "tflite_add", "tflite_sub", "tflm_mul", "divide", "double"),
     "tflite-xnnpack": Style(
         "float32", "float32", "xnnpack_add", "xnnpack_sub", "xnnpack_mul", "divide", "xnn_mean"
     ),
@@ -260,6 +260,23 @@ class RandomNet(Net):
             return self.binary(Op.SUB, *operands, self.style.sub)
         return self.binary(Op.ADD, *operands, self.style.add)
 
+    def random_product(self, x):
+        """By a tensor or a constant of the same shape, or with sides of 1; a square; a swish."""
+        height, width, depth = shape = self.shape(x)
+        sides = [(1, 1, depth), (height, width, 1), (1, width, depth), (1, 1, 1), shape]
+        wanted = sides[self.any(0, 4)]
+        pick = self.rng.random()
+        if pick < 0.1:
+            other = self.lut(x) if self.chance(0.5) else x
+        elif pick < 0.4 and wanted == shape:
+            other = self.conv(x, depth, (1, 1), pads=(0, 0, 0, 0))
+        elif pick < 0.5 and np.prod(wanted) < 100:
+            other = self.tensor(wanted, data=self.weights(*wanted, dtype=np.dtype(self.dtype)))
+        else:
+            other = self.input(*wanted)
+        operands = (x, other) if self.chance(0.5) else (other, x)
+        return self.binary(Op.MUL, *operands, self.style.mul)
+
     def binary(self, op, a, b, formula="tflite_add"):
         target = super().binary(op, a, b, formula)
         k = self.nodes[-1].arithmetic
@@ -341,7 +358,8 @@ def _average(formula: str, source: Codes, out: Codes, count: int) -> Requant:
 
 
 _KINDS = ("conv", "conv", "conv", "depthwise", "depthwise", "depthwise", "blocks", "dense",
-          "max_pool", "average", "add", "add", "table", "pad", "concat", "reshape")  # fmt: skip
+          "max_pool", "average", "add", "add", "product", "product", "table", "pad", "concat",
+          "reshape")  # fmt: skip
 
 
 def random_graph(seed: int) -> Graph:

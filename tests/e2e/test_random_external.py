@@ -21,6 +21,7 @@ from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
 
 BLOCK = 30
 REFUSALS = (
+    "no residual product equals",
     "is not proven equal to any of the modes",
     "no residual add equals",
     "raise memory.",

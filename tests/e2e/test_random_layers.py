@@ -1,9 +1,10 @@
 """Random networks: runtime's formulas, golden and Verilator must agree on every tensor.
 
 Networks of up to five layers (convolutions with kernels of 1 to 7, strides, dilations, uneven pads,
-groups; dense layers, pools, additions, tables, concatenations, pads, reshapes) in int8 and uint8
-and in every profile's formulas, compiled for small accelerators whose memories they fill. All
-networks run one after the other on the same models, so that nothing may be left over from the last.
+groups; dense layers, pools, additions, products, tables, concatenations, pads, reshapes) in int8
+and uint8 and in every profile's formulas, compiled for small accelerators whose memories they fill.
+All networks run one after the other on the same models, so that nothing may be left over from the
+last.
 A failure names the seed: ``random_graph(seed)`` draws the network again.
 """
 
@@ -28,6 +29,7 @@ BLOCK = 40
 REFUSALS = (
     "is not proven equal to any of the modes",
     "no residual add equals",
+    "no residual product equals",
     "raise memory.",
     "the order of the runtime's float32 additions decides",
 )

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from systolith.golden.residual import residual_add
+from systolith.golden.residual import residual_add, residual_product
 from systolith.spec.requant import ResidualRounding
 
 GOOD = {
@@ -23,25 +23,28 @@ GOOD = {
 
 
 def exact(y: int, r: int, p: dict) -> int:
+    if "zero_r" in p:
+        y *= r - p["zero_r"]
+        r = int(y < 0)
     total = y * p["multiplier_y"] + r * p["multiplier_r"] + p["offset"]
     x = Fraction((total + (1 << 47)) % (1 << 48) - (1 << 47), 1 << p["shift"])
     if p["rounding"] is ResidualRounding.FLOOR:
         z = math.floor(x)
     elif p["rounding"] is ResidualRounding.HALF_EVEN:
         z = round(x)
+    elif p["rounding"] is ResidualRounding.NEAR_EVEN:
+        z = round(Fraction(math.floor(x * 2**16), 2**16))
     else:
         z = math.floor(abs(x) + Fraction(1, 2)) * (1 if x >= 0 else -1)
     return min(max(z + p["zero"], p["low"]), p["high"])
 
 
-@pytest.mark.parametrize("rounding", ResidualRounding)
-@pytest.mark.parametrize("seed", range(12))
-def test_against_exact(rounding, seed):
-    rng = np.random.default_rng(seed)
+def draw(rng: np.random.Generator, seed: int, rounding: ResidualRounding) -> dict:
+    """Parameters whose sums mostly lie near the codes; every fourth draw wraps."""
     shift = int(rng.integers(0, 48))
     small = max(0, min(31, shift))
     scale = 1 << (31 if seed % 4 == 3 else max(1, small))
-    p = {
+    return {
         "multiplier_y": int(rng.integers(-scale, scale)),
         "multiplier_r": int(rng.integers(-scale, scale)),
         "offset": int(rng.integers(-(1 << 47), 1 << 47)) >> int(rng.integers(0, 30)),
@@ -51,8 +54,28 @@ def test_against_exact(rounding, seed):
         "low": -128,
         "high": 127,
     }
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+@pytest.mark.parametrize("seed", range(12))
+def test_against_exact(rounding, seed):
+    rng = np.random.default_rng(seed)
+    p = draw(rng, seed, rounding)
     y, r = rng.integers(-128, 256, 400), rng.integers(-128, 256, 400)
     got = residual_add(y, r, **p)
+    assert got.dtype == np.int64
+    assert got.tolist() == [exact(int(a), int(b), p) for a, b in zip(y, r, strict=True)], p
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+@pytest.mark.parametrize("seed", range(12))
+def test_product_against_exact(rounding, seed):
+    rng = np.random.default_rng(seed)
+    p = draw(rng, seed, rounding)
+    p |= {"multiplier_y": p["multiplier_y"] >> 8, "zero_r": int(rng.integers(-256, 256))}
+    y, r = rng.integers(-256, 256, 400), rng.integers(-128, 256, 400)
+    y[:4], r[:2] = (-256, 255, -256, 0), (255, -128)
+    got = residual_product(y, r, **p)
     assert got.dtype == np.int64
     assert got.tolist() == [exact(int(a), int(b), p) for a, b in zip(y, r, strict=True)], p
 
@@ -92,3 +115,9 @@ def test_sum_wraps_at_48_bits():
 def test_domain(change, message):
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         residual_add(0, 0, **(GOOD | change))
+
+
+def test_domain_of_the_product():
+    message = "zero_r must be an integer of 9 bits, not 256"
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        residual_product(0, 0, zero_r=256, **GOOD)

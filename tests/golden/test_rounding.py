@@ -12,6 +12,7 @@ from systolith.golden.rounding import (
     shift_floor,
     shift_half_away,
     shift_half_even,
+    shift_near_even,
     wrap,
 )
 from systolith.spec.requant import ResidualRounding
@@ -24,6 +25,8 @@ def exact(rounding: ResidualRounding, value: int, shift: int) -> int:
         return math.floor(x)
     if rounding is ResidualRounding.HALF_EVEN:
         return round(x)
+    if rounding is ResidualRounding.NEAR_EVEN:
+        return round(Fraction(math.floor(x * 2**16), 2**16))
     return math.floor(x + Fraction(1, 2)) if x >= 0 else math.ceil(x - Fraction(1, 2))
 
 
@@ -58,6 +61,17 @@ def test_three_roundings_differ_on_ties():
     assert shift_floor(values, 1).tolist() == [-2, -1, 0, 1]
     assert shift_half_away(values, 1).tolist() == [-2, -1, 1, 2]
     assert shift_half_even(values, 1).tolist() == [-2, 0, 0, 2]
+
+
+def test_near_ties_are_ties():
+    """At shift 20, 16 units above a half are as the half is; one below, or 16 above, is not."""
+    half = 1 << 19
+    values = np.array(
+        [half - 1, half, half + 15, half + 16, -half - 1, -half, -half + 15], np.int64
+    )
+    assert shift_near_even(values, 20).tolist() == [0, 0, 0, 1, -1, 0, 0]
+    assert shift_near_even(values + (1 << 20), 20).tolist() == [1, 2, 2, 2, 0, 0, 0]
+    assert shift_half_even(values, 20).tolist() == [0, 0, 1, 1, -1, 0, 0]
 
 
 @pytest.mark.parametrize("bits", [1, 8, 9, 32, 48, 63, 64])

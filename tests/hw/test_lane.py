@@ -7,7 +7,7 @@ import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
 from systolith.golden.requant import requantize
-from systolith.golden.residual import residual_add
+from systolith.golden.residual import residual_add, residual_product
 from systolith.hw.lane import LANE_CONTROL, PostLane
 from systolith.spec.commands import COMMANDS, Opcode
 from systolith.spec.requant import RequantMode, ResidualRounding
@@ -23,6 +23,12 @@ RESIDUAL = {
     "r_zero": -11,
     "r_low": -120,
     "r_high": 127,
+}
+PRODUCT = RESIDUAL | {
+    "r_product": 1,
+    "r_zero_r": 17,
+    "r_multiplier_y": 11_000_000,
+    "r_multiplier_r": -300_000_000,
 }
 PARAMETERS = ("bias", "multiplier", "shift", "offset")
 
@@ -67,7 +73,10 @@ def expected(case: Case, tables: np.ndarray) -> np.ndarray:
         names = ("multiplier_y", "multiplier_r", "offset", "shift", "zero", "low", "high")
         rounding = ResidualRounding(c["r_rounding"])
         fields = {name: c[f"r_{name}"] for name in names}
-        z = residual_add(z, case.columns["r"], rounding=rounding, **fields)
+        if c.get("r_product"):
+            fields["zero_r"] = c["r_zero_r"]
+        combine = residual_product if c.get("r_product") else residual_add
+        z = combine(z, case.columns["r"], rounding=rounding, **fields)
     code = z & 255
     return tables[c["table_index"], code] if c.get("table") else code
 
@@ -117,10 +126,11 @@ def test_every_combination_of_units(mode: RequantMode) -> None:
         case(rng, 150, mode, residual=1, **RESIDUAL),
         case(rng, 150, mode, table=1, table_index=2),
         case(rng, 150, mode, residual=1, table=1, table_index=0, **RESIDUAL),
+        case(rng, 150, mode, residual=1, table=1, table_index=1, **PRODUCT),
         case(rng, 150, mode, zero=128, low=0, high=255, table=1, table_index=1),
         case(rng, 150, mode, zero=128, low=0, high=255),
     ]
-    check(PostLane(EVERY, residual=True, tables=3), cases, tables)
+    check(PostLane(EVERY, residual=True, product=True, tables=3), cases, tables)
 
 
 @pytest.mark.parametrize("residual", [False, True])

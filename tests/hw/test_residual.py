@@ -1,4 +1,4 @@
-"""The residual add's gates against exact rationals."""
+"""The gates of the residual add and product against exact rationals."""
 
 from dataclasses import astuple, dataclass, fields
 from fractions import Fraction
@@ -29,6 +29,8 @@ class Coefficients:
     low: int = -128
     high: int = 127
     enable: int = 1
+    product: int = 0
+    zero_r: int = 0
 
 
 def wrap48(value: int) -> int:
@@ -40,20 +42,27 @@ def rounded(value: Fraction, rounding: ResidualRounding) -> int:
         return floor(value)
     if rounding is ResidualRounding.HALF_EVEN:
         return round(value)
+    if rounding is ResidualRounding.NEAR_EVEN:
+        return round(Fraction(floor(value * 2**16), 2**16))
     return (1 if value >= 0 else -1) * floor(abs(value) + Fraction(1, 2))
 
 
 def expected(y: int, r: int, c: Coefficients) -> int:
     if not c.enable:
         return y
+    if c.product:
+        y *= r - c.zero_r
+        r = int(y < 0)
     v = wrap48(y * c.multiplier_y + r * c.multiplier_r + c.offset)
     z = rounded(Fraction(v, 1 << c.shift), c.rounding) + c.zero
     return max(c.low, min(c.high, z))
 
 
-def simulate(batches: list[tuple[Coefficients, list[tuple[int, int]]]]) -> list[list[int]]:
+def simulate(
+    batches: list[tuple[Coefficients, list[tuple[int, int]]]], product: bool
+) -> list[list[int]]:
     """Outputs of back-to-back pairs; the coefficients change once the pipeline is empty."""
-    dut = ResidualAdd()
+    dut = ResidualAdd(product=product)
     results: list[list[int]] = []
 
     async def bench(ctx: SimulatorContext) -> None:
@@ -75,9 +84,11 @@ def simulate(batches: list[tuple[Coefficients, list[tuple[int, int]]]]) -> list[
     return results
 
 
-def check(batches: list[tuple[Coefficients, list[tuple[int, int]]]]) -> int:
+def check(
+    batches: list[tuple[Coefficients, list[tuple[int, int]]]], *, product: bool = False
+) -> int:
     compared = 0
-    for (coefficients, pairs), got in zip(batches, simulate(batches), strict=True):
+    for (coefficients, pairs), got in zip(batches, simulate(batches, product), strict=True):
         want = [expected(y, r, coefficients) for y, r in pairs]
         wrong = [(p, w, g) for p, w, g in zip(pairs, want, got, strict=True) if w != g]
         assert not wrong, f"seed {SEED}: {coefficients}: (y, r), expected, got {wrong[0]}"
@@ -154,22 +165,59 @@ def test_random_coefficients() -> None:
     assert check(batches) == 60 * 89
 
 
-def test_bypass_keeps_y() -> None:
+@pytest.mark.parametrize("product", [False, True])
+def test_bypass_keeps_y(product: bool) -> None:
     off = Coefficients(7, 9, 11, 3, ResidualRounding.HALF_AWAY, 5, -10, 10, enable=0)
-    assert check([(off, [(y, -y) for y in range(-255, 256)])]) == 511
+    assert check([(off, [(y, -y) for y in range(-255, 256)])], product=product) == 511
+
+
+def products(rounding: ResidualRounding) -> list[Coefficients]:
+    """Scales with many ties, offsets that depend on the sign, zero points at every rail."""
+    half = 1 << 30
+    return [
+        Coefficients(1, 0, 0, 8, rounding, product=1),
+        Coefficients(1, -1, 1, 1, rounding, product=1, zero_r=-256, low=-256, high=255),
+        Coefficients(1 << 23, -(1 << 23), half, 31, rounding, 5, product=1, zero_r=-128),
+        Coefficients(-3 << 20, 1 << 28, -7, 28, rounding, product=1, zero_r=255, low=0, high=255),
+        Coefficients(178956971, 0, 1 << 13, 31, rounding, product=1, zero_r=127),
+        Coefficients((1 << 31) - 1, -(1 << 31), (1 << 47) - 1, 47, rounding, product=1, zero_r=7),
+    ]
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+def test_product_and_sum_on_one_unit(rounding: ResidualRounding) -> None:
+    """Also the largest product that 9-bit operands have, and sums as without the product."""
+    rng = Random(SEED + 3)
+    pairs = [(-256, 255), (-256, -256), (255, -256), (255, 255)]
+    batches = [(c, pairs + random_pairs(rng, 250)) for c in products(rounding)]
+    batches += [(c, random_pairs(rng, 50)) for c in tie_rich(rounding) + extreme(rounding)]
+    assert check(batches, product=True) == 6 * 303 + 11 * 99
+
+
+@pytest.mark.parametrize("rounding", ResidualRounding)
+def test_product_at_every_shift(rounding: ResidualRounding) -> None:
+    rng = Random(SEED + 4)
+    batches = []
+    for shift in range(48):
+        # The offset moves a product of -2, 0 or 2 around half a code, and beyond by 2**-16.
+        unit, sign = 1 << shift, rng.choice([-1, 1])
+        offset = wrap48(sign * ((rng.randint(-40, 40) * unit) + unit // 2 + (unit >> 16)))
+        c = Coefficients(1, rng.randint(-9, 9), offset, shift, rounding, product=1, zero_r=3)
+        batches.append((c, [(y, r) for y in (-1, 0, 1, 2) for r in (2, 3, 4, 5)]))
+    assert check(batches, product=True) == 48 * 16
 
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    return Model(build_model(simulation_verilog(ResidualAdd()), jobs=1))
+    return Model(build_model(simulation_verilog(ResidualAdd(product=True)), jobs=1))
 
 
 @pytest.mark.parametrize("rounding", ResidualRounding)
 def test_every_pair_of_bytes(model: Model, rounding: ResidualRounding) -> None:
-    """All pairs, in Verilator, by coefficients of either sign and rich in ties."""
+    """All pairs, in Verilator: coefficients of either sign, rich in ties, sums and products."""
     values = np.arange(256)
     latency = ResidualAdd.latency
-    for c in tie_rich(rounding):
+    for c in tie_rich(rounding) + products(rounding)[2:5]:
         # Where the output is uint8 the operands are, too.
         codes = values if c.low == 0 else values - 128
         y, r = (grid.reshape(-1) for grid in np.meshgrid(codes, codes))

@@ -121,6 +121,9 @@ class Reference:
         r = (r.view(np.int8) if c["r_signed"] else r).astype(np.int64)
         names = ("multiplier_y", "multiplier_r", "offset", "shift", "zero", "low", "high")
         fields = {name: c[f"r_{name}"] for name in names}
+        if c["r_product"]:
+            value = value * (r - c["r_zero_r"])
+            r = value < 0
         return residual_add(value, r, rounding=ResidualRounding(c["r_rounding"]), **fields)
 
 

@@ -10,12 +10,19 @@ from hypothesis import strategies as st
 from systolith.arithmetic import BinaryArithmetic, Codes, Requant
 from systolith.errors import SpecError
 from systolith.profiles import PROFILES, get_profile
-from systolith.profiles.binary import BINARY_FORMULAS, binary_table, fma32
+from systolith.profiles.binary import (
+    BINARY_FORMULAS,
+    binary_codes,
+    binary_table,
+    fma32,
+    product_requant,
+)
 from systolith.profiles.edges import QUANTIZE_FORMULAS
 from systolith.profiles.formulas import (
     REQUANT_FORMULAS,
     multiply_by_quantized_multiplier,
     requantize,
+    requantize_codes,
     wrap32,
 )
 from systolith.profiles.lut import LUT_FORMULAS
@@ -162,6 +169,25 @@ def test_binary_close_to_the_real_function(formula: str) -> None:
     exact = np.clip(real / 0.2 + 5, -128, 127)
     # Half a code, and what TFLite's second rounding adds.
     assert np.abs(table - exact).max() < 0.55
+
+
+@pytest.mark.parametrize("formula", ["tflite_mul", "tflm_mul", "xnnpack_mul"])
+def test_requantizer_of_products(formula: str) -> None:
+    """All pairs of codes: products through the requantizer are the multiplication."""
+    codes = np.arange(-128, 128)
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        scales = rng.choice([0.5, 0.25, 0.75, 0.03], 3) * [1, 1, 2.0 ** rng.integers(0, 8)]
+        a, b, out = (
+            Codes(dtype="int8", scale=float(np.float32(s)), zero_point=int(z))
+            for s, z in zip(scales, rng.integers(-128, 128, 3), strict=True)
+        )
+        k = BinaryArithmetic(formula=formula, a=a, b=b, out=out, low=-100, high=127)
+        requant = product_requant(k)
+        assert requant is not None
+        products = (codes[:, None] - a.zero_point) * (codes - b.zero_point)
+        wanted = binary_codes(codes[:, None], codes, k)
+        np.testing.assert_array_equal(requantize_codes(products, requant), wanted)
 
 
 def test_rows_name_formulas_that_exist() -> None:

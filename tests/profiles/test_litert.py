@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from systolith.arithmetic import BinaryArithmetic, Codes
 from systolith.errors import ToolError
 from systolith.importers.tflite import import_tflite
 from systolith.profiles import get_profile
+from systolith.profiles.binary import binary_table
 from systolith.profiles.reference import evaluate_graph
 from systolith.runtimes import run_runtime
 
@@ -176,6 +178,66 @@ def test_binary_all_pairs(writer: ModuleType, profile: str, kind: str) -> None:
         op = writer.O(kind, (0, 1), (2,), options, activation)
         data = writer.write_tflite(tensors, [op], (0, 1), (2,))
         check(data, profile, {"t0": x, "t1": y})
+
+
+@pytest.mark.parametrize("profile", ["tflite-reference", "tflm"])
+def test_the_factor_of_a_product(writer: ModuleType, profile: str) -> None:
+    """LiteRT's is a float32 number, TFLM's a float64 number, which shows next to ties."""
+    x, y = (each.reshape(1, 256, 256, 1) for each in np.meshgrid(CODES, CODES))
+    found = 0
+    for seed in range(300):
+        scales = np.random.default_rng(seed).uniform(0.01, 0.1, 3)
+        scales[2] = scales[0] * scales[1] * 256
+        a, b, out = (Codes(dtype="int8", scale=float(np.float32(s)), zero_point=3) for s in scales)
+        tables = [
+            binary_table(BinaryArithmetic(formula=f, a=a, b=b, out=out, low=-128, high=127))
+            for f in ("tflite_mul", "tflm_mul")
+        ]
+        if np.array_equal(*tables):
+            continue
+        tensors = [writer.T((1, 256, 256, 1), scale=c.scale, zero=3) for c in (a, b, out)]
+        op = writer.O("MUL", (0, 1), (2,), "MulOptions", (("FusedActivationFunction", 0),))
+        check(writer.write_tflite(tensors, [op], (0, 1), (2,)), profile, {"t0": x, "t1": y})
+        found += 1
+        if found == 3:
+            return
+    raise AssertionError("no scales for which the two formulas differ")
+
+
+SHAPES = [
+    ((1, 5, 4, 7), (1, 1, 1, 7)),
+    ((1, 7), (1, 5, 4, 7)),
+    ((1, 5, 4, 1), (1, 5, 4, 7)),
+    ((1, 5, 4, 7), (1, 1, 1, 1)),
+    ((1, 5, 1, 7), (1, 1, 4, 7)),
+    ((1, 6, 7), (1, 7)),
+]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("kind", ["ADD", "SUB", "MUL"])
+@pytest.mark.parametrize("constant", [False, True])
+def test_broadcast_operands(writer: ModuleType, profile: str, kind: str, constant: bool) -> None:
+    """Tensors and constants of fewer sides, or of sides of 1, on either side."""
+    options = {"ADD": "AddOptions", "SUB": "SubOptions", "MUL": "MulOptions"}[kind]
+    for seed, shapes in enumerate(SHAPES[: 2 if profile == "tflm" else None]):
+        rng = np.random.default_rng(seed)
+        scales, zeros = rng.uniform(0.01, 0.1, 3), rng.integers(-128, 128, 3)
+        scales[2] *= 8 if kind == "MUL" else 1
+        small = int(np.prod(shapes[0]) > np.prod(shapes[1]))
+        out = np.broadcast_shapes(*shapes)
+        fixed = random_codes(rng, *shapes[small])
+        tensors = [
+            writer.T(
+                shape, scale=float(s), zero=int(z), data=fixed if constant and i == small else None
+            )
+            for i, (shape, s, z) in enumerate(zip((*shapes, out), scales, zeros, strict=True))
+        ]
+        op = writer.O(kind, (0, 1), (2,), options, (("FusedActivationFunction", seed % 2),))
+        given = [i for i in (0, 1) if not (constant and i == small)]
+        data = writer.write_tflite(tensors, [op], given, (2,))
+        inputs = {f"t{i}": random_codes(rng, 3, *shapes[i][1:]) for i in given}
+        check(data, profile, inputs)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -152,6 +152,40 @@ def test_binary_all_pairs(dtype: str, kind: str) -> None:
         check(model.bytes({"x": shape, "y": shape}, {"z": dtype}), {"x": x, "y": y})
 
 
+@pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearMul"])
+@pytest.mark.parametrize("constant", [False, True])
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        (("N", 5, 4, 3), ("N", 5, 1, 1)),
+        (("N", 1, 4, 3), ("N", 5, 4, 3)),
+        (("N", 1, 1, 1), ("N", 5, 4, 3)),
+        (("N", 5, 1, 3), ("N", 5, 4, 1)),
+        (("N", 6, 5), ("N", 1, 5)),
+        (("N", 5), ("N", 5)),
+    ],
+)
+def test_broadcast_operands(kind: str, constant: bool, shapes: tuple) -> None:
+    """Tensors with sides of 1; constants of as many sides, or of fewer."""
+    rng = np.random.default_rng(11)
+    model = Model()
+    scales = rng.uniform(0.01, 0.1, 3) * [1, 1, 0.1 if kind == "QLinearMul" else 1]
+    a, b, c = (model.codes(scale, zero_of(rng, "uint8"), "uint8") for scale in scales)
+    given = {"x": shapes[0], "y": shapes[1]}
+    if constant:
+        own = given.pop("x")[1:]
+        value = random_codes(rng, "uint8", *(own if own[0] > 1 else (1, *own)))
+        names = (model.constant(value, "uint8"), "y")
+    else:
+        names = ("x", "y")
+    model.add(kind, [names[0], *a, names[1], *b, *c], "z", MICROSOFT)
+    inputs = {n: random_codes(rng, "uint8", 3, *shape[1:]) for n, shape in given.items()}
+    data = model.bytes({n: ("uint8", shape) for n, shape in given.items()}, {"z": "uint8"})
+    graph = check(data, inputs)
+    scalar = constant and shapes[0][1:] == (1, 1, 1)
+    assert graph.nodes[-1].op == ("lut" if scalar else kind.removeprefix("QLinear").lower())
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_global_average_pool(dtype: str) -> None:
     for seed in range(8):

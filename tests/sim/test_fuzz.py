@@ -8,7 +8,7 @@ from systolith.sim.fuzz import random_memory, random_program
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, decode
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, ResidualRounding
 
 
 def make_spec(rows, columns, lanes, modes=frozenset(RequantMode), **post) -> AcceleratorSpec:
@@ -28,14 +28,15 @@ def make_spec(rows, columns, lanes, modes=frozenset(RequantMode), **post) -> Acc
 
 
 def test_programs_exercise_every_flag():
-    spec = make_spec(3, 6, 2)
+    spec = make_spec(3, 6, 2, product=True)
     programs = [random_program(np.random.default_rng(seed), spec) for seed in range(20)]
     commands = [c for p in programs for c in decode(p.commands.tolist())]
     stores = [c for c in commands if c.opcode is Opcode.STORE]
     matmuls = [c for c in commands if c.opcode is Opcode.MATMUL]
     assert {s["mode"] for s in stores} == set(RequantMode)
-    for name in ("residual", "table", "r_signed", "r_rounding"):
-        assert len({s[name] for s in stores}) == (3 if name == "r_rounding" else 2)
+    for name in ("residual", "table", "r_signed", "r_product"):
+        assert {s[name] for s in stores} == {0, 1}
+    assert {s["r_rounding"] for s in stores} == set(ResidualRounding)
     for name in ("maximum", "w_hold", "x_signed", "w_signed"):
         assert {m[name] for m in matmuls} == {0, 1}
 
@@ -59,7 +60,7 @@ def test_codes_are_spread(mode):
 @pytest.mark.parametrize(
     "spec",
     [
-        make_spec(3, 6, 2),
+        make_spec(3, 6, 2, product=True),
         make_spec(5, 4, 4, frozenset({RequantMode.FLOAT32}), pipelined=True),
         make_spec(1, 1, 1, residual=False, tables=0),
         make_spec(9, 4, 2, depthwise_lines=3),

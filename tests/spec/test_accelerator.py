@@ -70,6 +70,12 @@ def test_types(part: str, field: str, value: object) -> None:
     [
         (lambda: ArraySpec(pipelined=1), TypeError, "array.pipelined must be true or false, not 1"),
         (lambda: PostSpec(residual=0), TypeError, "post.residual must be true or false, not 0"),
+        (lambda: PostSpec(product=1), TypeError, "post.product must be true or false, not 1"),
+        (
+            lambda: PostSpec(residual=False, product=True),
+            ValueError,
+            "post.residual must be true for post.product, not False",
+        ),
         (
             lambda: PostSpec(modes=frozenset()),
             ValueError,

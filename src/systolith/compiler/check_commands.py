@@ -58,7 +58,8 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
     tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
     if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):
         raise ProgramFault(f"{name} names a table that does not exist")
-    if v["mode"] not in spec.post.modes or (v["residual"] and not spec.post.residual):
+    combined = spec.post.product if v["r_product"] else spec.post.residual
+    if v["mode"] not in spec.post.modes or (v["residual"] and not combined):
         raise ProgramFault(f"{name} needs post-processing that is not built in")
 
 

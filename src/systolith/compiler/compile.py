@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
+from systolith.compiler.constant_operands import fold_constants
 from systolith.compiler.constants import Constants
 from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition, partition
@@ -44,7 +45,8 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 
 class _Compiler:
     def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
-        self.graph, self.spec, self.report = graph, spec, report
+        self.source, self.spec, self.report = graph, spec, report
+        self.graph = graph = fold_constants(graph)
         self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
         self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
@@ -86,7 +88,7 @@ class _Compiler:
         check_program(program)
         return CompiledModel(
             program=program,
-            graph=self.graph,
+            graph=self.source,
             prologue=self.cut.prologue,
             epilogue=self.cut.epilogue,
             notes=self._notes(out),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from systolith.arithmetic import PadArithmetic
 from systolith.compiler.emitted import Emission, Entry
 from systolith.compiler.enemies import enemies
-from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
+from systolith.compiler.fills import fill_border, fill_constant, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins
@@ -106,7 +106,13 @@ class Emitter:
             else:
                 # Readers are a layer away: they need not hold up this layer's first command.
                 entries[-1].late_fills = fills
+            entries[-len(works)].fills += self._constants(step)
         return entries
+
+    def _constants(self, step: Step) -> list[SymbolicCommand]:
+        """Return the fills of constant operands that no step before has read."""
+        constant = [n for n in operands(step) if self.low.graph.tensor(n).data is not None]
+        return [fill for name in constant for fill in self._fills(name)]
 
     def _lowered(self, step: Step) -> list[Pair]:
         """Lower a step whose operands are all on chip, once."""
@@ -202,7 +208,7 @@ class Emitter:
         out.commands += storage_loads(name, near.storage, far)
 
     def _fills(self, name: str) -> list[SymbolicCommand]:
-        """Return the fills of halo and border of the storage that ``name`` lies in, once."""
+        """Return the fills of halo, border or constant of ``name``'s storage, once."""
         layout = self.low.layout
         while name in layout.parents:
             name = layout.parents[name]
@@ -213,6 +219,9 @@ class Emitter:
         layer, fills = view.storage.layer, []
         if layout.halos[name].any:
             fills += fill_halo(layer, view, layout.halos[name])
+        data = self.low.graph.tensor(name).data
+        if data is not None:
+            fills += fill_constant(layer, view, data)
         for step in self.steps:
             root = step.target
             while root in layout.parents and step.node.op is Op.PAD:

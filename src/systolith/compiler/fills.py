@@ -1,6 +1,7 @@
-"""FILL commands: halos, and the border of padded tensors."""
+"""FILL commands: halos, the border of padded tensors, constants."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.compiler.layout import Halo
 from systolith.spec.commands import FILL_LOOPS, Opcode
 
-__all__ = ["fill_border", "fill_halo", "filled_bytes"]
+__all__ = ["fill_border", "fill_constant", "fill_halo", "filled_bytes"]
 
 _LONGEST = (1 << 16) - 1
 
@@ -79,6 +80,17 @@ def fill_border(
         *box(y, x, 0, h, w, c),
         *box(y, x, c + d, h, w, channels - c - d),
     ]
+
+
+def fill_constant(layer: str, view: View, data: NDArray[Any]) -> list[SymbolicCommand]:
+    """Write a constant to a root tensor without halo: a command for each run of equal bytes."""
+    codes = data.astype(np.int64).ravel() & 255
+    starts = np.flatnonzero(np.diff(codes, prepend=-1))
+    ends = [*starts[1:].tolist(), codes.size]
+    fills: list[SymbolicCommand] = []
+    for start, end in zip(starts.tolist(), ends, strict=True):
+        fills += _fill(layer, (view.storage, view.offset + start), int(codes[start]), end - start)
+    return fills
 
 
 def filled_bytes(storage: Storage, fills: Iterable[SymbolicCommand]) -> NDArray[np.uint8]:

@@ -1,13 +1,14 @@
-"""The search for residual-add parameters which reproduce a runtime's addition on every pair.
+"""The search for residual parameters which reproduce a runtime's sum or product on every pair.
 
 A quantized addition is a function of two codes: at most 65 536 pairs. Each pair asks that the
 weighted sum ``v = y * multiplier_y + r * multiplier_r + offset`` lies in an interval of integers
 which follows from its result and the rounding. With both multipliers chosen, the offsets which
 satisfy all pairs are an interval, found exactly; the multipliers themselves come from the real
 slopes or, where those fail, from a linear program which maximises the margin to all intervals.
+A multiplication is the same with the product in the place of y, and in that of r its sign.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 
@@ -15,10 +16,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linprog
 
-from systolith.golden.residual import SUM_BITS, residual_add
+from systolith.golden.residual import SUM_BITS, residual_add, residual_product
 from systolith.spec.requant import ResidualRounding
 
-__all__ = ["ResidualParameters", "fit_residual"]
+__all__ = ["ResidualParameters", "fit_product", "fit_residual"]
 
 Int64Array = NDArray[np.int64]
 
@@ -30,7 +31,7 @@ _ROUNDS = 40
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ResidualParameters:
-    """Arguments of :func:`systolith.golden.residual.residual_add`, and the command's fields."""
+    """Arguments of golden's :func:`residual_add` and `residual_product`, and command's fields."""
 
     multiplier_y: int
     multiplier_r: int
@@ -68,30 +69,101 @@ def fit_residual(
     ------
     ValueError: if the table has another shape or exceeds the clamp.
     """
-    wanted = np.asarray(table, np.int64)
     own = np.asarray(y, np.int64), np.asarray(r, np.int64)
+    wanted = _checked(table, own, low, high)
+    shift = _shift(slopes, own, high - low)
+    pairs = own[0][:, None], own[1][None]
+    guess = round(slopes[0] * 2**shift), round(slopes[1] * 2**shift)
+    return _first_fit(wanted, pairs, shift, [guess], zero_point, (low, high))
+
+
+def fit_product(
+    table: ArrayLike,
+    y: ArrayLike,
+    r: ArrayLike,
+    *,
+    zero_r: int,
+    slope: float,
+    zero_point: int,
+    low: int,
+    high: int,
+) -> ResidualParameters | None:
+    """Find parameters with which the residual product equals a table, or None.
+
+    The result is proven by the golden product on every pair of the table.
+
+    Parameters
+    ----------
+    table: the wanted results [len(y), len(r)], integers in [low, high].
+    y: the requantizer's values without their zero point.
+    r: the other operand's values; zero_r: their zero point.
+    slope: product of the input scales over the output scale, the start of the search.
+    zero_point: of the output, where ties away from zero turn.
+    low, high: the clamp.
+
+    Raises
+    ------
+    ValueError: if the table has another shape or exceeds the clamp.
+    """
+    own = np.asarray(y, np.int64), np.asarray(r, np.int64)
+    wanted = _checked(table, own, low, high)
+    products = own[0][:, None] * (own[1][None] - zero_r)
+    points, first = np.unique(products, return_index=True)
+    reach = np.array([int(points[0]), int(points[-1])])
+    # A bit less than fits: the amount for negative products is up to two products' worth.
+    shift = _shift((2 * slope, 0.0), (reach, reach[:1]), high - low)
+    # Where two roundings follow each other, the first one moves either sign outwards: by half a
+    # unit of its own, 2**-right of a code.
+    right = max(0, -int(np.frexp(slope)[1]))
+    multiplier = round(slope * 2**shift)
+    guesses = [(multiplier, 0), (multiplier, -(1 << max(0, shift - right)))]
+    pairs = points, (points < 0).astype(np.int64)
+    fit = _first_fit(wanted.ravel()[first], pairs, shift, guesses, zero_point, (low, high))
+    if fit is None:
+        return None
+    proof = residual_product(own[0][:, None], own[1][None], zero_r=zero_r, **asdict(fit))
+    return fit if np.array_equal(proof, wanted) else None
+
+
+def _checked(
+    table: ArrayLike, own: tuple[Int64Array, Int64Array], low: int, high: int
+) -> Int64Array:
+    """Return the table as integers, if it fits its operands and its clamp."""
+    wanted = np.asarray(table, np.int64)
     if wanted.shape != (own[0].size, own[1].size):
         raise ValueError(f"table must be {(own[0].size, own[1].size)} large, not {wanted.shape!r}")
     if wanted.min() < low or wanted.max() > high:
         raise ValueError(
             f"table must be in [{low}, {high}], not {int(wanted.min())} to {int(wanted.max())}"
         )
-    shift = _shift(slopes, own, high - low)
-    guess = tuple(round(slope * 2**shift) for slope in slopes)
+    return wanted
+
+
+def _first_fit(
+    wanted: Int64Array,
+    own: tuple[Int64Array, Int64Array],
+    shift: int,
+    guesses: Sequence[tuple[int, int]],
+    zero_point: int,
+    clamp: tuple[int, int],
+) -> ResidualParameters | None:
+    """Try the guesses with every rounding, then what linear programs find around them."""
     searches = [
-        _Search(wanted, own, shift, rounding, zero, (low, high))
+        _Search(wanted, own, shift, rounding, zero, clamp)
         for rounding, zero in (
             (ResidualRounding.FLOOR, 0),
             (ResidualRounding.HALF_AWAY, zero_point),
             (ResidualRounding.HALF_EVEN, 0),
             (ResidualRounding.HALF_EVEN, 1),
+            (ResidualRounding.NEAR_EVEN, 0),
+            (ResidualRounding.NEAR_EVEN, 1),
         )
     ]
-    for search in searches:
+    for search, guess in product(searches, guesses):
         fit = search.at(guess)
         if fit is not None:
             return fit
-    for search in searches:
+    for search, guess in product(searches, guesses):
         for multipliers in search.candidates(guess):
             fit = search.at(multipliers)
             if fit is not None:
@@ -110,7 +182,12 @@ def _shift(slopes: tuple[float, float], own: tuple[Int64Array, Int64Array], span
 
 
 class _Search:
-    """The intervals which one rounding asks for, and the search inside of them."""
+    """The intervals which one rounding asks for, and the search inside of them.
+
+    Parameters
+    ----------
+    wanted: results, of the shape to which the operands ``own`` broadcast.
+    """
 
     def __init__(
         self,
@@ -130,7 +207,11 @@ class _Search:
         elif rounding is ResidualRounding.HALF_AWAY:
             least, most = code * unit - half + (code <= 0), code * unit + half - (code >= 0)
         else:
-            least, most = code * unit - half + (code & 1), code * unit + half - (code & 1)
+            # The last bits are not looked at: the interval is widened to where they change more.
+            spare = max(0, shift - 16) if rounding is ResidualRounding.NEAR_EVEN else 0
+            unit, half, odd = unit >> spare, half >> spare, code & 1
+            least = (code * unit - half + odd) << spare
+            most = ((code * unit + half - odd + 1) << spare) - 1
         free = np.int64(1) << np.int64(60)
         # Where the clamp holds the result, the sum may be any larger (or smaller) number.
         self.least = np.where(wanted == clamp[0], -free, least)
@@ -138,22 +219,20 @@ class _Search:
 
     def _sums(self, multipliers: tuple[int, ...]) -> Int64Array:
         """Return the weighted sums of all pairs without offset."""
-        return self.own[0][:, None] * multipliers[0] + self.own[1][None] * multipliers[1]
+        return self.own[0] * multipliers[0] + self.own[1] * multipliers[1]
 
     def at(self, multipliers: tuple[int, ...]) -> ResidualParameters | None:
         """Return proven parameters with these multipliers, or None."""
         if any(abs(m) >= 1 << 31 for m in multipliers):
             return None
         sums = self._sums(multipliers)
-        least, most = int((self.least - sums).max()), int((self.most - sums).min())
+        # Neither the sum nor its constant may leave the hardware's range.
+        limit = 1 << (SUM_BITS - 1)
+        least = max(int((self.least - sums).max()), -limit - min(0, int(sums.min())))
+        most = min(int((self.most - sums).min()), limit - 1 - max(0, int(sums.max())))
         if least > most:
             return None
-        offset = min(max((least + most) // 2, -(1 << 60)), 1 << 60)
-        limit = 1 << (SUM_BITS - 1)
-        if min(int(sums.min()) + offset, offset) < -limit:
-            return None
-        if max(int(sums.max()) + offset, offset) >= limit:
-            return None
+        offset = (least + most) // 2
         fit = ResidualParameters(
             multiplier_y=multipliers[0],
             multiplier_r=multipliers[1],
@@ -164,7 +243,7 @@ class _Search:
             low=self.clamp[0],
             high=self.clamp[1],
         )
-        proof = residual_add(self.own[0][:, None], self.own[1][None], **asdict(fit))
+        proof = residual_add(*self.own, **asdict(fit))
         return fit if np.array_equal(proof, self.wanted) else None
 
     def candidates(self, guess: tuple[int, ...]) -> Iterator[tuple[int, int]]:
@@ -188,7 +267,7 @@ class _Search:
         middle = (int(low.max()) + int(high.min())) // 2
         unit = 2.0 ** (self.shift - 22)
         window = 1 << (22 - _WINDOW_BITS)
-        coordinates = np.stack(np.broadcast_arrays(self.own[0][:, None], self.own[1][None]), -1)
+        coordinates = np.stack(np.broadcast_arrays(*self.own), -1)
         rows, slack = [], []
         for sign, gap in ((1.0, (high - middle) / unit), (-1.0, (middle - low) / unit)):
             near = gap < window

@@ -77,7 +77,7 @@ class _Planner:
         self.graph, self.steps, self.spec = graph, steps, spec
         self.homes: dict[str, _Home] = {}
         self.layout = Layout()
-        stored = {step.target for step in steps} | set(inputs)
+        stored = {step.target for step in steps} | set(inputs) | _constants(graph, steps)
         self.stored = [n for n in graph.tensors if n in stored]
         self.writers = {step.target: step.node for step in steps}
         self.halos = {name: self._halo(name) for name in self.stored}
@@ -212,6 +212,13 @@ class _Planner:
             row=row,
             pixel=channels,
         )
+
+
+def _constants(graph: Graph, steps: Sequence[Step]) -> set[str]:
+    """Constants that are operands of additions and products."""
+    read = {step.source for step in steps}
+    read |= {step.addition.other for step in steps if step.addition is not None}
+    return {name for name in read if graph.tensor(name).data is not None}
 
 
 def _convolution_halo(graph: Graph, node: Node) -> Halo:

@@ -1,4 +1,4 @@
-"""Adds, tables and moves: the array copies through identity weights, STORE does the rest."""
+"""Adds, products, tables, moves: the array copies by identity weights, STORE does the rest."""
 
 from dataclasses import replace
 
@@ -23,6 +23,14 @@ def identity_tile(low: Lowering) -> tuple[int, int]:
     return low.constants.weights(np.eye(rows, columns, dtype=np.int64)), min(rows, columns)
 
 
+def _spreading_tile(low: Lowering) -> tuple[int, int]:
+    """Store weights that give every column the first row's byte; return address and channels."""
+    rows, columns = low.spec.array.rows, low.spec.array.columns
+    weights = np.zeros((rows, columns), np.int64)
+    weights[0] = 1
+    return low.constants.weights(weights), columns
+
+
 def _flattened(views: list[View], tile: int) -> list[View]:
     """Cut dense tensors into full vectors of ``tile`` bytes where that comes out even."""
     size = int(np.prod(views[0].shape))
@@ -33,7 +41,8 @@ def _flattened(views: list[View], tile: int) -> list[View]:
 
 def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[Pair]:
     """Stream views[0] to views[1], with views[2] as the residual operand if there is one."""
-    weights, tile = identity_tile(low)
+    thin = views[0].shape[2] < views[1].shape[2]
+    weights, tile = _spreading_tile(low) if thin else identity_tile(low)
     narrow = tile > low.spec.memory.parameter_channels
     flat = views if narrow else _flattened(views, tile)
     height, width, _ = flat[1].shape
@@ -49,7 +58,7 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
         r=store_stream(flat[2]) if len(flat) > 2 else None,
         channels=channels,
         tile_channels=tile,
-        x_tile=tile,
+        x_tile=0 if thin else tile,
         counts=(1, 1, 1),
         strides=(0, 0, 0),
         load=low.load(1, channels, tile, hold=True),
@@ -67,10 +76,12 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
 
 
 def lower_elementwise(low: Lowering, step: Step) -> list[Pair]:
-    """Return the command pairs of an add or table that no other step absorbed."""
+    """Return the command pairs of an add, product or table that no other step absorbed."""
     views = [low.view(step.source), low.view(step.target)]
     if step.addition is not None:
-        views.append(low.view(step.addition.other).broadcast(views[1].shape))
+        shape = views[1].shape
+        views[0] = views[0].broadcast((*shape[:2], views[0].shape[2]))
+        views.append(low.view(step.addition.other).broadcast(shape))
     return _copy(low, step, views, split=True)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from systolith.compiler.constants import Constants
 from systolith.compiler.emit import Job, Stream, is_linear, store_stream
 from systolith.compiler.errors import layer_error
-from systolith.compiler.fit_residual import ResidualParameters, fit_residual
+from systolith.compiler.fit_residual import ResidualParameters, fit_product, fit_residual
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
 from systolith.compiler.overlap import RowSplitter, WholeRows
@@ -121,7 +121,8 @@ class Lowering:
             "low": requantizer.low,
             "high": requantizer.high,
         }
-        notes = [requantizer.note] if step.node.op not in (Op.LUT, Op.ADD, Op.SUB) else []
+        copied = step.node.op in (Op.LUT, Op.ADD, Op.SUB, Op.MUL)
+        notes = [] if copied else [requantizer.note]
         addition = step.addition
         if addition is not None:
             fit = self.once(
@@ -141,7 +142,13 @@ class Lowering:
                 "r_multiplier_r": fit.multiplier_r,
                 "r_offset": fit.offset,
             }
-            notes.append(f"add {addition.node.name!r} proven on every pair of codes")
+            node, own = addition.node, addition.own
+            if node.op is Op.MUL:
+                # The requantizer's result comes without its zero point.
+                values |= {n: values[n] - own.zero_point for n in ("zero", "low", "high")}
+                values |= {"r_product": 1, "r_zero_r": addition.second.zero_point}
+            what = "product" if node.op is Op.MUL else "add"
+            notes.append(f"{what} {node.name!r} proven on every pair of codes")
         if step.table is not None:
             values |= {"table": 1, "table_index": self.constants.table(step.table)}
             notes.append("table")
@@ -149,29 +156,42 @@ class Lowering:
         return values
 
     def _fit_addition(self, addition: Addition, requantizer: Requantizer) -> ResidualParameters:
-        """Fit the residual add on every pair of codes that can meet."""
-        k, node = addition.arithmetic, addition.node
+        """Fit the residual add or product on every pair of codes that can meet."""
+        k, node, own, other = addition.arithmetic, addition.node, addition.own, addition.second
         table = binary_table(k)
-        own, other = (k.b, k.a) if addition.swapped else (k.a, k.b)
-        signs = (1.0, -1.0 if node.op is Op.SUB else 1.0)
-        y_sign, r_sign = reversed(signs) if addition.swapped else signs
         if addition.swapped:
             table = table.T
         y = np.arange(max(requantizer.low, own.low), min(requantizer.high, own.high) + 1)
         r = np.arange(other.low, other.high + 1)
-        fit = fit_residual(
-            table[np.ix_(y & 255, r & 255)],
-            y,
-            r,
-            slopes=(y_sign * own.scale / k.out.scale, r_sign * other.scale / k.out.scale),
-            zero_point=k.out.zero_point,
-            low=k.low,
-            high=k.high,
-        )
+        wanted = table[np.ix_(y & 255, r & 255)]
+        if node.op is Op.MUL:
+            fit = fit_product(
+                wanted,
+                y - own.zero_point,
+                r,
+                zero_r=other.zero_point,
+                slope=k.a.scale * k.b.scale / k.out.scale,
+                zero_point=k.out.zero_point,
+                low=k.low,
+                high=k.high,
+            )
+        else:
+            signs = (1.0, -1.0 if node.op is Op.SUB else 1.0)
+            y_sign, r_sign = reversed(signs) if addition.swapped else signs
+            fit = fit_residual(
+                wanted,
+                y,
+                r,
+                slopes=(y_sign * own.scale / k.out.scale, r_sign * other.scale / k.out.scale),
+                zero_point=k.out.zero_point,
+                low=k.low,
+                high=k.high,
+            )
         if fit is None:
+            what = "product" if node.op is Op.MUL else "add"
             raise layer_error(
                 node,
-                f"no residual add equals formula {k.formula!r} on every pair of codes",
+                f"no residual {what} equals formula {k.formula!r} on every pair of codes",
                 "use another profile, or give the layer other scales",
             )
         return fit

@@ -19,7 +19,7 @@ _LATENCY = 48
 _EXTRA = 48
 """Cycles of array and command time that a cut may cost."""
 
-_CUT = frozenset({Op.CONV2D, Op.ADD, Op.SUB, Op.LUT})
+_CUT = frozenset({Op.CONV2D, Op.ADD, Op.SUB, Op.MUL, Op.LUT})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

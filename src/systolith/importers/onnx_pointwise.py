@@ -14,7 +14,7 @@ from systolith.arithmetic import (
     SoftmaxArithmetic,
 )
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import FloatTable, OnnxContext
+from systolith.importers.onnx_context import FloatTable, OnnxContext, default_order, layout
 from systolith.profiles.binary import binary_table, code_values
 from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.lut import build_lut
@@ -59,20 +59,59 @@ def _add_constant(ctx: OnnxContext, arithmetic: BinaryArithmetic, byte: int, axi
 
 
 def _add_pair(ctx: OnnxContext, op: Op, arithmetic: BinaryArithmetic) -> None:
-    for position in (0, 3):
-        if ctx.node.input[position] in ctx.constants:
-            ctx.unsupported("a constant operand must be one value")
-    a, b = ctx.input(0, arithmetic.a.dtype), ctx.input(3, arithmetic.b.dtype)
-    if a.source_shape != b.source_shape:
-        ctx.unsupported(f"operands must have one shape, not {a.source_shape}, {b.source_shape}")
-    if a.order is None or b.order is None:
-        same = a.order is b.order
+    a, b = (_operand(ctx, *each) for each in ((0, arithmetic.a), (3, arithmetic.b)))
+    if a.data is not None and b.data is not None:
+        ctx.unsupported("both operands are constant; store the result in the model")
+    if a.source_shape == b.source_shape and a.data is None and b.data is None:
+        one, two = (np.arange(t.size) if t.order is None else t.order for t in (a, b))
+        if a.shape != b.shape or not np.array_equal(one, two):
+            ctx.unsupported("a reshape or transpose before it moves one operand's data")
+        target = ctx.output(a.source_shape, arithmetic.out, like=a)
     else:
-        same = np.array_equal(a.order, b.order)
-    if a.shape != b.shape or not same:
-        ctx.unsupported("a reshape or transpose before it moves one operand's data")
-    target = ctx.output(a.source_shape, arithmetic.out, like=a)
+        target = _broadcast(ctx, a, b, arithmetic.out)
     ctx.add_node(op, (a.name, b.name), (target.name,), arithmetic)
+
+
+def _broadcast(ctx: OnnxContext, a: Tensor, b: Tensor, out: Codes) -> Tensor:
+    """Return the output of operands of two shapes, or of a constant one."""
+    rank = len(max(a.source_shape, b.source_shape, key=len))
+    for operand in (a, b):
+        if operand.data is None:
+            ctx.plain(operand)
+        if len(operand.source_shape) < rank:
+            ctx.unsupported(f"operands {a.source_shape}, {b.source_shape} must have the same rank")
+    try:
+        shape = np.broadcast_shapes(a.source_shape, b.source_shape)
+    except ValueError:
+        ctx.fail(f"operands must broadcast, not {a.source_shape} and {b.source_shape}")
+    return ctx.output(shape, out)
+
+
+def _operand(ctx: OnnxContext, position: int, codes: Codes) -> Tensor:
+    """Return an operand that is computed, or a constant in the layout of the other operand."""
+    name = ctx.node.input[position]
+    value = ctx.constants.get(name)
+    if value is None:
+        return ctx.input(position, codes.dtype)
+    if value.dtype != np.dtype(codes.dtype):
+        ctx.fail(f"operand {name!r} must be {codes.dtype}, not {value.dtype}")
+    other = ctx.node.input[3 - position]
+    rank = len(ctx.tensors[other].source_shape) if other in ctx.tensors else value.ndim
+    value = value.reshape((1,) * max(0, rank - value.ndim) + value.shape)
+    order = default_order(value.shape)
+    flat = value.ravel() if order is None else value.ravel()[order]
+    shape = layout(value.shape, f"operand {name!r}")
+    return ctx.add_tensor(
+        Tensor(
+            name=f"{ctx.layer}/{name}",
+            shape=shape,
+            dtype=codes.dtype,
+            data=flat.reshape(shape),
+            source_name=name,
+            source_shape=value.shape,
+            order=order,
+        )
+    )
 
 
 def _table(ctx: OnnxContext, source: Tensor, out: Codes, formula: str, alpha: float = 0.0) -> None:

@@ -34,6 +34,7 @@ __all__ = [
 ]
 
 Handler = Callable[[TfliteContext], None]
+Shape = tuple[int, int, int]
 
 
 def binary(op: Op, options: str) -> Handler:
@@ -68,9 +69,17 @@ def _add_binary(ctx: TfliteContext, op: Op, arithmetic: BinaryArithmetic) -> Non
             lookup = LutArithmetic(table=(table & 255).astype(np.uint8), formula=arithmetic.formula)
             ctx.add_node(Op.LUT, (other.name,), (target.name,), lookup)
             return
-    if a.shape != target.shape or b.shape != target.shape:
-        ctx.unsupported(f"operands must have one shape, not {a.shape} and {b.shape}")
+    if a.data is not None and b.data is not None:
+        ctx.unsupported("both operands are constant; store the result in the model")
+    if not _broadcasts(a.shape, b.shape, target.shape):
+        ctx.fail(f"operands {a.shape} and {b.shape} must broadcast to {target.shape}")
     ctx.add_node(op, (a.name, b.name), (target.name,), arithmetic)
+
+
+def _broadcasts(a: Shape, b: Shape, out: Shape) -> bool:
+    """Whether two canonical shapes broadcast to a third one."""
+    sides = zip(a, b, out, strict=True)
+    return all({m, n} <= {1, most} and max(m, n) == most for m, n, most in sides)
 
 
 def _edges(ctx: TfliteContext) -> tuple[Codes, Codes]:

@@ -1,17 +1,25 @@
 """The runtimes' functions of two codes (add, sub, mul), evaluated over all 65 536 pairs."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from systolith.arithmetic import BinaryArithmetic, Codes
+from systolith.arithmetic import BinaryArithmetic, Codes, Requant
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
 from systolith.profiles.multipliers import quantize_multiplier
 
-__all__ = ["BINARY_FORMULAS", "binary_codes", "binary_table", "code_values", "fma32"]
+__all__ = [
+    "BINARY_FORMULAS",
+    "binary_codes",
+    "binary_table",
+    "code_values",
+    "fma32",
+    "product_requant",
+]
 
 Int = NDArray[np.int64]
 _F = np.float32
@@ -75,24 +83,61 @@ def _onnxruntime_add(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
     return np.rint(value).astype(np.int64)
 
 
+def _factor(k: BinaryArithmetic) -> np.float32:
+    """What runtimes multiply a product of codes by, computed in float32."""
+    return _F(_F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale))
+
+
+def _double_factor(k: BinaryArithmetic) -> float:
+    """The same, computed in float64."""
+    a, b, out = (float(_F(codes.scale)) for codes in (k.a, k.b, k.out))
+    return a * b / out
+
+
 def _tflite_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
+    """M1, in LiteRT's reference kernels by a float32 factor."""
     product = (x - k.a.zero_point) * (y - k.b.zero_point)
-    return mbqm(product, *quantize_multiplier(float(factor))) + k.out.zero_point
+    return mbqm(product, *quantize_multiplier(float(_factor(k)))) + k.out.zero_point
+
+
+def _tflm_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
+    """M1, in TFLM by a float64 factor."""
+    product = (x - k.a.zero_point) * (y - k.b.zero_point)
+    return mbqm(product, *quantize_multiplier(_double_factor(k))) + k.out.zero_point
 
 
 def _xnnpack_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    answer: Int = np.rint(product * factor).astype(np.int64) + k.out.zero_point
+    answer: Int = np.rint(product * _factor(k)).astype(np.int64) + k.out.zero_point
     return answer
 
 
 def _onnxruntime_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
-    factor = _F(_F(k.a.scale) * _F(k.b.scale)) / _F(k.out.scale)
     product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
-    answer: Int = np.rint(product * factor + _F(k.out.zero_point)).astype(np.int64)
+    answer: Int = np.rint(product * _factor(k) + _F(k.out.zero_point)).astype(np.int64)
     return answer
+
+
+def product_requant(k: BinaryArithmetic) -> Requant | None:
+    """Return the requantizer that is a multiplication's formula, if products of codes go into it.
+
+    None where no requantizer is: onnxruntime adds the zero point before it rounds.
+    """
+    if k.formula not in ("tflite_mul", "tflm_mul", "xnnpack_mul"):
+        return None
+    single = Requant(
+        formula="float32",
+        zero_point=k.out.zero_point,
+        low=k.low,
+        high=k.high,
+        scale=np.atleast_1d(_factor(k)),
+    )
+    if k.formula == "xnnpack_mul":
+        return single
+    factor = _double_factor(k) if k.formula == "tflm_mul" else float(_factor(k))
+    scale = np.array([factor])
+    multiplier, shift = quantize_multiplier(scale)
+    return replace(single, formula="double", scale=scale, multiplier=multiplier, shift=shift)
 
 
 def _signed(
@@ -106,6 +151,7 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "tflite_add": _signed(_tflite_sum, 1),
         "tflite_sub": _signed(_tflite_sum, -1),
         "tflite_mul": _signed(_tflite_mul, 1),
+        "tflm_mul": _signed(_tflm_mul, 1),
         "xnnpack_add": _signed(_xnnpack_sum, 1),
         "xnnpack_sub": _signed(_xnnpack_sum, -1),
         "xnnpack_mul": _signed(_xnnpack_mul, 1),

@@ -84,6 +84,7 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
 _TFLM: dict[str, tuple[str, ...]] = {
     **{key: row for key, row in _TFLITE_DOUBLE.items() if key not in ("relu6", "relu_n1_to_1")},
     "fully_connected": ("double", "single_product"),
+    "mul": ("tflm_mul",),
 }
 
 _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {

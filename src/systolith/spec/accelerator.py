@@ -103,12 +103,14 @@ class PostSpec:
     lanes: output channels requantized a cycle; must divide the array's columns.
     modes: requantizer modes built into every lane (`RequantMode`), at least one.
     residual: whether the lanes can add a second operand.
+    product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
     """
 
     lanes: int = 8
     modes: frozenset[RequantMode] = field(default_factory=lambda: frozenset(RequantMode))
     residual: bool = True
+    product: bool = False
     softmax_tables: int = 0
 
     def __post_init__(self) -> None:
@@ -122,6 +124,10 @@ class PostSpec:
             raise ValueError("post.modes must name at least one requantizer mode")
         if not isinstance(self.residual, bool):
             raise TypeError(f"post.residual must be true or false, not {self.residual!r}")
+        if not isinstance(self.product, bool):
+            raise TypeError(f"post.product must be true or false, not {self.product!r}")
+        if self.product and not self.residual:
+            raise ValueError("post.residual must be true for post.product, not False")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

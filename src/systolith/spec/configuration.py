@@ -117,12 +117,13 @@ def _preset(
     data_bytes: int = 0,
     queue_depth: int = 2,
     softmax_tables: int = 2,
+    product: bool = True,
     **memory: int,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
         array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines),
         memory=MemorySpec(**memory),
-        post=PostSpec(lanes=lanes, softmax_tables=softmax_tables),
+        post=PostSpec(lanes=lanes, product=product, softmax_tables=softmax_tables),
         external=ExternalSpec(data_bytes=data_bytes),
         queue_depth=queue_depth,
     )
@@ -134,6 +135,7 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
         4,
         1,
         softmax_tables=0,
+        product=False,
         activation_bytes=64 * KIB,
         weight_bytes=128 * KIB,
         accumulator_depth=64,
@@ -146,8 +148,8 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
-All but `tiny` have the softmax unit. All hold a whole network on chip but `stream`, which has an
-AXI4 master to external memory.
+All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
+`stream`, which has an AXI4 master to external memory.
 """
 
 

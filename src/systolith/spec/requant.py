@@ -45,6 +45,9 @@ class ResidualRounding(IntEnum):
     """``sign(v) * ((abs(v) + 2**(shift-1)) >> shift)``; ``v`` when shift is 0."""
     HALF_EVEN = 2
     """Nearest integer to ``v / 2**shift``, ties to even."""
+    NEAR_EVEN = 3
+    """HALF_EVEN of ``(v >> (shift - n)) / 2**n``, ``n = min(shift, 16)``: what lies less than
+    2**-16 above a half is a tie, as it is where a float32 product rounds to it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
