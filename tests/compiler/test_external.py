@@ -94,6 +94,7 @@ SMALLER = [
 
 
 @pytest.mark.parametrize("array", ARRAYS[:3], ids=lambda a: f"{a[0]}x{a[1]}")
+@pytest.mark.slow  # test_random_tiny.py has small cases of the same
 @pytest.mark.parametrize(("name", "unit"), SMALLER, ids=[s[0] for s in SMALLER])
 def test_memories_shrink_until_the_error_that_names_the_smallest(nets, name, unit, array):
     rows, columns, lanes, bus = array
