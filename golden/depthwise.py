@@ -32,6 +32,9 @@ def check_depthwise(spec: AcceleratorSpec, command: Command) -> None:
         raise ProgramError(f"x_first must be below {width}, not {command['x_first']}")
     if (command["ox_count"] - 1) * step >= width:
         raise ProgramError(f"outputs of a row must span at most {width} pixels")
+    fault = spec.pair_fault(command.values) if command["pairs"] else None
+    if fault:
+        raise ProgramError(fault)
     last = command["x_first"] + (command["ox_count"] - 1) * step
     if last >= width and command["x_my_stride"] != width * command["x_mx_stride"]:
         raise ProgramError("outputs that end in the next row must have rows without gaps")

@@ -36,6 +36,8 @@ class ActivationMemory(wiring.Component):
     r_valid, r_address, r_ready, r_data: the residual stream, `lanes` bytes from any address.
     x_valid, x_address, x_ready, x_data: the array's stream, `rows` bytes from any address.
     x_urgent: the array's stream must not wait for the residual stream.
+    x_pair, x_below, x_below_data: the array's stream reads whole lines, and with each the one at
+        `x_below`, which is in the same region's other bank. Only with `AcceleratorSpec.row_pairs`.
     c_valid, c_address, c_ready, c_data: copies read a line of bytes from any address.
     s_valid, s_address, s_ready, s_data: saves read `external.data_bytes` bytes from any address.
     hr_valid, hr_address, hr_ready, hr_data: host reads an aligned 32-bit word.
@@ -76,6 +78,10 @@ class ActivationMemory(wiring.Component):
             members |= {
                 f"{port}_valid": In(1), f"{port}_address": In(bits),
                 f"{port}_ready": Out(1), f"{port}_data": Out(8 * count),
+            }  # fmt: skip
+        if self.spec.row_pairs:
+            members |= {
+                "x_pair": In(1), "x_below": In(bits), "x_below_data": Out(8 * self.spec.array.rows)
             }  # fmt: skip
         for port, count in self._writers.items():
             members |= {
@@ -124,12 +130,22 @@ class ActivationMemory(wiring.Component):
                 address = Mux(taken, address, getattr(self, f"{port}_address"))
                 taken = taken | asks[port]
             lines = bank_lines(address[: self._offset_bits], self.spec.line_bytes)
+            if self.spec.row_pairs:
+                by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
+                lines = self._paired(lines, by_stream & self.x_pair)
             for (read, _), line in zip(banks[g], lines, strict=True):
                 m.d.comb += [read.addr.eq(line), read.en.eq(taken)]
         for port, count in self._readers.items():
             valid, address = getattr(self, f"{port}_valid"), getattr(self, f"{port}_address")
             data = self._window(m, port, valid, address, banks)
             m.d.comb += getattr(self, f"{port}_data").eq(data[: 8 * count])
+
+    def _paired(self, lines: Sequence[Value], pair: Value) -> list[Value]:
+        """Let the bank in which `x_below` lies read there."""
+        low = (self.spec.line_bytes - 1).bit_length()
+        below = self.x_below[low : self._offset_bits]
+        here = [~below[0], below[0]]
+        return [Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines, strict=True)]
 
     def _window(self, m: Module, name: str, valid: Value, address: Value, banks: list) -> Value:
         """A reader's window, ``read_latency`` cycles after its request."""
@@ -145,7 +161,11 @@ class ActivationMemory(wiring.Component):
         p.advance()
         lines = [p[f"{name}_even"], p[f"{name}_odd"]]
         p[f"{name}_window"] = self._select(m, name, lines, p[f"{name}_place"])
+        if name == "x" and self.spec.row_pairs:
+            p["x_other"] = Mux(p["x_place"][-1], *lines)
         p.advance()
+        if name == "x" and self.spec.row_pairs:
+            m.d.comb += self.x_below_data.eq(p["x_other"][: len(self.x_below_data)])
         assert p.stage == self.read_latency
         return p[f"{name}_window"]
 

@@ -36,6 +36,8 @@ class Feeder(wiring.Component):
     finish, signal: the command has issued its last read; tokens to give.
     x_valid, x_address, x_ready: requests to the activation memory.
     x_urgent: the request must be granted.
+    x_pair, x_below: the request is for two pixels; the address of the lower one, a row below. Only
+        with `AcceleratorSpec.row_pairs`.
     x_signed: of the vector issued in this cycle.
     o_issue: a vector is issued.
     o_depthwise, o_column, o_expand: the vector is a pixel of this column of the image, and columns
@@ -56,6 +58,8 @@ class Feeder(wiring.Component):
             "o_depthwise": Out(1), "o_column": Out(range(spec.array.depthwise_width)),
             "o_expand": Out(2),
         }  # fmt: skip
+        if spec.row_pairs:
+            depthwise |= {"x_pair": Out(1), "x_below": Out(spec.activation_address_bits)}
         super().__init__(
             (depthwise if spec.array.depthwise_lines else {})
             | {
@@ -86,6 +90,8 @@ class Feeder(wiring.Component):
         )
         fields = command_fields(Opcode.MATMUL, queue.o)
         m.d.comb += nest.base0.eq(fields["x_base"])
+        if self.spec.row_pairs:
+            self._pairs(m, nest, fields)
         for d, name in enumerate(MATMUL_LOOPS):
             m.d.comb += getattr(nest, f"count{d}").eq(fields[f"{name}_count"])
             m.d.comb += getattr(nest, f"stride0_{d}").eq(fields[f"x_{name}_stride"])
@@ -116,6 +122,18 @@ class Feeder(wiring.Component):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += running.eq(0)
         return m
+
+    def _pairs(self, m: Module, nest: LoopNest, fields: dict) -> None:
+        """With pairs the stream's rows are pairs of rows: half as many, twice as far apart."""
+        pairs = fields["depthwise"] & fields["pairs"]
+        m.d.comb += [
+            self.x_pair.eq(pairs),
+            self.x_below.eq(nest.address0 + fields["x_my_stride"]),
+        ]
+        for name in ("my_count", "y_first", "y_step"):
+            fields[name] = Mux(pairs, fields[name] >> 1, fields[name])
+        stride = fields["x_my_stride"]
+        fields["x_my_stride"] = Mux(pairs, stride << 1, stride)
 
     def _outputs(
         self, m: Module, nest: LoopNest, fields: dict, pass_first: Value, full: Signal

@@ -1,6 +1,6 @@
 """The line buffers of the depthwise mode: a pixel comes in and leaves with the pixels above it."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -21,8 +21,9 @@ class LineBuffer(wiring.Component):
 
     With D = `depthwise_lines`, a memory of `depthwise_width` words keeps D - 1 rows. The word of a
     column is read when a pixel of the column comes, and written back with the pixel in place of its
-    oldest row. So a stream of an image starts anywhere, without clearing: its first row meets what
-    the stream before it left, and its D-th row meets the first.
+    oldest row. With pairs two pixels come at a time, one below the other, in place of the two
+    oldest. So a stream of an image starts anywhere, without clearing: its first row meets what the
+    stream before it left, and its D-th row meets the first.
 
     While no pixel comes, `o` holds the last one, as `i_x` does. Two pixels of a column must be at
     least 2 cycles apart. Columns without a byte (c >> expand beyond the vector) are 0.
@@ -40,6 +41,8 @@ class LineBuffer(wiring.Component):
     i_valid, i_column: a pixel of this column of the image is issued.
     i_expand, i_signed: how the array's columns read its bytes; stable in a stream.
     i_x: `rows` bytes of the activation memory.
+    i_pairs, i_below: pixels come in pairs, stable in a stream; the bytes of the lower one. Only
+        with `AcceleratorSpec.row_pairs`.
     o_lane: the array begins a vector here, if the pixel completes an output.
     o: `depthwise_lines` times `columns` 9-bit signed operands, line 0 (the oldest row) first.
     """
@@ -48,8 +51,10 @@ class LineBuffer(wiring.Component):
         self.spec = spec
         array = spec.array
         self.delay = array.depthwise_taps - 1
+        pairs = {"i_pairs": In(1), "i_below": In(8 * array.rows)}
         super().__init__(
-            {
+            (pairs if spec.row_pairs else {})
+            | {
                 "i_valid": In(1), "i_column": In(range(array.depthwise_width)),
                 "i_expand": In(range(_EXPANSIONS)), "i_signed": In(1),
                 "i_x": In(8 * array.rows), "o_lane": Out(1),
@@ -66,7 +71,8 @@ class LineBuffer(wiring.Component):
         latency = ActivationMemory.read_latency
         issued = delay(m, self.i_valid, latency - 1, "issued", reset=True)
         m.d.comb += self.o_lane.eq(delay(m, issued, 1, "lane", reset=True))
-        pixel = delay(m, self._bytes(m), early, "pixel")
+        expand = delay(m, self.i_expand, latency, "expand")
+        pixel = delay(m, self._bytes(m, self.i_x, expand, "byte"), early, "pixel")
         lines: Value = pixel
         if array.depthwise_lines > 1:
             kept = Memory(
@@ -76,7 +82,9 @@ class LineBuffer(wiring.Component):
             read, write = kept.read_port(), kept.write_port()
             valid = delay(m, issued, early, "valid", reset=True)
             column = delay(m, self.i_column, latency - 1 + early, "column")
-            lines = Cat(read.data, pixel)
+            below = delay(m, self._bytes(m, self.i_below, expand, "below_byte"), early, "below")
+            pairs = delay(m, self.i_pairs, latency + early, "pairs")
+            lines = Mux(pairs, Cat(read.data[bits:], pixel, below), Cat(read.data, pixel))
             m.d.comb += [
                 read.en.eq(valid), read.addr.eq(column),
                 write.en.eq(delay(m, valid, 1, "write", reset=True)),
@@ -92,14 +100,13 @@ class LineBuffer(wiring.Component):
         m.d.comb += self.o.eq(Cat(*operands))
         return m
 
-    def _bytes(self, m: Module) -> Value:
+    def _bytes(self, m: Module, x: Value, expand: Value, name: str) -> Value:
         """Byte of every column."""
-        expand = delay(m, self.i_expand, ActivationMemory.read_latency, "expand")
         rows, chosen = self.spec.array.rows, []
         for c in range(self.spec.array.columns):
             places = [c >> e for e in range(_EXPANSIONS)]
-            choices = [self.i_x[8 * p : 8 * p + 8] if p < rows else Const(0, 8) for p in places]
-            byte = Signal(8, name=f"byte{c}")
+            choices = [x[8 * p : 8 * p + 8] if p < rows else Const(0, 8) for p in places]
+            byte = Signal(8, name=f"{name}{c}")
             m.d.comb += byte.eq(choices[0])
             with m.Switch(expand):
                 for e in range(1, _EXPANSIONS):

@@ -67,9 +67,8 @@ class Accelerator(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Wire one concern after the other."""
         m = Module()
-        m.submodules.control = self.control
-        m.submodules.fetch = self.fetch
-        m.submodules.activations = self.activations
+        for name in ("control", "fetch", "activations"):
+            m.submodules[name] = getattr(self, name)
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
         for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
@@ -81,9 +80,8 @@ class Accelerator(wiring.Component):
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
             self.stamps.eq(self.control.stamps),
         ]  # fmt: skip
-        self._commands(m)
-        self._tokens(m)
-        self._datapath(m)
+        for wire in (self._commands, self._tokens, self._datapath):
+            wire(m)
         if self.spec.array.depthwise_lines:
             self._depthwise(m)
         self._memories(m)
@@ -153,8 +151,7 @@ class Accelerator(wiring.Component):
             array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
             array.i_w.eq(self.weights.o_w), array.i_shift.eq(self.weights.o_shift),
             self.weights.i_switch.eq(feeder.o_switch),
-            feeder.i_tile_ready.eq(self.weights.ready),
-            accumulators.i_sums.eq(array.o),
+            feeder.i_tile_ready.eq(self.weights.ready), accumulators.i_sums.eq(array.o),
         ]  # fmt: skip
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")
@@ -183,6 +180,9 @@ class Accelerator(wiring.Component):
             lines.i_x.eq(memory.x_data), memory.x_urgent.eq(feeder.x_urgent),
             self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
         ]  # fmt: skip
+        if self.spec.row_pairs:
+            m.d.comb += [memory.x_pair.eq(feeder.x_pair), memory.x_below.eq(feeder.x_below)]
+            m.d.comb += [lines.i_pairs.eq(feeder.x_pair), lines.i_below.eq(memory.x_below_data)]
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
+from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise, draw_pairs
 from systolith.sim.stress_moves import random_copy
 from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
@@ -198,11 +198,16 @@ class ProgramGenerator:
         results = 3 * self.spec.memory.accumulator_depth
         tiles = min(8, self.depthwise_tiles - used)
         draw = draw_depthwise(rng, self.spec, results=results, stride=8, tiles=tiles)
+        if self.spec.row_pairs and not draw.shared and rng.integers(2):
+            draw = draw_pairs(rng, self.spec, draw)
         counts = [draw.fields[f"{name}_count"] for name in MATMUL_LOOPS]
         strides = [draw.fields[f"x_{name}_stride"] for name in MATMUL_LOOPS]
         placed = self._stream(counts, strides, rows)
         if placed is None:
             return None
+        if draw.fields.get("pairs"):
+            back = placed[0] % self.spec.line_bytes
+            placed = placed[0] - back, placed[1] - back
         nothing = np.zeros(self.span, bool)
         if draw.shared > 1:
             fill = draw.padding(placed[0], int(rng.integers(256)))

@@ -1,6 +1,6 @@
 """Random depthwise MATMULs for random programs: what the line buffers and their gate must bear."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS
 
-__all__ = ["DepthwiseDraw", "draw_depthwise"]
+__all__ = ["DepthwiseDraw", "draw_depthwise", "draw_pairs"]
 
 
 @dataclass(frozen=True)
@@ -117,6 +117,27 @@ def draw_depthwise(
     return DepthwiseDraw(
         fields, 1 if hold else n * int(np.prod(passes)), _used(spec, fields, kernel), shared
     )
+
+
+def draw_pairs(
+    rng: np.random.Generator, spec: AcceleratorSpec, draw: DepthwiseDraw
+) -> DepthwiseDraw:
+    """The same MATMUL reading its rows in pairs, from other places; `x_base` must be a line's.
+
+    Parameters
+    ----------
+    draw: without shared columns, for an accelerator with `AcceleratorSpec.row_pairs`.
+    """
+    line, fields = spec.line_bytes, dict(draw.fields)
+    for name in MATMUL_LOOPS[:5]:
+        fields[f"x_{name}_stride"] = line * int(rng.integers(-1, 2))
+    fields["x_mx_stride"] = line * int(rng.integers(-1, 3))
+    fields["x_my_stride"] = line * (2 * int(rng.integers(-2, 3)) + 1)
+    fields["y_first"] |= 1
+    fields["y_step"] = 2 * int(rng.integers(1, 3))
+    end = fields["y_first"] + (fields["oy_count"] - 1) * fields["y_step"] + 1
+    fields["my_count"] = end + 2 * int(rng.integers(2))
+    return replace(draw, fields=fields | {"pairs": 1})
 
 
 def _used(

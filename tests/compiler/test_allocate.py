@@ -71,3 +71,22 @@ def test_what_does_not_fit_is_named():
     )
     with pytest.raises(CompileError, match=wanted):
         allocate(lives, [], spec_of(4096, 1))
+
+
+def test_what_is_used_side_by_side_is_kept_apart():
+    """Each of a chain disturbs the next; they alternate, whatever their sizes."""
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        lives = [live(int(rng.integers(100, 900)), first, first + 1) for first in range(9)]
+        chain = [(a.storage, b.storage) for a, b in zip(lives, lives[1:], strict=False)]
+        report = allocate(lives, chain, spec_of(2048))
+        assert report.shared_reads == 0
+
+
+def test_aligned_storages_begin_with_a_line():
+    lives = [live(37, 0, 9) for _ in range(40)]
+    for each in lives[::3]:
+        each.storage.aligned = True
+    spec = spec_of(1024)
+    allocate(lives, [], spec)
+    assert all(v.storage.address % spec.line_bytes == 0 for v in lives[::3])

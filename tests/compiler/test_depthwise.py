@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 
 from systolith.compiler.depthwise import Scan, Side, phases, scans
 from systolith.graph import Op
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 from systolith.spec.commands import Opcode, Unit, decode
 
 ARRAYS = [(16, 16, 16, 3), (9, 16, 4, 3), (8, 8, 4, 2), (5, 3, 1, 2), (6, 6, 3, 3), (3, 8, 8, 1)]
@@ -247,3 +253,43 @@ def test_large_steps_use_ordinary_tiles(nets):
     x = net.input(40, 3, 4)
     a = net.conv(x, 4, kernel=(2, 1), strides=(16, 1), pads=(0, 0, 0, 0), groups=4)
     assert not streams(nets.compare(net.graph(a), spec_of(*ARRAYS[0])))
+
+
+def paired_spec(**external):
+    array = ArraySpec(rows=8, columns=8, depthwise_lines=3, depthwise_width=40)
+    memory = MemorySpec(activation_bytes=16 << 10, weight_bytes=8 * 4096, parameter_channels=4096)
+    post = PostSpec(lanes=8)
+    return AcceleratorSpec(
+        array=array, memory=memory, post=post, external=ExternalSpec(**external), queue_depth=4
+    )
+
+
+@pytest.mark.parametrize(("kernel", "pad"), [(3, (0, 1)), (3, (1, 1)), (5, (2, 2)), (2, (0, 0))])
+@pytest.mark.parametrize("size", [12, 11])
+def test_even_strides_read_rows_in_pairs(nets, size, kernel, pad):
+    """The pitch of rows is an odd number of lines, and a stream has half as many rows."""
+    net = nets.Net(20 + kernel)
+    a = net.conv(net.input(size, size - 1, 16), 16, (1, 1), pads=(0, 0, 0, 0))
+    b = net.conv(a, 16, (kernel, kernel), (2, 2), (*pad, *pad), groups=16)
+    spec = paired_spec()
+    found = streams(nets.compare(net.graph(b), spec))
+    assert found and all(c["pairs"] for c in found)
+    for c in found:
+        assert c["x_my_stride"] // spec.line_bytes % 2 == 1 and c["my_count"] % 2 == 0
+
+
+def test_rows_are_not_paired_where_pixels_are_no_lines_or_all_rows_have_outputs(nets):
+    net = nets.Net(30)
+    x = net.input(12, 9, 20)
+    a = net.conv(x, 20, strides=(2, 2), groups=20)
+    b = net.conv(net.input(12, 9, 16), 16, groups=16)
+    assert not any(c["pairs"] for c in streams(nets.compare(net.graph(a, b), paired_spec())))
+
+
+def test_pairs_in_row_tiles(nets):
+    """Of an input in external memory, tile by tile; what lies above a slab does not matter."""
+    net = nets.Net(31)
+    x = net.input(64, 31, 16)
+    b = net.conv(x, 16, strides=(2, 2), groups=16)
+    found = streams(nets.compare(net.graph(b), paired_spec(data_bytes=4)))
+    assert len(found) > 2 and all(c["pairs"] for c in found)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
-from systolith.compiler.tiling import Load, Region, cut_region
+from systolith.compiler.tiling import Load, Region, cut_region, growing
 from systolith.spec.configuration import load_spec
 
 
@@ -94,3 +94,8 @@ def test_unused_places_hold_the_zero_code():
     tiles = pack_tiles(best_reduction(kernel, 4), blocks, 99, spec)
     wanted = [[0, 3, 99, 99], [1, 4, 99, 99], [2, 5, 99, 99], [99] * 4]
     np.testing.assert_array_equal(tiles, [[wanted]])
+
+
+def test_growing_parts_cover_all_rows_once():
+    assert list(growing(21, 2, 6)) == [(0, 2), (2, 4), (6, 6), (12, 6), (18, 3)]
+    assert list(growing(5, 9, 9)) == [(0, 5)]

@@ -20,9 +20,11 @@ from systolith.spec.accelerator import (
 CYCLES = 500
 
 
-def spec_of(rows: int, lanes: int, regions: int, size: int, bus: int = 0) -> AcceleratorSpec:
+def spec_of(
+    rows: int, lanes: int, regions: int, size: int, bus: int = 0, lines: int = 0
+) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=lanes),
+        array=ArraySpec(rows=rows, columns=lanes, depthwise_lines=lines),
         memory=MemorySpec(
             activation_regions=regions, activation_bytes=size, weight_bytes=16 * lanes,
             parameter_channels=4 * lanes,
@@ -42,6 +44,8 @@ SPECS = [
     spec_of(3, 2, 1, 128, bus=4),
     spec_of(16, 4, 2, 160, bus=8),
     spec_of(6, 6, 3, 80, bus=8),
+    spec_of(4, 2, 2, 96, lines=2),
+    spec_of(9, 4, 3, 128, bus=8, lines=3),
 ]
 
 
@@ -79,6 +83,15 @@ def address_of(rng: np.random.Generator, spec: AcceleratorSpec, count: int) -> i
     return region * spec.region_stride + offset
 
 
+def pair_of(rng: np.random.Generator, spec: AcceleratorSpec) -> tuple[int, int]:
+    """Addresses of two lines in one region, of different banks."""
+    lines = spec.memory.activation_bytes // spec.line_bytes
+    first = int(rng.integers(lines))
+    second = int(rng.integers(lines // 2)) * 2 + (first + 1) % 2
+    base = int(rng.integers(spec.memory.activation_regions)) * spec.region_stride
+    return base + first * spec.line_bytes, base + second * spec.line_bytes
+
+
 @pytest.mark.parametrize(
     "spec", SPECS, ids=lambda s: f"line{s.line_bytes}-bus{s.external.data_bytes}"
 )
@@ -107,6 +120,12 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
             valid = rng.random() < 0.5
             address = address_of(rng, spec, count)
             address = address & ~3 if port == "hr" else address
+            pair = port == "x" and spec.row_pairs and rng.integers(2)
+            if pair:
+                address, below = pair_of(rng, spec)
+                ctx.set(dut.x_below, below)
+            if port == "x" and spec.row_pairs:
+                ctx.set(dut.x_pair, int(pair))
             ctx.set(getattr(dut, f"{port}_valid"), valid)
             ctx.set(getattr(dut, f"{port}_address"), address)
             granted = region(address) not in taken
@@ -114,6 +133,8 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
                 assert ctx.get(getattr(dut, f"{port}_ready")) == granted
                 if granted:
                     model.read(cycle, port, address, count)
+                    if pair:
+                        model.read(cycle, "x_below", below, count)
                 else:
                     refused.add((port, urgent) if port in "rx" else port)
                 taken.add(region(address))

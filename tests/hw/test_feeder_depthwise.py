@@ -9,7 +9,7 @@ from amaranth.sim import SimulatorContext
 
 from systolith.hw.feeder import Feeder
 from systolith.sim.pysim import simulate
-from systolith.sim.stress_depthwise import draw_depthwise
+from systolith.sim.stress_depthwise import draw_depthwise, draw_pairs
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, encode
 
@@ -34,6 +34,14 @@ class Pixel:
     flags: dict[str, int]
     gate: bool
     results: int  # that must fit into the ring at the gate
+
+
+def by_vector(c: Command) -> Command:
+    """Count pairs of rows as rows: every vector is a pixel and the one below it."""
+    if not c.get("pairs"):
+        return c
+    halves = {name: c[name] // 2 for name in ("y_first", "y_step", "my_count")}
+    return c | halves | {"x_my_stride": 2 * c["x_my_stride"]}
 
 
 def length(c: Command) -> int:
@@ -65,7 +73,7 @@ def stream(c: Command, at: dict[str, int], passes_left: bool) -> list[Pixel]:
             "o_pass_first": int(place == rows[0][0]),
             "o_k_first": int(k_first), "o_k_last": int(not passes_left),
             "o_maximum": c["maximum"], "o_switch": int(new_tile and place == 0),
-            "o_expand": c["expand"], "x_signed": c["x_signed"],
+            "o_expand": c["expand"], "x_signed": c["x_signed"], "x_pair": c.get("pairs", 0),
         }  # fmt: skip
         address = base + y * c["x_my_stride"] + x * c["x_mx_stride"]
         gate = place in gates and not passes_left
@@ -91,7 +99,8 @@ def run(
     ready: how often a weight tile is ready.
     """
     feeder, rng = Feeder(spec), np.random.default_rng(1)
-    wanted = [s for c in commands for s in streams(c)]
+    wanted = [s for c in commands for s in streams(by_vector(c))]
+    pitches = [c["x_my_stride"] for c in commands for _ in streams(by_vector(c))]
     pixels = [(s, p) for s, pixels in enumerate(wanted) for p in pixels]
     cycles: list[list[int]] = [[] for _ in wanted]
 
@@ -115,6 +124,8 @@ def run(
                 assert ctx.get(feeder.x_valid) and ctx.get(feeder.x_urgent)
                 assert ctx.get(feeder.o_depthwise) and ctx.get(feeder.o_column) == pixel.column
                 assert ctx.get(feeder.x_address) == pixel.address
+                below = ctx.get(feeder.x_below) - pixel.address
+                assert not pixel.flags["x_pair"] or below == pitches[number]
                 got = {name: ctx.get(getattr(feeder, name)) for name in pixel.flags}
                 assert got | {"o_pass_first": got["o_valid"] & got["o_pass_first"]} == pixel.flags
                 assert space >= pixel.results
@@ -141,8 +152,10 @@ def run(
 
 def draw(rng: np.random.Generator, spec: AcceleratorSpec) -> Command:
     results = 3 * spec.memory.accumulator_depth
-    fields = draw_depthwise(rng, spec, results=results, stride=12, tiles=20).fields
-    return fields | {"x_base": int(rng.integers(10_000, 60_000))}
+    drawn = draw_depthwise(rng, spec, results=results, stride=12, tiles=20)
+    if not drawn.shared and rng.integers(2):
+        drawn = draw_pairs(rng, spec, drawn)
+    return drawn.fields | {"x_base": int(rng.integers(10_000, 60_000))}
 
 
 @pytest.mark.parametrize("depth", [4, 9])
@@ -163,8 +176,9 @@ def test_tiles_follow_without_a_bubble() -> None:
     spec = spec_of(4096)
     for _ in range(8):
         command = draw(rng, spec)
-        if length(command) < 3:  # the passes keep their distance
+        pixels = length(by_vector(command))
+        if pixels < 3:  # the passes keep their distance
             continue
         cycles = run(spec, [command], 1.0)
-        assert [len(times) for times in cycles] == [length(command)] * len(cycles)
+        assert [len(times) for times in cycles] == [pixels] * len(cycles)
         assert set(np.diff(sum(cycles, []))) <= {1}

@@ -30,7 +30,10 @@ def operands(image: np.ndarray, y: int, x: int, lines: int, columns: int, expand
 
 
 def check(spec: AcceleratorSpec, bubbles: float, streams: int = 8) -> int:
-    """Streams of random shape one after the other, the last row of some cut; return comparisons."""
+    """Streams of random shape one after the other, the last row of some cut; return comparisons.
+
+    Where the buffer can, some streams are of pairs of rows.
+    """
     array, lines = spec.array, spec.array.depthwise_lines
     rng = np.random.default_rng([array.rows, array.columns, lines])
     buffer = LineBuffer(spec)
@@ -40,27 +43,35 @@ def check(spec: AcceleratorSpec, bubbles: float, streams: int = 8) -> int:
         signed, expand = int(rng.integers(2)), int(rng.integers(4))
         codes = rng.integers(0, 256, (height, width, array.rows)).astype(np.uint8)
         image = codes.view(np.int8) if signed else codes
-        for k in range(height * width - int(rng.integers(width)) * int(rng.integers(2))):
-            y, x = divmod(k, width)
+        pairs = int(spec.row_pairs and height % 2 == 0)
+        rows = height >> pairs
+        for k in range(rows * width - int(rng.integers(width)) * int(rng.integers(2))):
+            row, x = divmod(k, width)
+            y = (row << pairs) + pairs
             want = operands(image, y, x, lines, array.columns, expand)
-            sent.append((x, expand, signed, codes[y, x], want))
+            pixels = codes[y - pairs, x], codes[y, x]
+            sent.append((x, expand, signed, pixels, want, pairs))
             while rng.random() < bubbles:
-                sent.append((None, expand, signed, codes[y, x], want))
+                sent.append((None, expand, signed, pixels, want, pairs))
     compared = 0
 
     async def bench(ctx: SimulatorContext) -> None:
         nonlocal compared
         latency = ActivationMemory.read_latency
         for t in range(len(sent) + latency + buffer.delay):
-            x, expand, signed, *_ = sent[min(t, len(sent) - 1)]
+            x, expand, signed, *_, pairs = sent[min(t, len(sent) - 1)]
             valid = x is not None and t < len(sent)
             ctx.set(buffer.i_valid, valid)
             ctx.set(buffer.i_column, x if valid else int(rng.integers(array.depthwise_width)))
             ctx.set(buffer.i_expand, expand)
             ctx.set(buffer.i_signed, signed)
+            if spec.row_pairs:
+                ctx.set(buffer.i_pairs, pairs)
             if t >= latency:
-                codes = sent[min(t - latency, len(sent) - 1)][3]
-                ctx.set(buffer.i_x, int.from_bytes(codes.tobytes(), "little"))
+                upper, lower = sent[min(t - latency, len(sent) - 1)][3]
+                ctx.set(buffer.i_x, int.from_bytes(upper.tobytes(), "little"))
+                if spec.row_pairs:
+                    ctx.set(buffer.i_below, int.from_bytes(lower.tobytes(), "little"))
                 lane = t - latency < len(sent) and sent[t - latency][0] is not None
                 assert ctx.get(buffer.o_lane) == lane
             if t >= latency + buffer.delay:

@@ -50,12 +50,23 @@ def test_random_programs_meet_every_case() -> None:
                 passes = c["ky_count"] * c["kx_count"] * c["kc_count"]
                 met |= {("shared", max(0, last + 1 - c["mx_count"])), ("passes", passes > 1)}
                 met |= {(n, c[n]) for n in ("x_step", "y_step", "expand", "maximum", "w_hold")}
+                met |= {("pairs", c["pairs"]), ("rows in pairs", c["pairs"] and c["oy_count"] > 1)}
                 met |= {(n, c[n]) for n in ("x_signed", "w_signed", "y_first", "t_count")}
                 full = c["oy_count"] * c["ox_count"] > spec.memory.accumulator_depth
                 met.add(("more than the ring", full))
     wanted = {(n, v) for n in ("x_step", "y_step", "t_count") for v in (1, 2, 3)}
     wanted |= {(n, v) for n in ("expand", "shared", "y_first") for v in (0, 1, 2, 3)}
-    for name in ("maximum", "w_hold", "x_signed", "w_signed", "depthwise", "pipelined", "passes"):
+    wanted.add(("rows in pairs", True))
+    for name in (
+        "pairs",
+        "maximum",
+        "w_hold",
+        "x_signed",
+        "w_signed",
+        "depthwise",
+        "pipelined",
+        "passes",
+    ):
         wanted |= {(name, 0), (name, 1)}
     wanted |= {("lines", v) for v in (1, 2, 3, 6)} | {("more than the ring", v) for v in (0, 1)}
     assert wanted <= met, wanted - met

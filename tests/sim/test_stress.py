@@ -26,12 +26,10 @@ def test_random_programs_meet_every_case() -> None:
                 met |= {("product", c["residual"] and c["r_product"])}
     wanted = {("modes", n) for n in (1, 2, 3)} | {("regions", n) for n in (1, 2, 3, 4)}
     wanted |= {("queue", n) for n in (1, 16)} | {("depth", n) for n in (4, 5, 7, 21)}
-    wanted |= {
-        (f, v)
-        for f in ("w_hold", "maximum", "partial", "residual", "product", "table", "stamp")
-        for v in (0, 1)
-    }
+    flags = ("w_hold", "maximum", "partial", "residual", "table", "stamp")
+    wanted |= {(f, v) for f in flags for v in (0, 1)}
     wanted |= {("vectors", n) for n in (1, 2, 3, 6)} | {("rounding", n) for n in (0, 1, 2, 3)}
+    wanted |= {("product", v) for v in (0, 1)}
     wanted |= {("wait", Opcode.MATMUL, u) for u in (Unit.MOVE, Unit.STORE)}
     wanted |= {("wait", Opcode.STORE, u) for u in (Unit.MOVE, Unit.COMPUTE)}
     wanted |= {

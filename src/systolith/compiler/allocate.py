@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.ir import Storage, SymbolicCommand
+from systolith.compiler.regions import Live, Placement, improve, place
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Target
@@ -30,19 +31,6 @@ class AllocationError(CompileError):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Live:
-    """A storage and the moments of its first and last use, inclusive."""
-
-    storage: Storage
-    first: int
-    last: int
-
-    def overlaps(self, other: "Live") -> bool:
-        """Whether both are in use at some time."""
-        return self.first <= other.last and other.first <= self.last
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryReport:
     """How much memory the program uses.
 
@@ -51,7 +39,7 @@ class MemoryReport:
     peak: bytes below the highest address used, summed over regions.
     bound: most bytes live at one time: no allocation needs less.
     available: bytes of all regions.
-    shared_reads: pairs of MATMUL input and residual operand that share a region's read port.
+    shared_reads: pairs of storages that are used side by side and share a region's port.
     constants: addresses used of the memories that are loaded during the run, by `Target`, in the
         units of `MemorySpec`; empty without external memory.
     loaded, saved: bytes moved from and to external memory.
@@ -103,83 +91,19 @@ _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
     lambda v: (-v.last, -v.storage.size),
 )
 
-_Placement = dict[int, tuple[int, int]]
+_IMPROVED = 4
+"""How many of the best placements are improved."""
 
-_SLICE = 16
-"""Moments of a slice of time."""
 _MANY = 600
 """Storages for which the first placement found is good enough."""
 
 
-def _lowest(
-    live: Live, taken: Iterable[tuple[int, int]], capacity: int, alignment: int
-) -> int | None:
-    """Lowest free offset for a storage among ``taken`` (start, end) ranges."""
-    position = 0
-    for start, end in sorted(taken):
-        if position + live.storage.size <= start:
-            break
-        position = max(position, -(-end // alignment) * alignment)
-    return position if position + live.storage.size <= capacity else None
-
-
-class _Region:
-    """Storages placed in a region, by the slices of time in which they are in use."""
-
-    def __init__(self) -> None:
-        self._slices: dict[int, list[tuple[int, int, int, int]]] = {}
-
-    def add(self, live: Live, offset: int) -> None:
-        """Place a storage."""
-        entry = live.first, live.last, offset, offset + live.storage.size
-        for number in range(live.first // _SLICE, live.last // _SLICE + 1):
-            self._slices.setdefault(number, []).append(entry)
-
-    def taken(self, live: Live) -> set[tuple[int, int]]:
-        """Addresses in use while a storage is."""
-        return {
-            (start, end)
-            for number in range(live.first // _SLICE, live.last // _SLICE + 1)
-            for first, last, start, end in self._slices.get(number, ())
-            if first <= live.last and last >= live.first
-        }
-
-
-def _place(
-    lives: Sequence[Live],
-    enemies: Mapping[int, set[int]],
-    spec: AcceleratorSpec,
-    *,
-    alignment: int,
-    avoid: bool,
-) -> tuple[_Placement, list[Live]]:
-    """Place storages greedily; return those that find no place, too."""
-    placed: _Placement = {}
-    failed: list[Live] = []
-    regions = [_Region() for _ in range(spec.memory.activation_regions)]
-    for live in lives:
-        options = []
-        for region, held in enumerate(regions):
-            offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, alignment)
-            if offset is not None:
-                near = {e for e in enemies.get(id(live.storage), ()) if e in placed}
-                bad = sum(placed[e][0] == region for e in near) if avoid else 0
-                options.append((bad, offset + live.storage.size, region, offset))
-        if not options:
-            failed.append(live)
-            continue
-        _, _, region, offset = min(options)
-        placed[id(live.storage)] = region, offset
-        regions[region].add(live, offset)
-    return placed, failed
-
-
-def _shared(placed: _Placement, enemies: Mapping[int, set[int]]) -> int:
+def _shared(placed: Placement, enemies: Mapping[int, set[int]]) -> int:
     pairs = {frozenset((a, b)) for a, others in enemies.items() for b in others}
     return sum(len({placed[k][0] for k in pair}) == 1 for pair in pairs)
 
 
-def _peak(placed: _Placement, lives: Sequence[Live]) -> int:
+def _peak(placed: Placement, lives: Sequence[Live]) -> int:
     tops: dict[int, int] = {}
     for live in lives:
         region, offset = placed[id(live.storage)]
@@ -242,14 +166,16 @@ def allocate(
         if a is not b:
             apart.setdefault(id(a), set()).add(id(b))
             apart.setdefault(id(b), set()).add(id(a))
-    found: list[tuple[tuple[int, int, int], _Placement]] = []
+    found: list[tuple[tuple[int, int, int], Placement]] = []
+    improved: list[tuple[tuple[int, int, int], Placement]] = []
     fewest: list[Live] = list(lives)
     bound = int(_needs(lives).max(initial=0))
     if bound > spec.activation_total:
         raise AllocationError(_too_much(lives, bound, spec), _crowded(lives, spec))
-    for order, alignment, avoid in product(_ORDERS, (spec.line_bytes, 1), (True, False)):
+    ways = ((True, False), (True, True), (False, False))
+    for order, alignment, (avoid, pack) in product(_ORDERS, (spec.line_bytes, 1), ways):
         ordered = sorted(lives, key=order)
-        placed, failed = _place(ordered, apart, spec, alignment=alignment, avoid=avoid)
+        placed, failed = place(ordered, apart, spec, alignment=alignment, avoid=avoid, pack=pack)
         if failed:
             fewest = min(fewest, failed, key=len)
         else:
@@ -259,7 +185,10 @@ def allocate(
                 break
     if not found:
         raise AllocationError(_too_much(lives, bound, spec), [(v.first, v.last) for v in fewest])
-    (shared, _, peak), best = min(found, key=lambda f: f[0])
+    for (_, unit, _), placed in sorted(found, key=lambda f: f[0])[:_IMPROVED]:
+        improve(placed, lives, apart, spec, -unit)
+        improved.append(((_shared(placed, apart), unit, _peak(placed, lives)), placed))
+    (shared, _, peak), best = min(improved, key=lambda f: f[0])
     for live in lives:
         region, offset = best[id(live.storage)]
         live.storage.address = region * spec.region_stride + offset

@@ -11,14 +11,9 @@ from systolith.compiler.constants import Constants
 from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access, accesses, joined, strided
-from systolith.compiler.interleave import (
-    Item,
-    Movable,
-    interleave,
-    movable_loads,
-    place_chunks,
-)
+from systolith.compiler.interleave import interleave, place_chunks
 from systolith.compiler.ir import Storage, SymbolicCommand
+from systolith.compiler.movable import Item, Movable, movable_loads
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
 from systolith.compiler.stream import stream_constants

@@ -32,6 +32,7 @@ def depthwise_fault(spec: AcceleratorSpec, v: Mapping[str, int]) -> str | None:
             "ends outputs in another row, but rows have gaps",
         ),
         (end >= v["my_count"] * width, "reads too few pixels for its outputs"),
+        (v["pairs"] and spec.pair_fault(v) is not None, "reads rows in pairs that are none"),
     )
     return next((text for wrong, text in rules if wrong), None)
 

@@ -7,7 +7,7 @@ from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constant_operands import fold_constants
 from systolith.compiler.constants import Constants
-from systolith.compiler.emission import Emission
+from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair
 from systolith.compiler.layout import plan_layout
@@ -50,7 +50,7 @@ class _Compiler:
         self.graph = graph = fold_constants(graph)
         self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
-        self.layout = plan_layout(graph, self.steps, self.cut.inputs)
+        self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
         self.low = Lowering(
             graph=graph,
             spec=spec,

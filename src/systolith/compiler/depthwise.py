@@ -28,6 +28,7 @@ class Side:
     taps, stride, dilation: of the filter.
     start: pixel of the first output's first tap; negative in the padding.
     pixel: bytes from a pixel of the input to the next.
+    paired: whether two of them can be read at a time.
     """
 
     outputs: int
@@ -36,6 +37,7 @@ class Side:
     dilation: int
     start: int
     pixel: int
+    paired: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +125,7 @@ class Scan:
     width: positions the line buffers hold.
     least: cycles of a pass at least.
     beats, channel_tiles: lane vectors of a full channel tile, and channel tiles.
+    paired: whether the outer axis is read two positions at a time, which needs even steps.
     """
 
     outer: Axis
@@ -133,6 +136,12 @@ class Scan:
     least: int
     beats: int
     channel_tiles: int
+    paired: bool = False
+
+    @property
+    def lead(self) -> int:
+        """Positions in front of the outer axis, so that outputs end with the second of a pair."""
+        return self.outer.span % 2 if self.paired else 0
 
     @property
     def passes(self) -> int:
@@ -143,12 +152,12 @@ class Scan:
         """Positions of a stream's row that holds so many outputs.
 
         A row may end in the next one, in positions that are padding of both: the array may pause
-        there, which only equal bytes survive.
+        there, which only equal bytes survive. Not so with pairs: the next row is one pair away.
         """
         last = self.inner.last(outputs)
         pitch, rest = divmod(self.outer.pitch, self.inner.pitch)
         padding = self.inner.padding - (self.inner.passes - 1) * self.inner.span
-        shares = outputs == self.inner.outputs and not rest and pitch > 1
+        shares = not self.paired and outputs == self.inner.outputs and not rest and pitch > 1
         # Windows and outputs must not skip a whole row.
         near = max(self.inner.span, (outputs - 1) * self.inner.step + 1) <= pitch
         if shares and near and last - padding < pitch <= last:
@@ -157,11 +166,12 @@ class Scan:
 
     def rows(self, height: int, width: int) -> int:
         """Rows of a stream that holds ``height * width`` outputs."""
-        return self.outer.last(height) + 1 + self.inner.last(width) // self.row(width)
+        return self.lead + self.outer.last(height) + 1 + self.inner.last(width) // self.row(width)
 
     def cycles(self, height: int, width: int) -> int:
         """Steady cycles of a tile of so many outputs, with all its channel tiles."""
-        stream = self.outer.last(height) * self.row(width) + self.inner.last(width) + 1
+        lines = (self.lead + self.outer.last(height)) >> self.paired
+        stream = lines * self.row(width) + self.inner.last(width) + 1
         array = self.passes * max(stream, self.least)
         return self.channel_tiles * (max(array, height * width * self.beats) + TILE_CYCLES)
 
@@ -237,6 +247,7 @@ def scans(
                 least=least,
                 beats=beats,
                 channel_tiles=channel_tiles,
+                paired=outer.paired and y.step % 2 == 0,
             )
             for y in phases(outer, array.depthwise_lines)
             for x in phases(inner, min(array.depthwise_taps, array.depthwise_width))

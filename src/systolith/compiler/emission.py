@@ -1,15 +1,14 @@
 """Commands of all steps in program order: fills, transfers, tiles, time stamps."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import replace
 
 from systolith.arithmetic import PadArithmetic
+from systolith.compiler.emitted import Emission, Entry
+from systolith.compiler.enemies import enemies
 from systolith.compiler.fills import fill_border, fill_constant, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
-from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
+from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.lower_chain import ChainTiler
 from systolith.compiler.lower_softmax import softmax_tiles
@@ -21,60 +20,18 @@ from systolith.compiler.split import Splitter
 from systolith.compiler.steps import Step
 from systolith.compiler.tile_shape import TileShape, boxes
 from systolith.compiler.tiler import Tiler
-from systolith.compiler.transfers import dense_view, transfer
+from systolith.compiler.transfers import dense_view, storage_loads, transfer
 from systolith.compiler.works import TileWork, last_writers
 from systolith.graph import Op
 from systolith.spec.commands import Opcode
 from systolith.spec.program import Layer
 
-__all__ = ["Emission", "Emitter"]
+__all__ = ["Emitter"]
+
+_PIXELS = 32
+"""Output pixels of a network's first tile at least: short passes are wasted."""
 
 Lower = Callable[[Lowering, Step], list[Pair]]
-
-
-@dataclass(kw_only=True, eq=False)
-class Emission:
-    """Commands in program order and the layers they complete.
-
-    Parameters
-    ----------
-    commands: END last.
-    layers: in order of their stamps.
-    enemies: storages that are accessed at the same time.
-    views: external tensors that are not where `Layout` has them.
-    contents: external storages, and what they hold before the run, if that matters.
-    owners: number of the step of every command, or of the one that it prepares.
-    tiles: tiles of the layers that have external operands.
-    """
-
-    commands: list[SymbolicCommand] = field(default_factory=list)
-    layers: list[Layer] = field(default_factory=list)
-    enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
-    views: dict[str, View] = field(default_factory=dict)
-    contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
-    owners: list[int] = field(default_factory=list)
-    tiles: dict[str, int] = field(default_factory=dict)
-
-    def steps_in(self, ranges: Sequence[tuple[int, int]]) -> set[int]:
-        """Steps with a command in one of some ranges of moments of `live_ranges`."""
-        opcodes = [c.opcode for c in self.commands[: len(self.owners)]]
-        moments = np.cumsum([opcode is not Opcode.STORE for opcode in opcodes])
-        owners = np.array(self.owners)
-        found: set[int] = set()
-        for first, last in ranges:
-            found |= set(owners[(moments >= first) & (moments <= last)].tolist())
-        return found
-
-
-@dataclass(kw_only=True, eq=False)
-class _Entry:
-    """A step or a tile of one, as a unit of the order."""
-
-    step: Step
-    work: TileWork
-    fills: list[SymbolicCommand] = field(default_factory=list)
-    late_fills: list[SymbolicCommand] = field(default_factory=list)
-    last: bool = False
 
 
 class Emitter:
@@ -111,8 +68,7 @@ class Emitter:
             view.storage.external = id(view.storage) in plan.external
             view.storage.address = -1
         for name in self.cut.inputs:
-            self._out.commands += self._fills(name)
-            self._edge(Opcode.LOAD, name, self._out.commands)
+            self._input(name)
         self._out.owners += [0] * len(self._out.commands)
         entries = self._entries(plan)
         if self.low.spec.external.data_bytes:
@@ -125,8 +81,8 @@ class Emitter:
         self._out.commands.append(SymbolicCommand(opcode=Opcode.END, layer=""))
         return self._out
 
-    def _entries(self, plan: SpillPlan) -> list[_Entry]:
-        entries: list[_Entry] = []
+    def _entries(self, plan: SpillPlan) -> list[Entry]:
+        entries: list[Entry] = []
         for index, step in enumerate(self.steps):
             self.report(f"{step.node.name} ({index + 1} of {len(self.steps)})")
             outside = any(self.low.view(n).storage.external for n in operands(step))
@@ -141,7 +97,7 @@ class Emitter:
                     self.low.notes[step.node.name] = "aliased"
             else:
                 works = self._tiles(step, plan.shapes[id(step)])
-            entries += [_Entry(step=step, work=work) for work in works]
+            entries += [Entry(step=step, work=work) for work in works]
             entries[-1].last = True
             fills = self._fills(step.target)
             if step.node.op is Op.PAD or outside:
@@ -171,13 +127,16 @@ class Emitter:
     def _tiles(self, step: Step, shape: TileShape) -> list[TileWork]:
         self._tiler.fresh()
         works: list[TileWork] = []
-        for box in boxes(step, shape, self.low.view(step.target).shape):
+        target = self.low.view(step.target).shape
+        # The first layer waits for its first rows: its tiles grow.
+        first = -(-_PIXELS // target[1]) if step.source in self.cut.inputs else 0
+        for box in boxes(step, shape, target, first=first):
             chain = shape.part and self._chains.works(step, box, shape.part)
             works += chain or [self._tiler.tile(step, box)]
         self._out.tiles[step.node.name] = len(works)
         return works
 
-    def _order(self, entries: Sequence[_Entry], buffers: int) -> None:
+    def _order(self, entries: Sequence[Entry], buffers: int) -> None:
         """Load for the next entry and save of the last one beside each entry's commands."""
         out = self._out.commands
         writers = last_writers([entry.work for entry in entries])
@@ -189,22 +148,23 @@ class Emitter:
             before = entries[index - 1].work if index else TileWork()
             if buffers > 1:
                 out += before.saves
-            for ahead in range(index, min(index + buffers, len(entries))):
-                if ahead > loaded and writers[ahead] < index:
-                    out += entries[ahead].work.loads
-                    loaded = ahead
-                elif ahead > loaded:
-                    break
-            held = tuple(before.outputs) if buffers > 1 else ()
-            pairs = entry.work.pairs
+            ahead = index
+            while ahead < min(index + buffers, len(entries)) and writers[ahead] < index:
+                out += entries[ahead].work.loads if ahead > loaded else []
+                loaded = max(loaded, ahead)
+                ahead += 1
+            later = [load for e in entries[index + 1 : loaded + 1] for load in e.work.loads]
+            held, pairs = tuple(before.outputs) if buffers > 1 else (), entry.work.pairs
             for command in entry.work.sums:
                 command.holds = held
                 out.append(command)
             # Fills must not hold up the copies of later pairs.
             filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
+            saves = before.saves if buffers > 1 else []
+            self._out.enemies += enemies(pairs, later, saves)
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
-                self._append(pair)
+                out += [*pair.before, *pair.sums, pair.matmul, pair.store]
                 if number == filling:
                     out += entry.late_fills
             for command in entry.work.moves:
@@ -222,18 +182,6 @@ class Emitter:
                 self._finish(entries, index)
             owners += [numbers[id(entry.step)]] * (len(out) - len(owners))
 
-    def _append(self, pair: Pair) -> None:
-        out = self._out
-        out.commands += [*pair.before, *pair.sums, pair.matmul, pair.store]
-        if "r_base" in pair.store.bases:
-            x, r = pair.matmul.bases["x_base"], pair.store.bases["r_base"]
-            out.enemies.append((x[0], r[0]))
-        for copy in pair.before:
-            # COPY reads and writes beside the array, which reads what it has written.
-            buffer = copy.bases["d_base"][0]
-            out.enemies.append((copy.bases["s_base"][0], buffer))
-            out.enemies.append((pair.store.bases["y_base"][0], buffer))
-
     def _edge(self, opcode: Opcode, name: str, out: list[SymbolicCommand]) -> None:
         """Move an input or output from or to external memory, if it is not there anyway."""
         view = self.low.view(name)
@@ -244,6 +192,24 @@ class Emitter:
             far = self._out.views[name] = dense_view(name, view.shape, external=True)
             self._out.contents[far.storage] = None
         out.append(transfer(opcode, name, view, far))
+
+    def _input(self, name: str) -> None:
+        """Load an input; if nothing else lies in its storage, with its halo and in pieces."""
+        layout, out = self.low.layout, self._out
+        near, fills = self.low.view(name), self._fills(name)
+        moves = {s.target: s.node.op for s in self.steps if s.is_move}
+        root = name
+        while root in layout.parents and moves[layout.parents[root]] is not Op.CONCAT:
+            root = layout.parents[root]
+        external = self.low.spec.external.data_bytes and not near.storage.external
+        if not external or root in layout.parents:
+            out.commands += fills
+            self._edge(Opcode.LOAD, name, out.commands)
+            return
+        far = Storage(name=name, size=near.storage.size, layer=name, external=True)
+        out.views[name] = replace(near, storage=far)
+        out.contents[far] = filled_bytes(near.storage, fills) if fills else None
+        out.commands += storage_loads(name, near.storage, far)
 
     def _fills(self, name: str) -> list[SymbolicCommand]:
         """Return the fills of halo, border or constant of ``name``'s storage, once."""
@@ -278,7 +244,7 @@ class Emitter:
         self._out.contents[view.storage] = filled_bytes(view.storage, fills) if fills else None
         return []
 
-    def _finish(self, entries: Sequence[_Entry], index: int) -> None:
+    def _finish(self, entries: Sequence[Entry], index: int) -> None:
         """Stamp the step's last command, or add an alias to the layer that wrote its bytes."""
         step = entries[index].step
         node, layers = step.node, self._out.layers

@@ -41,8 +41,9 @@ def _fill(
 
 def fill_halo(layer: str, view: View, halo: Halo) -> list[SymbolicCommand]:
     """Fill all bytes of a root tensor's storage that are not its elements."""
-    storage, gap = view.storage, halo.gap * view.pixel
     height, width, _ = view.shape
+    # The left padding of a row lies just before it, whatever else lies between the rows.
+    storage, gap = view.storage, view.row - width * view.pixel
     head = view.offset
     end = view.at(height - 1, width)
     tail = storage.size - end

@@ -9,7 +9,7 @@ from systolith.compiler.command_memory import least_words
 from systolith.compiler.cuts import full_values
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.footprint import Access
-from systolith.compiler.hazards import LastAccess
+from systolith.compiler.movable import Item, Movable
 from systolith.compiler.predict import Prediction, cycles
 from systolith.compiler.schedule import Sequencer, Tokens
 from systolith.compiler.spaces import Space, span
@@ -17,84 +17,12 @@ from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, Unit
 
-__all__ = [
-    "Interleaved",
-    "Item",
-    "Movable",
-    "interleave",
-    "movable_loads",
-    "place_chunks",
-]
+__all__ = ["Interleaved", "interleave", "place_chunks"]
 
-
-@dataclass(kw_only=True, eq=False, slots=True)
-class Item:
-    """A command with all its fields.
-
-    Parameters
-    ----------
-    opcode, values, layer: the command.
-    access: what it touches in all memories.
-    storages: identities of the storages it names.
-    """
-
-    opcode: Opcode
-    values: dict[str, int]
-    layer: str
-    access: Access
-    storages: frozenset[int] = frozenset()
-
-    @property
-    def words(self) -> int:
-        """Length in command words."""
-        return COMMANDS[self.opcode].words
-
-    @property
-    def partial(self) -> bool:
-        """Whether it is a MATMUL that leaves its sums for the next."""
-        return bool(self.values.get("partial"))
-
-
-@dataclass(kw_only=True, eq=False, slots=True)
-class Movable:
-    """A LOAD that may be anywhere after one command and before another.
-
-    Parameters
-    ----------
-    item: the LOAD.
-    after: number of the last other command that it must follow, -1 for none.
-    before: number of the first other command that must follow it.
-    """
-
-    item: Item
-    after: int
-    before: int
-
-
-def movable_loads(items: Sequence[Item]) -> tuple[list[Item], list[Movable]]:
-    """Take the LOADs out of a program; return the other commands, and the LOADs.
-
-    A LOAD may wait for its first user: until then nothing else uses its storage.
-    """
-    others: list[Item] = []
-    loads: list[Movable] = []
-    unused: dict[int, list[Movable]] = {}
-    last = LastAccess()
-    for item in items:
-        if item.opcode is not Opcode.LOAD:
-            for storage in item.storages & unused.keys():
-                for movable in unused.pop(storage):
-                    movable.before = len(others)
-            # Here all units count together: a number is a position among the others.
-            last.record(Unit.MOVE, len(others), item.access)
-            others.append(item)
-            continue
-        found = last.conflicts(item.access, (Unit.MOVE,))
-        movable = Movable(item=item, after=found.get(Unit.MOVE, -1), before=len(others))
-        loads.append(movable)
-        for storage in item.storages:
-            unused.setdefault(storage, []).append(movable)
-    return others, loads
+_FIRST = 8
+"""Part of a chunk before the LOAD of the next one, which must not hold up the first input."""
+_AHEAD = 64
+"""Cycles before the end of a LOAD in which the bus can use the next one."""
 
 
 @dataclass(kw_only=True, eq=False)
@@ -146,6 +74,7 @@ class _Writer:
         have = spec.memory.command_words
         self.room = have if words <= have else have // 2
         self.pending: Item | None = None
+        self._waits = False  # the pending LOAD has no place yet
         self._used = 0
         self._begin()
 
@@ -162,11 +91,18 @@ class _Writer:
                 access=Access(writes=span(Space.COMMANDS, base, self.room)),
             )
             self.remaining += item.words
-            self.pending = item
-            self._put(item)
+            self.pending, self._waits = item, True
+
+    def _load_next(self) -> None:
+        """Load the next chunk, which keeps unit LOAD busy for a while."""
+        assert self.pending is not None
+        self._waits = False
+        self._put(self.pending)
 
     def _jump(self) -> None:
         assert self.pending is not None
+        if self._waits:
+            self._load_next()
         base = self.room - self.chunks[-1].base
         values = full_values(Opcode.JUMP, {"address": base})
         access = Access(reads=span(Space.COMMANDS, base, self.room))
@@ -191,8 +127,10 @@ class _Writer:
     def append(self, item: Item) -> None:
         """Append a command, behind a JUMP where the chunk is full."""
         if self.pending is not None:
+            if self._waits and self._used >= self.room // _FIRST:
+                self._load_next()
             room = self.room - self._used - COMMANDS[Opcode.JUMP].words
-            if item.words > room:
+            if item.words > room - self._waits * self.pending.words:
                 self._jump()
         self._put(item)
 
@@ -250,9 +188,16 @@ def _stores(others: Sequence[Item]) -> dict[int, int]:
 
 
 def _later(prediction: Prediction, load: Item, other: Item) -> bool:
-    """Whether a LOAD would wait longer for its queue than another command for its own."""
-    return prediction.accepted(load.opcode) - load.words > (
-        prediction.accepted(other.opcode) - other.words
+    """Whether another command goes before a LOAD.
+
+    It does if the LOAD would wait longer for its queue than the other for its own, or if the other
+    would not wait at all and the bus has enough to do until both are fetched.
+    """
+    blocked = prediction.accepted(load.opcode) - load.words
+    free = prediction.accepted(other.opcode) - other.words
+    fetched = free + other.words + load.words
+    return blocked > free or (
+        prediction.fetches(other.opcode) and prediction.busy(Unit.LOAD) > fetched + _AHEAD
     )
 
 

@@ -20,6 +20,8 @@ class Storage:
     layer: the layer that writes it first, for error messages.
     address: byte address, once allocated.
     external: whether it lies in external memory.
+    aligned: whether it must begin with a line, as its rows do, which are read in pairs; whoever
+        reads some of them needs one more above.
     """
 
     name: str
@@ -27,6 +29,7 @@ class Storage:
     layer: str
     address: int = -1
     external: bool = False
+    aligned: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

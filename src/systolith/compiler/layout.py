@@ -1,7 +1,7 @@
 """Where tensors lie: halos for padded readers, views into concatenated and padded tensors."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from systolith.compiler.errors import layer_error
 from systolith.compiler.ir import Storage, View
 from systolith.compiler.steps import Step
 from systolith.graph import Graph, Node, Op
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.strides import Int64Array
 
 __all__ = ["Halo", "Layout", "gather_origins", "plan_layout"]
@@ -19,13 +20,21 @@ Step3 = tuple[int, int, int]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Halo:
-    """Padding that readers need around a tensor, in rows and pixels, and its code."""
+    """Padding that readers need around a tensor, in rows and pixels, and its code.
+
+    Parameters
+    ----------
+    top, bottom, left, right, value: the padding.
+    line: bytes of an odd number of which a row must take, so that pairs of rows can be read;
+        0 if none are.
+    """
 
     top: int = 0
     bottom: int = 0
     left: int = 0
     right: int = 0
     value: int = 0
+    line: int = 0
 
     @property
     def gap(self) -> int:
@@ -48,12 +57,14 @@ class Layout:
     halos: root tensors that own a storage, with the halo to fill.
     parents: tensor -> the tensor in whose bytes it lies.
     copies: (node, input index) pairs of moves which need commands.
+    paired: tensors whose rows can be read in pairs.
     """
 
     views: dict[str, View] = field(default_factory=dict)
     halos: dict[str, Halo] = field(default_factory=dict)
     parents: dict[str, str] = field(default_factory=dict)
     copies: set[tuple[str, int]] = field(default_factory=set)
+    paired: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -74,8 +85,10 @@ class _Home:
 
 
 class _Planner:
-    def __init__(self, graph: Graph, steps: Sequence[Step], inputs: Sequence[str]) -> None:
-        self.graph, self.steps = graph, steps
+    def __init__(
+        self, graph: Graph, steps: Sequence[Step], inputs: Sequence[str], spec: AcceleratorSpec
+    ) -> None:
+        self.graph, self.steps, self.spec = graph, steps, spec
         self.homes: dict[str, _Home] = {}
         self.layout = Layout()
         stored = {step.target for step in steps} | set(inputs) | _constants(graph, steps)
@@ -91,6 +104,10 @@ class _Planner:
                 continue
             if step.node.op is Op.CONV2D:
                 needs.append(_convolution_halo(self.graph, step.node))
+                if self._in_pairs(step.node):
+                    # The first output may need one row of a pair only: the other is above it.
+                    line, top = self.spec.line_bytes, needs[-1].top + 1
+                    needs[-1] = replace(needs[-1], top=top, line=line)
             elif step.node.op is Op.RESHAPE and self._same_shape(step.node):
                 needs.append(self._halo(step.target))
         needs = [h for h in needs if h.any]
@@ -102,8 +119,19 @@ class _Planner:
             )
         if not needs:
             return Halo()
-        sides = ("top", "bottom", "left", "right")
+        sides = ("top", "bottom", "left", "right", "line")
         return Halo(value=needs[0].value, **{s: max(getattr(h, s) for h in needs) for s in sides})
+
+    def _in_pairs(self, node: Node) -> bool:
+        """Whether a convolution could read its input's rows in pairs."""
+        channels = self.graph.tensor(node.inputs[0]).shape[2]
+        return (
+            self.spec.row_pairs
+            and node.attributes["groups"] == channels
+            and node.attributes["strides"][0] % 2 == 0
+            and node.attributes["dilations"][0] == 1
+            and channels % self.spec.line_bytes == 0
+        )
 
     def _same_shape(self, node: Node) -> bool:
         before, after = node.inputs[0], node.outputs[0]
@@ -195,6 +223,9 @@ class _Planner:
         halo = self.halos[name]
         self.layout.halos[name] = halo
         row = (width + halo.gap) * channels
+        if halo.line:
+            row += (row // halo.line + 1) % 2 * halo.line
+            self.layout.paired.add(name)
         head = halo.top * row + halo.left * channels
         tail = halo.gap * channels + halo.bottom * row
         if head and tail:
@@ -205,6 +236,7 @@ class _Planner:
             name=name,
             size=head + (height - 1) * row + width * channels + tail,
             layer=writer.name if writer else name,
+            aligned=bool(halo.line),
         )
         return View(
             storage=storage,
@@ -294,11 +326,13 @@ def _mapped(node: Node, index: int) -> bool:
     return isinstance(arithmetic, ConcatArithmetic) and arithmetic.tables[index] is not None
 
 
-def plan_layout(graph: Graph, steps: Sequence[Step], inputs: Sequence[str]) -> Layout:
+def plan_layout(
+    graph: Graph, steps: Sequence[Step], inputs: Sequence[str], spec: AcceleratorSpec
+) -> Layout:
     """Give every stored tensor a view; storages get their addresses later.
 
     Raises
     ------
     CompileError: readers of one tensor need different padding codes.
     """
-    return _Planner(graph, steps, inputs).place()
+    return _Planner(graph, steps, inputs, spec).place()

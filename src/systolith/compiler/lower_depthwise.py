@@ -93,9 +93,13 @@ def plan_depthwise(low: Lowering, filters: Depthwise) -> tuple[list[Scan], int] 
             dilation=filters.dilations[i],
             start=filters.start[i] + first * filters.strides[i],
             pixel=pitch,
+            paired=paired,
         )
-        for i, (outputs, first, pitch) in enumerate(
-            ((region.height, region.y, view.row), (region.width, region.x, view.pixel))
+        for i, (outputs, first, pitch, paired) in enumerate(
+            (
+                (region.height, region.y, view.row, _in_pairs(low, filters)),
+                (region.width, region.x, view.pixel, False),
+            )
         )
     ]
     tile = tile_channels(low, filters.channels, filters.expand)
@@ -107,6 +111,13 @@ def plan_depthwise(low: Lowering, filters: Depthwise) -> tuple[list[Scan], int] 
         beats=-(-tile // low.spec.post.lanes),
         channel_tiles=-(-filters.channels // tile),
     )
+
+
+def _in_pairs(low: Lowering, filters: Depthwise) -> bool:
+    """Whether rows of the input can be read two at a time, as its layout has them."""
+    tile = tile_channels(low, filters.channels, filters.expand)
+    whole = tile == filters.channels or (tile >> filters.expand) % low.spec.line_bytes == 0
+    return filters.step.source in low.layout.paired and filters.dilations[0] == 1 and whole
 
 
 def _tiles(low: Lowering, filters: Depthwise, scan: Scan) -> NDArray[np.int64]:
@@ -148,7 +159,8 @@ def _job(low: Lowering, filters: Depthwise, scan: Scan, requantizer: Requantizer
     tile = tile_channels(low, filters.channels, filters.expand)
     parameters = low.constants.parameters(requantizer.channels, tile)
     outer, inner = scan.outer, scan.inner
-    start = (inner.start, outer.start) if scan.turned else (outer.start, inner.start)
+    first = outer.start - scan.lead
+    start = (inner.start, first) if scan.turned else (first, inner.start)
     return Job(
         layer=filters.step.node.name,
         x=Stream(
@@ -170,7 +182,8 @@ def _job(low: Lowering, filters: Depthwise, scan: Scan, requantizer: Requantizer
             "x_signed": int(low.signed(filters.step.source)),
             "depthwise": 1,
             "expand": filters.expand,
-            "y_first": outer.span - 1,
+            "pairs": int(scan.paired),
+            "y_first": scan.lead + outer.span - 1,
             "x_first": inner.span - 1,
             "y_step": outer.step,
             "x_step": inner.step,
@@ -231,9 +244,10 @@ def _lower_rows(pairs: list[Pair], tiles: int, early: int, vectors: int) -> tupl
         return None
     last = m["x_first"] + (m["ox_count"] - 1) * m["x_step"] + 1
     for cut in range(tiles - early if early else 1, tiles + 1):
-        again = cut * (m["y_first"] + 1 - m["y_step"]) * m["mx_count"]
+        again = cut * ((m["y_first"] + 1 - m["y_step"]) >> m["pairs"]) * m["mx_count"]
         for lower in range(1, m["oy_count"]):
-            stream = (m["y_first"] + (lower - 1) * m["y_step"]) * m["mx_count"] + last
+            lines = (m["y_first"] + (lower - 1) * m["y_step"]) >> m["pairs"]
+            stream = lines * m["mx_count"] + last
             upper = m["oy_count"] - lower
             useful = cut * stream >= _TAIL and upper * m["ox_count"] >= vectors
             if useful and again <= _AGAIN:

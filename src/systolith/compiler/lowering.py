@@ -127,23 +127,7 @@ class Lowering:
         notes = [] if copied else [requantizer.note]
         addition = step.addition
         if addition is not None:
-            fit = self.once(
-                addition.node,
-                lambda: self._fit_addition(addition, requantizer),
-                (requantizer.low, requantizer.high, addition.swapped),
-            )
-            values |= {
-                "residual": 1,
-                "r_signed": int(self.signed(addition.other)),
-                "r_shift": fit.shift,
-                "r_rounding": int(fit.rounding),
-                "r_zero": fit.zero,
-                "r_low": fit.low,
-                "r_high": fit.high,
-                "r_multiplier_y": fit.multiplier_y,
-                "r_multiplier_r": fit.multiplier_r,
-                "r_offset": fit.offset,
-            }
+            values |= self._residual_fields(addition, requantizer)
             node, own = addition.node, addition.own
             if node.op is Op.MUL:
                 # The requantizer's result comes without its zero point.
@@ -156,6 +140,25 @@ class Lowering:
             notes.append("table")
         self.notes[step.node.name] = "; ".join(notes)
         return values
+
+    def _residual_fields(self, addition: Addition, requantizer: Requantizer) -> dict[str, int]:
+        fit = self.once(
+            addition.node,
+            lambda: self._fit_addition(addition, requantizer),
+            (requantizer.low, requantizer.high, addition.swapped),
+        )
+        return {
+            "residual": 1,
+            "r_signed": int(self.signed(addition.other)),
+            "r_shift": fit.shift,
+            "r_rounding": int(fit.rounding),
+            "r_zero": fit.zero,
+            "r_low": fit.low,
+            "r_high": fit.high,
+            "r_multiplier_y": fit.multiplier_y,
+            "r_multiplier_r": fit.multiplier_r,
+            "r_offset": fit.offset,
+        }
 
     def _fit_addition(self, addition: Addition, requantizer: Requantizer) -> ResidualParameters:
         """Fit the residual add or product on every pair of codes that can meet."""

@@ -86,10 +86,17 @@ class Slab:
     Parameters
     ----------
     start, size: bytes of the storage.
+    lead: bytes in front of them on chip that are read but do not matter: a row's other of a pair.
     """
 
     start: int
     size: int
+    lead: int = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes on chip."""
+        return self.lead + self.size
 
 
 def window_span(step: Step, axis: int, size: int, first: int, count: int, *, raw: bool) -> Span:
@@ -167,12 +174,12 @@ def slab_of(view: View, rows: Span) -> Slab:
     start = max(0, view.at(rows.first - rows.before, 0) - gap)
     last = rows.first + rows.count - 1 + rows.after
     end = min(view.storage.size, view.at(last, width - 1) + channels + gap)
-    return Slab(start=start, size=end - start)
+    return Slab(start=start, size=end - start, lead=view.row if view.storage.aligned else 0)
 
 
 def piece_bytes(view: View, piece: Piece) -> int:
     """Bytes on chip of a piece of a tensor in external memory."""
-    return slab_of(view, piece.rows).size if is_run(view, piece) else prod(piece.shape)
+    return slab_of(view, piece.rows).room if is_run(view, piece) else prod(piece.shape)
 
 
 def piece_view(view: View, piece: Piece) -> View:

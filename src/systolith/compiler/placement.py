@@ -5,7 +5,8 @@ from dataclasses import replace
 from math import inf
 
 from systolith.compiler.allocate import AllocationError, MemoryReport, allocate, live_ranges
-from systolith.compiler.emission import Emission, Emitter
+from systolith.compiler.emission import Emitter
+from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair
 from systolith.compiler.least import check_memories

@@ -33,7 +33,8 @@ def _product(values: Mapping[str, int], loops: Sequence[str]) -> int:
 def _matmul(values: Mapping[str, int], spec: AcceleratorSpec) -> int:
     passes = _product(values, ("t", "n", "ky", "kx", "kc"))
     least = _HELD if values["w_hold"] else spec.array.rows
-    return passes * max(_product(values, ("my", "mx")), least)
+    pixels = _product(values, ("my", "mx")) >> values["pairs"]
+    return passes * max(pixels, least)
 
 
 def cycles(opcode: Opcode, values: Mapping[str, int], spec: AcceleratorSpec) -> int:
@@ -84,6 +85,14 @@ class Prediction:
         fetched = self._now + layout.words
         starts = self._starts[layout.unit] if layout.unit is not None else []
         return max(fetched, starts[-self._depth]) if len(starts) >= self._depth else fetched
+
+    def fetches(self, opcode: Opcode) -> bool:
+        """Whether the next command would find room in its queue at once."""
+        return self.accepted(opcode) == self._now + COMMANDS[opcode].words
+
+    def busy(self, unit: Unit) -> int:
+        """When a unit has run all of its commands."""
+        return self._ends[unit][-1] if self._ends[unit] else 0
 
     def append(
         self, opcode: Opcode, busy: int, waits: Mapping[Unit, int], *, partial: bool = False

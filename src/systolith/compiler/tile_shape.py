@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from systolith.compiler.pieces import Box, channel_cuts
 from systolith.compiler.steps import Step
+from systolith.compiler.tiling import growing
 
 __all__ = ["Choice", "TileShape", "boxes", "packs"]
 
@@ -44,20 +45,29 @@ class Choice:
     cycles: tuple[float, float]
 
 
-def boxes(step: Step, shape: TileShape, target: tuple[int, int, int]) -> Iterator[Box]:
-    """The tiles of a step's outputs, in order."""
+def boxes(
+    step: Step, shape: TileShape, target: tuple[int, int, int], *, first: int = 0
+) -> Iterator[Box]:
+    """The tiles of a step's outputs, in order.
+
+    Parameters
+    ----------
+    first: rows of the first tile if that is less; 0 for no less. The next ones double.
+    """
     height, width, channels = target
-    places = [(y, x) for y in range(0, height, shape.rows) for x in range(0, width, shape.columns)]
+    least = min(first or shape.rows, shape.rows)
+    rows = list(growing(height, least, shape.rows))
+    places = [(y, x) for y in rows for x in range(0, width, shape.columns)]
     cuts = list(channel_cuts(step, channels, shape.channels))
     pairs = [(p, c) for c in cuts for p in places]
     if not shape.by_channel:
         pairs = [(p, c) for p in places for c in cuts]
-    for (y, x), (c, count) in pairs:
+    for ((y, high), x), (c, count) in pairs:
         yield Box(
             y=y,
             x=x,
             c=c,
-            height=min(shape.rows, height - y),
+            height=high,
             width=min(shape.columns, width - x),
             channels=count,
         )

@@ -5,6 +5,7 @@ differ only in where the operands lie.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
@@ -176,13 +177,19 @@ class Tiler:
         work.pairs = lower_elementwise(local, step)
         return work
 
-    def local(self, views: dict[str, View], more: Mapping[str, str]) -> Lowering:
+    def local(
+        self,
+        views: dict[str, View],
+        more: Mapping[str, str],
+        paired: AbstractSet[str] = frozenset(),
+    ) -> Lowering:
         """The network with some tensors of other shapes.
 
         Parameters
         ----------
         views: by tensor.
         more: names of tensors that are like others.
+        paired: tensors whose rows can be read in pairs as they lie here.
         """
         graph = self.low.graph
         tensors = dict(graph.tensors)
@@ -192,7 +199,7 @@ class Tiler:
         return replace(
             self.low,
             graph=replace(graph, tensors=tensors),
-            layout=Layout(views=views),
+            layout=Layout(views=views, paired=self.low.layout.paired & paired),
             splitter=WholeRows(),
         )
 
@@ -206,12 +213,16 @@ class Tiler:
             work.loads.append(transfer(Opcode.LOAD, layer, near, far))
             return Place(storage=near.storage, offset=0, row=near.row, pixel=near.pixel)
         slab = slab_of(view, piece.rows)
+        name, aligned = f"{view.storage.name} tile", view.storage.aligned
+        storage = Storage(name=name, size=slab.room, layer=layer, aligned=aligned)
         shape = (1, 1, slab.size)
-        near = dense_view(f"{view.storage.name} tile", shape, external=False)
-        run = replace(near, storage=view.storage, offset=slab.start)
+        run = View(
+            storage=view.storage, offset=slab.start, shape=shape, row=slab.size, pixel=slab.size
+        )
+        near = replace(run, storage=storage, offset=slab.lead)
         work.loads.append(transfer(Opcode.LOAD, layer, near, run))
-        offset = far.offset - slab.start
-        return Place(storage=near.storage, offset=offset, row=view.row, pixel=view.pixel)
+        offset = slab.lead + far.offset - slab.start
+        return Place(storage=storage, offset=offset, row=view.row, pixel=view.pixel)
 
     def part(self, step: Step, box: Box) -> Step:
         """The step that computes the box's channels."""
@@ -263,7 +274,9 @@ class Tiler:
             views[name] = r = place.formal("r", piece.shape)
             more[name] = addition.other
             addition = replace(addition, other=name)
-        local = self.local(views, more)
+        whole = source.piece.columns.first == 0 and source.piece.channels.first == 0
+        pairing = {step.source} if whole and source.place.storage.aligned else set()
+        local = self.local(views, more, pairing)
         pairs = self._lowerings[node.op](local, replace(step, node=node, addition=addition))
         return _Template(
             pairs=pairs, x=x.storage, y=y.storage, r=r.storage if r is not None else None

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-__all__ = ["COMMAND_CYCLES", "TILE_CYCLES", "Load", "Region", "Tiles", "cut_region"]
+__all__ = ["COMMAND_CYCLES", "TILE_CYCLES", "Load", "Region", "Tiles", "cut_region", "growing"]
 
 COMMAND_CYCLES = 24
 """Rough cost of one more MATMUL and STORE: fetching, and the tile pipeline's start."""
@@ -135,3 +135,11 @@ def _cut_strip(region: Region, x: int, width: int, load: Load) -> list[Tiles]:
         y = region.y + full * extent
         tiles.append(Tiles(y=y, x=x, count=1, step_y=0, step_x=0, height=rest, width=width))
     return tiles
+
+
+def growing(height: int, least: int, most: int) -> Iterator[tuple[int, int]]:
+    """Yield (first, count) of parts of ``height`` rows, the first ``least`` rows, then doubling."""
+    first, count = 0, least
+    while first < height:
+        yield first, min(count, height - first)
+        first, count = first + count, min(2 * count, most)

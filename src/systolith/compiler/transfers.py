@@ -3,7 +3,10 @@
 from systolith.compiler.ir import Storage, SymbolicCommand, View
 from systolith.spec.commands import TRANSFER_LOOPS, Opcode, Target
 
-__all__ = ["dense_view", "reach", "rows_of", "transfer"]
+__all__ = ["dense_view", "reach", "rows_of", "storage_loads", "transfer"]
+
+_FIRST = 512
+"""Bytes of the first piece of a storage that is loaded in pieces: a burst or two."""
 
 
 def dense_view(name: str, shape: tuple[int, int, int], *, external: bool) -> View:
@@ -53,6 +56,25 @@ def transfer(opcode: Opcode, layer: str, near: View, far: View) -> SymbolicComma
             values[f"e_d{index}_stride"] = e_stride
     bases = {"m_base": (near.storage, near.offset), "e_base": (far.storage, far.offset)}
     return SymbolicCommand(opcode=opcode, layer=layer, values=values, bases=bases)
+
+
+def storage_loads(layer: str, near: Storage, far: Storage) -> list[SymbolicCommand]:
+    """Return LOADs of a whole storage; the pieces grow, so that its reader can start early.
+
+    Parameters
+    ----------
+    layer: for error messages.
+    near, far: on chip and in external memory, of the same size.
+    """
+    pieces, start, size = [], 0, _FIRST
+    while start < near.size:
+        # A small rest is not worth a command of its own.
+        length = size if start + 2 * size <= near.size else near.size - start
+        values = {"length": length, "target": int(Target.ACTIVATIONS)}
+        bases = {"m_base": (near, start), "e_base": (far, start)}
+        pieces.append(SymbolicCommand(opcode=Opcode.LOAD, layer=layer, values=values, bases=bases))
+        start, size = start + length, 2 * size
+    return pieces
 
 
 def reach(command: SymbolicCommand) -> tuple[int, int, int]:

@@ -10,6 +10,15 @@ from systolith.spec.program import ProgramError
 __all__ = ["Rows", "Stream", "reads", "results"]
 
 
+def _by_vector(command: Command) -> Command:
+    """The command with rows counted as they are read: in pairs, it may be."""
+    if not command["depthwise"] or not command["pairs"]:
+        return command
+    halves = {name: command[name] >> 1 for name in ("my_count", "y_first", "y_step")}
+    stride = {"x_my_stride": 2 * command["x_my_stride"]}
+    return Command(command.opcode, {**command.values, **halves, **stride})
+
+
 def results(command: Command) -> int:
     """Result vectors of a MATMUL, none of a partial one."""
     if command["partial"]:
@@ -44,6 +53,7 @@ class Stream:
     """
 
     def __init__(self, spec: AcceleratorSpec, command: Command) -> None:
+        command = _by_vector(command)
         t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
         self.tiles, self.passes = t * n, ky * kx * kc
         self.early = self.passes - (not command["partial"])

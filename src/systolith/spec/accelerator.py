@@ -1,6 +1,7 @@
 """AcceleratorSpec: every parameter of a generated accelerator, frozen and validated."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
 
@@ -211,6 +212,44 @@ class AcceleratorSpec:
     def line_bytes(self) -> int:
         """Bytes of an activation line: a power of two that holds a row, lane vector or bus word."""
         return _power_of_two(max(self.array.rows, self.post.lanes, 4))
+
+    @property
+    def row_pairs(self) -> bool:
+        """Whether a depthwise MATMUL can read two rows at a time: where two lines are beside it."""
+        return self.array.depthwise_lines > 1
+
+    def pair_fault(self, command: Mapping[str, int]) -> str | None:
+        """Return why a depthwise MATMUL cannot read its rows in pairs, given all its fields.
+
+        A region has one port, which reads one line of each of its two banks. Two pixels, one below
+        the other, are there at the same time if both are whole lines of different banks.
+        """
+        line, strides = self.line_bytes, ("t", "n", "ky", "kx", "kc", "mx")
+        last = command["x_first"] + (command["ox_count"] - 1) * command["x_step"]
+        aligned = command["x_base"] % line == 0 and not any(
+            command[f"x_{name}_stride"] % line for name in strides if command[f"{name}_count"] > 1
+        )
+        loops = (*strides, "my")
+        reach = [(command[f"{n}_count"] - 1) * command[f"x_{n}_stride"] for n in loops]
+        ends = [command["x_base"] + sum(f(r, 0) for r in reach) for f in (min, max)]
+        rules = (
+            (
+                ends[0] // self.region_stride != ends[1] // self.region_stride,
+                "rows read in pairs must lie in one region",
+            ),
+            (not self.row_pairs, "pairs must be 0 on an accelerator without two depthwise lines"),
+            (not aligned, f"pixels read in pairs must begin at multiples of {line}"),
+            (
+                command["x_my_stride"] % (2 * line) != line,
+                f"rows read in pairs must be an odd number of {line} bytes apart",
+            ),
+            (
+                not command["y_first"] % 2 or command["y_step"] % 2 or command["my_count"] % 2,
+                "rows read in pairs must have outputs at odd rows only, and an even number",
+            ),
+            (last >= command["mx_count"], "rows read in pairs must not end outputs in the next"),
+        )
+        return next((text for wrong, text in rules if wrong), None)
 
     @property
     def region_stride(self) -> int:

@@ -120,6 +120,12 @@ MATMUL_FIELDS = (
         doc="1: column c filters channel c alone; loops my and mx count the pixels that are read.",
     ),
     Field("expand", 2, doc="Depthwise: column c reads byte c >> expand of a vector."),
+    Field(
+        "pairs",
+        1,
+        doc="Depthwise: rows are read in pairs (0, 1), (2, 3), ...; see "
+        "`AcceleratorSpec.pair_fault`.",
+    ),
     Field("y_first", 8, doc="Depthwise: row of the last pixel that the first output needs."),
     Field("x_first", 16, doc="Depthwise: column of that pixel."),
     Field("y_step", 4, doc="Depthwise: rows between outputs, at least 1."),
