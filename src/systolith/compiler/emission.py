@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import PadArithmetic
-from systolith.compiler.enemies import enemies
+from systolith.compiler.enemies import enemies, rivals
 from systolith.compiler.fills import fill_border, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
@@ -41,7 +41,7 @@ class Emission:
     ----------
     commands: END last.
     layers: in order of their stamps.
-    enemies: storages that are accessed at the same time.
+    enemies, rivals: storages that are accessed at the same time, by the array or beside it.
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
     owners: number of the step of every command, or of the one that it prepares.
@@ -51,6 +51,7 @@ class Emission:
     commands: list[SymbolicCommand] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
+    rivals: list[tuple[Storage, Storage]] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
     owners: list[int] = field(default_factory=list)
@@ -190,7 +191,8 @@ class Emitter:
             # Fills must not hold up the copies of later pairs.
             filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
             saves = before.saves if buffers > 1 else []
-            self._out.enemies += enemies(pairs, later, saves)
+            self._out.enemies += enemies(pairs)
+            self._out.rivals += rivals(pairs, later, saves)
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 out += [*pair.before, pair.matmul, pair.store]

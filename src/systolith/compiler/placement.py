@@ -105,7 +105,7 @@ class Placer:
             [] if outside else [views[n].storage for n in self.cut.inputs],
             [] if outside else [views[n].storage for n in self.cut.outputs],
         )
-        return out, allocate(lives, out.enemies, spec)
+        return out, allocate(lives, out.enemies, spec, rivals=out.rivals)
 
     def _too_small(self) -> CompileError:
         """Name the worst layer, and the smallest memory that would do."""
