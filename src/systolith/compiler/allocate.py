@@ -92,8 +92,8 @@ _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
 )
 
 _ENEMY = 1
-"""Weight of an enemy, for whom the array waits, beside that of a rival. With 8 ResNet-50 takes 0.4 %
-fewer cycles, MobileNetV2 1.7 % more."""
+"""Weight of an enemy, for whom the array waits, beside that of a rival. With 8 ResNet-50 takes
+0.4 % fewer cycles, MobileNetV2 1.7 % more."""
 _IMPROVED = 4
 """How many of the best placements are improved."""
 
