@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.ir import Storage, SymbolicCommand
-from systolith.compiler.regions import Live, Placement, improve, place
+from systolith.compiler.regions import Enemies, Live, Placement, improve, place
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Target
@@ -91,6 +91,9 @@ _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (
     lambda v: (-v.last, -v.storage.size),
 )
 
+_ENEMY = 1
+"""Weight of an enemy, for whom the array waits, beside that of a rival. With 8 ResNet-50 takes
+0.4 % fewer cycles, MobileNetV2 1.7 % more."""
 _IMPROVED = 4
 """How many of the best placements are improved."""
 
@@ -98,9 +101,13 @@ _MANY = 600
 """Storages for which the first placement found is good enough."""
 
 
-def _shared(placed: Placement, enemies: Mapping[int, set[int]]) -> int:
-    pairs = {frozenset((a, b)) for a, others in enemies.items() for b in others}
-    return sum(len({placed[k][0] for k in pair}) == 1 for pair in pairs)
+def _shared(placed: Placement, enemies: Enemies, *, weighted: bool = True) -> int:
+    total = 0
+    for a, others in enemies.items():
+        for b, weight in others.items():
+            if a < b and placed[a][0] == placed[b][0]:
+                total += weight if weighted else 1
+    return total
 
 
 def _peak(placed: Placement, lives: Sequence[Live]) -> int:
@@ -147,6 +154,8 @@ def allocate(
     lives: Sequence[Live],
     enemies: Iterable[tuple[Storage, Storage]],
     spec: AcceleratorSpec,
+    *,
+    rivals: Iterable[tuple[Storage, Storage]] = (),
 ) -> MemoryReport:
     """Give every storage its address.
 
@@ -155,17 +164,19 @@ def allocate(
     lives: storages with their live ranges.
     enemies: storages that are read at the same time, better placed in different regions.
     spec: regions and their size.
+    rivals: the same, but it costs less.
 
     Raises
     ------
     CompileError: they do not fit.
     """
     _check_sizes(lives, spec)
-    apart: dict[int, set[int]] = {}
-    for a, b in enemies:
-        if a is not b:
-            apart.setdefault(id(a), set()).add(id(b))
-            apart.setdefault(id(b), set()).add(id(a))
+    apart: Enemies = {}
+    for weight, others in ((1, rivals), (_ENEMY, enemies)):
+        for a, b in others:
+            if a is not b:
+                apart.setdefault(id(a), {})[id(b)] = weight
+                apart.setdefault(id(b), {})[id(a)] = weight
     found: list[tuple[tuple[int, int, int], Placement]] = []
     improved: list[tuple[tuple[int, int, int], Placement]] = []
     fewest: list[Live] = list(lives)
@@ -188,7 +199,8 @@ def allocate(
     for (_, unit, _), placed in sorted(found, key=lambda f: f[0])[:_IMPROVED]:
         improve(placed, lives, apart, spec, -unit)
         improved.append(((_shared(placed, apart), unit, _peak(placed, lives)), placed))
-    (shared, _, peak), best = min(improved, key=lambda f: f[0])
+    (_, _, peak), best = min(improved, key=lambda f: f[0])
+    shared = _shared(best, apart, weighted=False)
     for live in lives:
         region, offset = best[id(live.storage)]
         live.storage.address = region * spec.region_stride + offset

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from systolith.arithmetic import PadArithmetic
 from systolith.compiler.emitted import Emission, Entry
-from systolith.compiler.enemies import enemies
+from systolith.compiler.enemies import enemies, rivals
 from systolith.compiler.fills import fill_border, fill_constant, fill_halo, filled_bytes
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
@@ -160,8 +160,8 @@ class Emitter:
                 out.append(command)
             # Fills must not hold up the copies of later pairs.
             filling = len(pairs) - 1 if any(pair.before for pair in pairs) else 0
-            saves = before.saves if buffers > 1 else []
-            self._out.enemies += enemies(pairs, later, saves)
+            self._out.enemies += enemies(pairs)
+            self._out.rivals += rivals(pairs, later, before.saves if buffers > 1 else [])
             for number, pair in enumerate(pairs):
                 pair.matmul.holds = held
                 out += [*pair.before, *pair.sums, pair.matmul, pair.store]
@@ -196,9 +196,8 @@ class Emitter:
     def _input(self, name: str) -> None:
         """Load an input; if nothing else lies in its storage, with its halo and in pieces."""
         layout, out = self.low.layout, self._out
-        near, fills = self.low.view(name), self._fills(name)
+        near, fills, root = self.low.view(name), self._fills(name), name
         moves = {s.target: s.node.op for s in self.steps if s.is_move}
-        root = name
         while root in layout.parents and moves[layout.parents[root]] is not Op.CONCAT:
             root = layout.parents[root]
         external = self.low.spec.external.data_bytes and not near.storage.external

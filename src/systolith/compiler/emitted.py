@@ -23,7 +23,7 @@ class Emission:
     ----------
     commands: END last.
     layers: in order of their stamps.
-    enemies: storages that are accessed at the same time.
+    enemies, rivals: storages that are accessed at the same time, by the array or beside it.
     views: external tensors that are not where `Layout` has them.
     contents: external storages, and what they hold before the run, if that matters.
     owners: number of the step of every command, or of the one that it prepares.
@@ -33,6 +33,7 @@ class Emission:
     commands: list[SymbolicCommand] = field(default_factory=list)
     layers: list[Layer] = field(default_factory=list)
     enemies: list[tuple[Storage, Storage]] = field(default_factory=list)
+    rivals: list[tuple[Storage, Storage]] = field(default_factory=list)
     views: dict[str, View] = field(default_factory=dict)
     contents: dict[Storage, NDArray[np.uint8] | None] = field(default_factory=dict)
     owners: list[int] = field(default_factory=list)

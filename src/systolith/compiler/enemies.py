@@ -4,20 +4,16 @@ from collections.abc import Iterator, Sequence
 
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 
-__all__ = ["enemies"]
+__all__ = ["enemies", "rivals"]
 
 
-def enemies(
-    pairs: Sequence[Pair], loads: Sequence[SymbolicCommand], saves: Sequence[SymbolicCommand]
-) -> Iterator[tuple[Storage, Storage]]:
-    """Yield pairs of storages of which one would wait for the other.
+def enemies(pairs: Sequence[Pair]) -> Iterator[tuple[Storage, Storage]]:
+    """Yield pairs of storages for one of which the array would wait.
 
     Parameters
     ----------
     pairs: of a step or a tile of one.
-    loads, saves: what runs beside them.
     """
-    copying = any(pair.before for pair in pairs)
     for pair in pairs:
         x, y = pair.matmul.bases["x_base"][0], pair.store.bases["y_base"][0]
         if "r_base" in pair.store.bases:
@@ -27,8 +23,24 @@ def enemies(
             buffer = copy.bases["d_base"][0]
             yield copy.bases["s_base"][0], buffer
             yield y, buffer
-        # SAVE gives way to all other reads, LOAD to the writes of STORE. Copies keep both ports of
-        # a region busy, so that the others have to share.
+
+
+def rivals(
+    pairs: Sequence[Pair], loads: Sequence[SymbolicCommand], saves: Sequence[SymbolicCommand]
+) -> Iterator[tuple[Storage, Storage]]:
+    """Yield pairs of storages for one of which a transfer would wait.
+
+    SAVE gives way to all other reads, LOAD to the writes of STORE. Copies keep both ports of a
+    region busy, so that the others have to share.
+
+    Parameters
+    ----------
+    pairs: of a step or a tile of one.
+    loads, saves: what runs beside them.
+    """
+    copying = any(pair.before for pair in pairs)
+    for pair in pairs:
+        x, y = pair.matmul.bases["x_base"][0], pair.store.bases["y_base"][0]
         yield from ((x, save.bases["m_base"][0]) for save in saves)
         if not copying:
             yield from ((y, load.bases["m_base"][0]) for load in loads)

@@ -107,4 +107,4 @@ class Placer:
             [] if outside else [views[n].storage for n in self.cut.inputs],
             [] if outside else [views[n].storage for n in self.cut.outputs],
         )
-        return out, allocate(lives, out.enemies, spec)
+        return out, allocate(lives, out.enemies, spec, rivals=out.rivals)

@@ -1,6 +1,6 @@
 """Storages in regions: first fit, and moving away from what disturbs them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from systolith.compiler.ir import Storage
 from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["Live", "Placement", "improve", "place"]
+__all__ = ["Enemies", "Live", "Placement", "improve", "place"]
 
 _SLICE = 16
 """Moments of a slice of time."""
@@ -17,6 +17,8 @@ _SWEEPS = 3
 
 Placement = dict[int, tuple[int, int]]
 """Region and offset of storages, by identity."""
+Enemies = dict[int, dict[int, int]]
+"""By identity, who is better in another region, and how much it matters."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +70,7 @@ class _Region:
 
 def place(
     lives: Sequence[Live],
-    enemies: Mapping[int, set[int]],
+    enemies: Enemies,
     spec: AcceleratorSpec,
     *,
     alignment: int,
@@ -88,13 +90,14 @@ def place(
     regions = [_Region() for _ in range(spec.memory.activation_regions)]
     for live in lives:
         options = []
-        foes = enemies.get(id(live.storage), set())
+        foes = enemies.get(id(live.storage), {})
         unit = spec.line_bytes if live.storage.aligned else alignment
         for region, held in enumerate(regions):
             offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, unit)
             if offset is not None:
                 end = offset + live.storage.size
-                bad = sum(e in placed and placed[e][0] == region for e in foes) if avoid else 0
+                near = [w for e, w in foes.items() if e in placed and placed[e][0] == region]
+                bad = sum(near) if avoid else 0
                 options.append((bad, region if pack else end, end, region, offset))
         if not options:
             failed.append(live)
@@ -108,7 +111,7 @@ def place(
 def improve(
     placed: Placement,
     lives: Sequence[Live],
-    enemies: Mapping[int, set[int]],
+    enemies: Enemies,
     spec: AcceleratorSpec,
     alignment: int,
 ) -> None:
@@ -119,11 +122,14 @@ def improve(
     for _ in range(_SWEEPS):
         moved = False
         for index, live in enumerate(lives):
-            near = [placed[e][0] for e in enemies.get(id(live.storage), ()) if e in placed]
+            foes = enemies.get(id(live.storage), {})
+            cost = dict.fromkeys(range(spec.memory.activation_regions), 0)
+            for enemy, weight in foes.items():
+                cost[placed[enemy][0]] += weight
             here = int(places[index, 0])
             unit = spec.line_bytes if live.storage.aligned else alignment
-            for region in sorted(set(range(spec.memory.activation_regions)), key=near.count):
-                if near.count(region) >= near.count(here):
+            for region in sorted(cost, key=cost.__getitem__):
+                if cost[region] >= cost[here]:
                     break
                 meets = (bounds[:, 0] <= live.last) & (bounds[:, 1] >= live.first)
                 meets &= places[:, 0] == region
