@@ -82,7 +82,8 @@ def gate_logic(text: str) -> str:
     design.registers = _nest_enables(design.registers, logic)
     _find_enables(design, logic)
     groups: dict[str, list[_Logic]] = defaultdict(list)
-    unused, moved = set(), set()
+    unused: set[str] = set()
+    moved: set[str] = set()
     for part in {id(part): part for part in logic.values()}.values():
         enable = part.enable
         if not part.enables:
