@@ -1,4 +1,4 @@
-"""Random accelerators and random programs for them: what a compiler would never write, but may."""
+"""Random programs: what a compiler would never write, but may."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +10,8 @@ from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise, draw_p
 from systolith.sim.stress_moves import random_copy
 from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.sim.stress_specs import WEIGHT_TILES, pick
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
@@ -19,60 +20,12 @@ __all__ = [
     "Issued",
     "Mask",
     "ProgramGenerator",
-    "pick",
     "random_inputs",
     "random_program",
-    "random_spec",
 ]
 
 Rng = np.random.Generator
 Mask = NDArray[np.bool_]
-_LANE_WORDS = 24
-_WEIGHT_TILES = 24
-
-
-def pick(rng: Rng, *choices: Any) -> Any:
-    """One of the choices."""
-    return choices[int(rng.integers(len(choices)))]
-
-
-def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> AcceleratorSpec:
-    """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
-
-    Parameters
-    ----------
-    largest: most rows and columns.
-    depthwise: with a depthwise mode.
-    """
-    rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
-    lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
-    modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
-    line = 1 << (max(rows, lanes, 4) - 1).bit_length()
-    lines = {
-        "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
-        "depthwise_width": int(rng.integers(4, 25)),
-    } if depthwise else {}  # fmt: skip
-    return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2)), **lines),
-        memory=MemorySpec(
-            activation_regions=int(rng.integers(1, 5)),
-            activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
-            weight_bytes=columns * max(rows * _WEIGHT_TILES, -(-16 // columns)),
-            accumulator_depth=int(pick(rng, 4, 5, 7, 8, 16, 21)),
-            parameter_channels=lanes * max(_LANE_WORDS, 4),
-            command_words=int(rng.integers(300, 700)),
-            tables=int(rng.integers(3)),
-            stamps=int(rng.integers(2, 9)),
-        ),
-        post=PostSpec(lanes=lanes, modes=frozenset(modes), **_operands(rng)),
-        queue_depth=int(pick(rng, 1, 2, 3, 16)),
-    )
-
-
-def _operands(rng: Rng) -> dict[str, bool]:
-    """No residual operand, one to add, or one to add or multiply by."""
-    residual, product = rng.integers(2, size=2)
-    return {"residual": bool(residual), "product": bool(residual and product)}
 
 
 @dataclass
@@ -102,7 +55,7 @@ class ProgramGenerator:
         self.parameters = np.zeros((spec.lane_words, spec.post.lanes, 8), np.uint32)
         self.stamps = 0
         self.depthwise: dict[int, DepthwiseDraw] = {}  # by w_base
-        self.depthwise_tiles = _WEIGHT_TILES  # from word 0 on
+        self.depthwise_tiles = WEIGHT_TILES  # from word 0 on
 
     def small(self, high: int) -> int:
         """From 1 to ``high``, small values and 1 above all more often."""
@@ -171,7 +124,7 @@ class ProgramGenerator:
         strides = [int(v) for v in rng.integers(-25, 26, 7)]
         tiles = 1 if hold else n * ky * kx * kc
         placed = self._stream(counts, strides, self.spec.array.rows)
-        if placed is None or tiles > _WEIGHT_TILES:
+        if placed is None or tiles > WEIGHT_TILES:
             return None
         signed = int(rng.integers(2))
         fields = {

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.sim.stress import pick, random_spec
 from systolith.sim.stress_softmax import random_exponents
+from systolith.sim.stress_specs import pick, random_spec
 from systolith.sim.stress_transfers import SCRATCH_BYTES, ExternalGenerator
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, Unit, encode

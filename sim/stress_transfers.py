@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.sim.stress import Issued, ProgramGenerator, pick
+from systolith.sim.stress import Issued, ProgramGenerator
 from systolith.sim.stress_softmax import random_exponents
+from systolith.sim.stress_specs import pick
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Opcode, ParameterForm, Target
 from systolith.spec.registers import Window, lane_word_bytes, parameter_part_bytes, window_stride

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sim import stress
+from systolith.sim.stress_specs import random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
 from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target, Unit, decode, encode
 from systolith.spec.program import Program
@@ -17,7 +18,7 @@ EXTERNAL_BYTES = 6000
 
 def _spec(seed: int, regions: int, tables: int = 1, **external: int) -> AcceleratorSpec:
     """A random accelerator with every part; few regions, so that the units meet in them."""
-    spec = stress.random_spec(np.random.default_rng(seed), depthwise=True)
+    spec = random_spec(np.random.default_rng(seed), depthwise=True)
     spec = replace(spec, post=replace(spec.post, softmax_tables=2))
     memory = replace(
         spec.memory, activation_regions=regions, tables=tables, command_words=2000, stamps=64

@@ -17,6 +17,7 @@ from systolith.cycles import MemoryModel, predict
 from systolith.golden.execute import execute
 from systolith.sim import stress
 from systolith.sim.stress_external import random_external_program, random_external_spec
+from systolith.sim.stress_specs import random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, Unit, decode, encode
 from systolith.spec.program import Program, ProgramError
@@ -107,7 +108,7 @@ def test_broken_programs_end(programs: ModuleType) -> None:
 
 def test_commands_follow_each_other() -> None:
     """Times of single commands: what the counters alone do not show."""
-    spec = stress.random_spec(np.random.default_rng(3))
+    spec = random_spec(np.random.default_rng(3))
     for seed in range(20):
         program = stress.random_program(np.random.default_rng(seed), spec, layers=5)
         prediction = predict(program)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from systolith.golden.execute import execute
-from systolith.sim.stress import random_spec
 from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_specs import random_spec
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, encode
 from systolith.spec.program import Buffer, Program, ProgramError

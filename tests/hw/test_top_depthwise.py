@@ -5,7 +5,8 @@ import pytest
 
 from systolith.sim.golden_backend import GoldenBackend
 from systolith.sim.pysim_backend import PysimBackend
-from systolith.sim.stress import random_inputs, random_program, random_spec
+from systolith.sim.stress import random_inputs, random_program
+from systolith.sim.stress_specs import random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import Opcode, decode, encode
 from systolith.spec.program import Buffer, Program

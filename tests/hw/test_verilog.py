@@ -10,7 +10,8 @@ from systolith.hw.output_stationary import OutputStationaryArray
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import lint, readable_verilog
 from systolith.sim.golden_backend import GoldenBackend
-from systolith.sim.stress import random_inputs, random_program, random_spec
+from systolith.sim.stress import random_inputs, random_program
+from systolith.sim.stress_specs import random_spec
 from systolith.sim.toolchain import find_compiler, find_verilator
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from systolith.sim.stress import random_program, random_spec
+from systolith.sim.stress import random_program
+from systolith.sim.stress_specs import random_spec
 from systolith.spec.commands import Opcode, Unit, decode
 
 

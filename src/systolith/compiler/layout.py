@@ -3,19 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-import numpy as np
-
 from systolith.arithmetic import ConcatArithmetic, MacArithmetic
 from systolith.compiler.errors import layer_error
+from systolith.compiler.homes import Home, part_of
 from systolith.compiler.ir import Storage, View
 from systolith.compiler.steps import Step
 from systolith.graph import Graph, Node, Op
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.strides import Int64Array
 
 __all__ = ["Halo", "Layout", "gather_origins", "plan_layout"]
-
-Step3 = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,29 +63,12 @@ class Layout:
     paired: set[str] = field(default_factory=set)
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Home:
-    """A tensor inside another: at an origin, or the same bytes under another shape.
-
-    Parameters
-    ----------
-    parent: the other tensor.
-    origin: where it begins; None for the same bytes.
-    steps: (rows, pixels, channels) of the parent from row to row and from pixel to pixel of the
-        tensor, for a part that is not a box of the parent.
-    """
-
-    parent: str
-    origin: tuple[int, int, int] | None
-    steps: tuple[Step3, Step3] | None = None
-
-
 class _Planner:
     def __init__(
         self, graph: Graph, steps: Sequence[Step], inputs: Sequence[str], spec: AcceleratorSpec
     ) -> None:
         self.graph, self.steps, self.spec = graph, steps, spec
-        self.homes: dict[str, _Home] = {}
+        self.homes: dict[str, Home] = {}
         self.layout = Layout()
         stored = {step.target for step in steps} | set(inputs) | _constants(graph, steps)
         self.stored = [n for n in graph.tensors if n in stored]
@@ -155,7 +134,7 @@ class _Planner:
         before, after = node.inputs[0], node.outputs[0]
         flat = not self.halos[before].any and not self.halos[after].any
         if self._same_shape(node) or (flat and self._dense(before)):
-            self.homes[after] = _Home(parent=before, origin=None)
+            self.homes[after] = Home(parent=before, origin=None)
         else:
             self.layout.copies.add((node.name, 0))
 
@@ -163,7 +142,7 @@ class _Planner:
         """Let a slice lie where it is if rows, pixels and channels are nested as in any tensor."""
         before, after = node.inputs[0], node.outputs[0]
         whole, shape = (self.graph.tensor(name).shape for name in (before, after))
-        home = _part_of(before, whole, shape, node.attributes["index"])
+        home = part_of(before, whole, shape, node.attributes["index"])
         if home is None or self.halos[after].any:
             self.layout.copies.add((node.name, 0))
         else:
@@ -192,7 +171,7 @@ class _Planner:
             free = name not in self.homes and name not in aliased and name != target
             once = node.inputs.count(name) == 1
             if free and once and not self.halos[name].any and not _mapped(node, index):
-                self.homes[name] = _Home(parent=target, origin=origin)
+                self.homes[name] = Home(parent=target, origin=origin)
             else:
                 self.layout.copies.add((node.name, index))
 
@@ -252,37 +231,6 @@ def _constants(graph: Graph, steps: Sequence[Step]) -> set[str]:
     read = {step.source for step in steps}
     read |= {step.addition.other for step in steps if step.addition is not None}
     return {name for name in read if graph.tensor(name).data is not None}
-
-
-def _part_of(
-    parent: str, whole: tuple[int, int, int], shape: tuple[int, int, int], index: Int64Array
-) -> _Home | None:
-    """Return how a tensor of elements ``index`` lies in a parent, if its channels are neighbours.
-
-    Rows must lie behind each other, and pixels in a row, whatever gaps the parent has.
-    """
-    places = np.array(np.unravel_index(index, whole), np.int64).T.reshape(*shape, 3)
-    origin = places[0, 0, 0]
-    steps = np.zeros((3, 3), np.int64)
-    for axis, count in enumerate(shape):
-        if count > 1:
-            steps[axis] = np.take(places, 1, axis=axis)[0, 0] - origin
-    grid = np.moveaxis(np.indices(shape), 0, -1)
-    if (places != origin + grid @ steps).any() or (shape[2] > 1 and tuple(steps[2]) != (0, 0, 1)):
-        return None
-    scale = np.array([whole[1] * whole[2], whole[2], 1])
-    row, pixel, _ = (int(step @ scale) for step in steps)
-    ordered = shape[1] == 1 or (pixel >= shape[2] and (steps[1] >= 0).all())
-    width = (shape[1] - 1) * pixel + shape[2]
-    if not ordered or (shape[0] > 1 and (row < width or (steps[0] < 0).any())):
-        return None
-    # A side of one element has any step: that of dense tensors is the least surprising.
-    if shape[1] == 1:
-        steps[1] = (0, 0, shape[2])
-    if shape[0] == 1:
-        steps[0] = steps[1] * shape[1]
-    (a, b, c), (d, e, f), (g, h, i) = origin.tolist(), steps[0].tolist(), steps[1].tolist()
-    return _Home(parent=parent, origin=(a, b, c), steps=((d, e, f), (g, h, i)))
 
 
 def _convolution_halo(graph: Graph, node: Node) -> Halo:
