@@ -16,6 +16,7 @@ from systolith.compiler.pieces import (
     piece_bytes,
     source_piece,
 )
+from systolith.compiler.shape_cuts import doubled, extents, nested, runs
 from systolith.compiler.steps import Step
 from systolith.compiler.tile_shape import Choice, TileShape, packs
 from systolith.compiler.tiling import COMMAND_CYCLES
@@ -30,20 +31,14 @@ _TRANSFER_CYCLES = 20
 """Cycles of the bus that a LOAD or SAVE costs besides its runs."""
 _TILE_WORDS = 80
 """Command words of a tile, which are fetched one a cycle."""
+_ENDS = 0.25
+"""Share of the first loads and the last saves that other layers do not hide."""
 _HELD = 4
 """Cycles of a pass with held weights at least."""
-_PARTS = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-"""Numbers of parts into which rows and columns are cut, besides all."""
-
 _LEAST = 64
 """Bytes of a region at least, as of `MemorySpec`."""
 
 External = Callable[[str], bool]
-
-
-def _extents(total: int) -> list[int]:
-    """Sizes of even parts."""
-    return sorted({total, 1, *(ceil(total / n) for n in _PARTS)}, reverse=True)
 
 
 class Shapes:
@@ -103,31 +98,23 @@ class Shapes:
     def _shapes(self, step: Step) -> Iterator[TileShape]:
         height, width, channels = self.extent(step)
         if step.node.op is Op.RESHAPE:
-            yield from self._runs(prod((height, width, channels)))
+            yield from runs(prod((height, width, channels)))
             return
         if step.node.op is Op.GATHER:
-            yield from _nested(height, width, channels)
+            yield from nested(height, width, channels)
             return
         if step.node.op is Op.SOFTMAX:
             cuts = [channels]
         else:
             tile = self.tile(step)
-            cuts = sorted({channels, *_doubled(min(tile, channels), channels)}, reverse=True)
+            cuts = sorted({channels, *doubled(min(tile, channels), channels)}, reverse=True)
         for count in cuts:
-            for columns in _extents(width):
-                for rows in _extents(height):
+            for columns in extents(width):
+                for rows in extents(height):
                     shape = TileShape(rows=rows, columns=columns, channels=count)
                     yield shape
                     if count < channels and (rows, columns) != (height, width):
                         yield replace(shape, by_channel=True)
-
-    def _runs(self, total: int) -> Iterator[TileShape]:
-        """Parts of a tensor as a line of bytes."""
-        size = total
-        while size > 1:
-            yield TileShape(rows=1, columns=1, channels=size)
-            size = ceil(size / 2)
-        yield TileShape(rows=1, columns=1, channels=1)
 
     def _chained(self, step: Step, external: External) -> bool:
         """Whether sums may come from parts of the source, one after the other."""
@@ -238,9 +225,22 @@ class Shapes:
         lines = spec.array.depthwise_lines
         if lines and depth == 1 and node.attributes.get("groups", 1) > 1:
             passes = ceil(kernel[0] / lines) * ceil(kernel[1] / max(1, spec.array.depthwise_taps))
+            pixels = self._streamed(step, box)
         least = rows * ceil(pixels / spec.memory.accumulator_depth)
         array = count * passes * max(pixels, least)
         return max(array, post) + COMMAND_CYCLES, count * passes * rows * spec.array.columns
+
+    def _streamed(self, step: Step, box: Box) -> int:
+        """Vectors that a tile of a depthwise convolution reads: all pixels under its windows."""
+        a = step.node.attributes
+        rows, columns = (
+            (n - 1) * s + (k - 1) * d + 1
+            for n, s, k, d in zip(
+                (box.height, box.width), a["strides"], a["kernel"], a["dilations"], strict=True
+            )
+        )
+        pairs = self.spec.row_pairs and a["strides"][0] % 2 == 0 and a["dilations"][0] == 1
+        return ceil(rows / 2) * columns if pairs else rows * columns
 
     def _cycles(
         self, step: Step, shape: TileShape, box: Box, loads: float, saves: float
@@ -263,7 +263,7 @@ class Shapes:
         busy = tiles * (work + (parts - 1) * COMMAND_CYCLES)
         reading = inputs * (loads + (parts - 1) * _TRANSFER_CYCLES) + constants
         writing, fetching = tiles * saves, tiles * parts * _TILE_WORDS
-        ends = loads / parts + saves
+        ends = _ENDS * (loads / parts + saves)
         side = max(busy, reading, writing, fetching) + ends
         return side, max(busy + inputs * loads + writing, reading, fetching) + ends
 
@@ -274,22 +274,6 @@ class Shapes:
         views = self.layout.views
         channels = views[step.target].shape[2]
         return len(cut_window(step, box, shape.part, views[step.source].shape, channels))
-
-
-def _nested(height: int, width: int, channels: int) -> Iterator[TileShape]:
-    """Whole rows, then parts of a row, then parts of a pixel."""
-    for rows in _extents(height):
-        yield TileShape(rows=rows, columns=width, channels=channels)
-    for columns in _extents(width):
-        yield TileShape(rows=1, columns=columns, channels=channels)
-    for count in _extents(channels):
-        yield TileShape(rows=1, columns=1, channels=count)
-
-
-def _doubled(first: int, last: int) -> Iterator[int]:
-    while first < last:
-        yield first
-        first *= 2
 
 
 def operands(step: Step) -> Sequence[str]:
