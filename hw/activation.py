@@ -129,7 +129,7 @@ class ActivationMemory(wiring.Component):
                     m.d.comb += getattr(self, f"{port}_ready").eq(0)
                 address = Mux(taken, address, getattr(self, f"{port}_address"))
                 taken = taken | asks[port]
-            lines = bank_lines(address[: self._offset_bits], self.spec.line_bytes)
+            lines: Sequence[Value] = bank_lines(address[: self._offset_bits], self.spec.line_bytes)
             if self.spec.row_pairs:
                 by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
                 lines = self._paired(lines, by_stream & self.x_pair)

@@ -31,7 +31,7 @@ def _sources() -> bytes:
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
     emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
-    emitters += [Path(module.__file__) for module in (array, gating, verilog_text)]
+    emitters += [Path(str(module.__file__)) for module in (array, gating, verilog_text)]
     emitters.append(ARRAY_SOURCE)
     return b"".join(f.read_bytes() for f in [*files, *emitters])
 

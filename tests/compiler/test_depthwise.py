@@ -291,5 +291,5 @@ def test_pairs_in_row_tiles(nets):
     net = nets.Net(31)
     x = net.input(64, 31, 16)
     b = net.conv(x, 16, strides=(2, 2), groups=16)
-    found = streams(nets.compare(net.graph(b), paired_spec(data_bytes=4)))
+    found = streams(nets.compare(net.graph(b), paired_spec(data_bytes=8)))
     assert len(found) > 2 and all(c["pairs"] for c in found)

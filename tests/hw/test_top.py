@@ -53,6 +53,7 @@ class Reference:
     def __init__(self, program: Program, image: Image) -> None:
         self.program, self.image = program, image
         self.results: list[np.ndarray] = []
+        self.left: dict[tuple[int, ...], np.ndarray] = {}
         for command in decode(program.commands.tolist()):
             if command.opcode is not Opcode.END:
                 getattr(self, command.opcode.name.lower())(command)
@@ -78,7 +79,7 @@ class Reference:
         codes = self.program.weights
         weights = (codes.view(np.int8) if c["w_signed"] else codes).astype(np.int64) - c["w_zero"]
         passes = c["ky_count"] * c["kx_count"] * c["kc_count"]
-        partial: dict[tuple[int, ...], np.ndarray] = {}
+        partial = self.left if c["accumulate"] else {}
         for at in nest(c, MATMUL_LOOPS):
             k = (at["ky"] * c["kx_count"] + at["kx"]) * c["kc_count"] + at["kc"]
             tile = 0 if c["w_hold"] else at["n"] * passes + k
@@ -88,11 +89,14 @@ class Reference:
             x = (x.view(np.int8) if c["x_signed"] else x).astype(np.int64)
             sums = x @ weights[first : first + rows]
             where = at["t"], at["n"], at["my"], at["mx"]
-            if k:
+            if k or c["accumulate"]:
                 old = partial[where]
                 sums = np.maximum(old, sums) if c["maximum"] else old + sums
             partial[where] = sums
-        self.results += [partial[where] for where in sorted(partial)]
+        if c["partial"]:
+            self.left = partial
+        else:
+            self.results += [partial[where] for where in sorted(partial)]
 
     def store(self, c: Command) -> None:
         lanes = self.program.spec.post.lanes

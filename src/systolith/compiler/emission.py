@@ -167,13 +167,7 @@ class Emitter:
                 out += [*pair.before, *pair.sums, pair.matmul, pair.store]
                 if number == filling:
                     out += entry.late_fills
-            for command in entry.work.moves:
-                command.holds = held
-                out.append(command)
-                if command.opcode is Opcode.COPY:
-                    self._out.enemies.append(
-                        (command.bases["s_base"][0], command.bases["d_base"][0])
-                    )
+            self._move(entry, held)
             if not entry.work.pairs:
                 out += entry.late_fills
             if buffers == 1 or index == len(entries) - 1:
@@ -181,6 +175,14 @@ class Emitter:
             if entry.last:
                 self._finish(entries, index)
             owners += [numbers[id(entry.step)]] * (len(out) - len(owners))
+
+    def _move(self, entry: Entry, held: tuple[Storage, ...]) -> None:
+        """Append the commands beside the array; a COPY is quicker between two regions."""
+        for command in entry.work.moves:
+            command.holds = held
+            self._out.commands.append(command)
+            if command.opcode is Opcode.COPY:
+                self._out.enemies.append((command.bases["s_base"][0], command.bases["d_base"][0]))
 
     def _edge(self, opcode: Opcode, name: str, out: list[SymbolicCommand]) -> None:
         """Move an input or output from or to external memory, if it is not there anyway."""

@@ -34,6 +34,8 @@ def check_memories(
     CompileError: memories are too small. It names, of each, a layer, the need, and the least that
         would do: an accelerator with all of these suffices.
     """
+    if not steps:
+        return
     memory, array = spec.memory, spec.array
     region, need, worst = max((*shapes.least(s), i) for i, s in enumerate(steps))
     channels, widest = _parameters(layout, steps, spec)

@@ -239,7 +239,9 @@ class Shapes:
                 (box.height, box.width), a["strides"], a["kernel"], a["dilations"], strict=True
             )
         )
-        pairs = self.spec.row_pairs and a["strides"][0] % 2 == 0 and a["dilations"][0] == 1
+        whole = box.width == self.layout.views[step.target].shape[1]
+        even = a["strides"][0] % 2 == 0 and a["dilations"][0] == 1
+        pairs = self.spec.row_pairs and whole and even
         return ceil(rows / 2) * columns if pairs else rows * columns
 
     def _cycles(
