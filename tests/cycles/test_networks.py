@@ -1,7 +1,7 @@
 """The cycle model on compiled networks: every counter and the time stamp of every layer.
 
-By default the embedded network, on chip and from external memory; real networks on the stream
-preset, and the embedded one on more accelerators, with
+By default the embedded network, on chip and from external memory, and real networks on the stream
+preset; real ones on chip or with a memory that stalls, and more accelerators, with
 
     pytest -m slow tests/cycles/test_networks.py
 """
