@@ -1,15 +1,17 @@
 """Formatting of cells, and the machine-readable forms of odd values."""
 
+import io
 import json
 from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from rich.console import Console
 
 from systolith.report.inspection import inspect_graph
 from systolith.report.machine import report_json, report_junit
-from systolith.report.tables import clip, number, percent, shape_text
+from systolith.report.tables import clip, make_table, number, percent, shape_text
 from systolith.report.verification import mismatch_lines
 from systolith.spec.configuration import PRESETS
 from systolith.verify import Mismatch, VerifyReport, verify_model
@@ -102,3 +104,19 @@ def test_documentation_names_every_key(report: VerifyReport) -> None:
     document = json.loads(report_json(replace(report, first=first)))
     keys = {*document, *document["layers"][0], *document["first_mismatch"]}
     assert {key for key in keys if f"`{key}`" not in page} == set()
+
+
+def test_numbers_are_never_cut_short() -> None:
+    cells = [
+        "a_layer_with_a_very_long_name_indeed",
+        "conv2d",
+        "4,089,184,256",
+        "16,428,966",
+        "array",
+    ]
+    columns = [("layer", False), ("op", False), ("MACs", True), ("cycles", True), ("where", False)]
+    console = Console(width=60, file=io.StringIO())
+    console.print(make_table(columns, [cells]))
+    printed = console.file.getvalue()
+    assert all(cell in printed for cell in cells[1:])
+    assert "a_layer" in printed and cells[0] not in printed

@@ -41,6 +41,8 @@ def make_table(
 ) -> Table:
     """Return a table of plain text.
 
+    Where it is too narrow, the first column is cut short: a number never is.
+
     Parameters
     ----------
     columns: heading, and whether the column is flush right.
@@ -48,10 +50,21 @@ def make_table(
     wrap: heading of the column whose cells may take several lines.
     """
     table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for heading, right in columns:
+    cells = list(rows)
+    for index, (heading, right) in enumerate(columns):
         justify: JustifyMethod = "right" if right else "left"
-        table.add_column(heading, justify=justify, overflow="fold", no_wrap=heading != wrap)
-    for row in rows:
+        if heading == wrap:
+            table.add_column(heading, justify=justify, overflow="fold")
+            continue
+        width = max([len(heading), *(len(row[index]) for row in cells if row)])
+        table.add_column(
+            heading,
+            justify=justify,
+            overflow="ellipsis",
+            no_wrap=index > 0,
+            min_width=width if index else None,
+        )
+    for row in cells:
         if row:
             table.add_row(*(Text(cell) for cell in row))
         else:
