@@ -149,3 +149,12 @@ def test_wrong_attributes_are_refused(
     with pytest.raises(ModelError) as caught:
         onnx_graph(onnx_writer, model)
     assert text in str(caught.value) and f"layer 'n1': {kind} " in str(caught.value)
+
+
+def test_slope_that_is_no_number_is_refused(onnx_writer: ModuleType) -> None:
+    model, alpha = onnx_writer.Model(), float("nan")
+    codes = model.codes(0.5, 3, "int8")
+    domain = onnx_writer.MICROSOFT
+    model.add("QLinearLeakyRelu", ["x", *codes, *codes], "y", domain=domain, alpha=alpha)
+    with pytest.raises(ModelError, match="alpha must be finite, not nan"):
+        onnx_graph(onnx_writer, model)
