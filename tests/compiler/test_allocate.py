@@ -67,7 +67,7 @@ def test_what_does_not_fit_is_named():
     lives = [live(3000, 0, 5), live(3000, 3, 8)]
     wanted = (
         r"^layer 'l': 6000 bytes of activations are live at once, which do not fit 1 regions of "
-        r"4096: raise memory.activation_bytes to at least 6000, or memory.activation_regions$"
+        r"4096: raise memory.activation_bytes to at least 6016, or memory.activation_regions$"
     )
     with pytest.raises(CompileError, match=wanted):
         allocate(lives, [], spec_of(4096, 1))

@@ -1,5 +1,6 @@
 """Gathers: which are aliases, which are copies, and that any of them is exact."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -8,7 +9,14 @@ import pytest
 from systolith.compiler.compile import compile_graph
 from systolith.compiler.copies import copy_bytes, copy_cycles
 from systolith.compiler.ir import Storage
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.graph import Op
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 from systolith.spec.commands import COPY_LOOPS, Opcode, decode
 from systolith.strides import positions
 
@@ -160,3 +168,20 @@ def test_too_many_commands_is_one_line(nets: SimpleNamespace) -> None:
     graph = net.graph(net.gather(x, rng.permutation(net.places(x).ravel()).reshape(20, 20, 8)))
     with pytest.raises(Exception, match=r"memory.command_words must be at least"):
         compile_graph(graph, SPEC)
+
+
+@pytest.mark.parametrize(("added", "depth"), [(False, 15), (True, 8)], ids=["source", "residual"])
+def test_tiles_of_a_slice_leave_what_lies_between_its_rows(nets, added, depth) -> None:
+    """A column of an external image: no row of the image fits a region of 64 bytes."""
+    memory = replace(SPEC.memory, activation_bytes=64)
+    spec = replace(SPEC, memory=memory, external=ExternalSpec(data_bytes=4))
+    net = nets.Net(1)
+    image = net.conv(net.input(6, 9, 4), depth, (1, 1), pads=(0, 0, 0, 0))
+    column = net.gather(image, net.places(image)[:, 4:5])
+    if added:
+        near = net.conv(net.input(6, 1, 4), depth, (1, 1), pads=(0, 0, 0, 0))
+        target = net.binary(Op.ADD, near, column)
+    else:
+        target = net.conv(column, 3, (2, 1), pads=(0, 0, 0, 0), groups=3)
+    model = nets.compare(net.graph(image, target), spec)
+    assert where(model)["gather1"] == "alias"

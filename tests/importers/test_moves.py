@@ -48,6 +48,10 @@ def test_transposes_that_move_nothing_are_reshapes(writer: ModuleType) -> None:
             "TRANSPOSE", [(1, 4, 2, 6), (1, 2, 4, 6)], [[0, 2, 1]], {},
             "must fit its input of shape [1, 4, 2, 6] (axes don't match array)",
         ),
+        (
+            "TRANSPOSE", [(1, 4, 2, 6), (1, 2, 4, 6)], [[0, 1, 1, 3]], {},
+            "must fit its input of shape [1, 4, 2, 6] (repeated axis in transpose)",
+        ),
     ],
 )  # fmt: skip
 def test_refused(
@@ -119,3 +123,38 @@ def test_a_quantization_that_changes_nothing_costs_nothing(onnx_writer: ModuleTy
     model.add("QuantizeLinear", ["s", *codes], "y")
     graph = onnx_graph(onnx_writer, model)
     assert sum(node.op is Op.LUT for node in graph) == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "text"),
+    [
+        ("DepthToSpace", {}, "(the block size must be at least 1, not 0)"),
+        ("SpaceToDepth", {"blocksize": -1}, "(the block size must be at least 1, not -1)"),
+        ("DepthToSpace", {"blocksize": 1, "mode": "XYZ"}, "mode must be DCR or CRD, not 'XYZ'"),
+        ("Pad", {"axes": [9]}, "axes must be different ones of 4, not [9]"),
+        ("Pad", {"axes": [3, -1]}, "axes must be different ones of 4, not [3, -1]"),
+    ],
+)
+def test_wrong_attributes_are_refused(
+    onnx_writer: ModuleType, kind: str, attributes: dict, text: str
+) -> None:
+    model = onnx_writer.Model()
+    codes = model.codes(0.5, 3, "int8")
+    model.add("QLinearSigmoid", ["x", *codes, *codes], "s", domain=onnx_writer.MICROSOFT)
+    inputs = ["s"]
+    if axes := attributes.get("axes"):
+        pads = model.constant([1] * 2 * len(axes), "int64")
+        inputs += [pads, "", model.constant(axes, "int64")]
+    model.add(kind, inputs, "y", **{k: v for k, v in attributes.items() if k != "axes"})
+    with pytest.raises(ModelError) as caught:
+        onnx_graph(onnx_writer, model)
+    assert text in str(caught.value) and f"layer 'n1': {kind} " in str(caught.value)
+
+
+def test_slope_that_is_no_number_is_refused(onnx_writer: ModuleType) -> None:
+    model, alpha = onnx_writer.Model(), float("nan")
+    codes = model.codes(0.5, 3, "int8")
+    domain = onnx_writer.MICROSOFT
+    model.add("QLinearLeakyRelu", ["x", *codes, *codes], "y", domain=domain, alpha=alpha)
+    with pytest.raises(ModelError, match="alpha must be finite, not nan"):
+        onnx_graph(onnx_writer, model)

@@ -144,7 +144,7 @@ def _check_sizes(lives: Sequence[Live], spec: AcceleratorSpec) -> None:
             raise AllocationError(
                 f"layer {live.storage.layer!r}: activation memory needs {need} bytes in one region"
                 f" for tensor {live.storage.name!r}, the specification has {have}: raise "
-                f"memory.activation_bytes to at least {need}",
+                f"memory.activation_bytes to at least {_region(need, spec)}",
                 [(v.first, v.last) for v in lives if v.storage.size > have],
             )
 
@@ -215,5 +215,11 @@ def _too_much(lives: Sequence[Live], bound: int, spec: AcceleratorSpec) -> str:
     return (
         f"layer {worst.storage.layer!r}: {bound} bytes of activations are live at once, which do "
         f"not fit {regions} regions of {have}: raise memory.activation_bytes to at least "
-        f"{max(least, have + 1)}, or memory.activation_regions"
+        f"{_region(max(least, have + 1), spec)}, or memory.activation_regions"
     )
+
+
+def _region(need: int, spec: AcceleratorSpec) -> int:
+    """Bytes of a region, which has two banks of whole lines, for so many."""
+    unit = 2 * spec.line_bytes
+    return -(-need // unit) * unit

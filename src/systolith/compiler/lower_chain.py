@@ -92,7 +92,7 @@ class ChainTiler:
             columns=part_span(step, 1, box.x, box.width, part.columns),
             channels=Span(first=part.channels[0], count=part.channels[1]),
         )
-        x = self.tiler.operand(layer, self.low.view(step.source), piece, work)
+        x = self.tiler.operand(layer, self.low.view(step.source), piece, work, bare=True)
         places = _Places(piece=piece, x=x)
         if last:
             places = self._results(step, box, places, work)
@@ -118,7 +118,7 @@ class ChainTiler:
             return replace(places, y=near)
         residual = self.low.view(step.addition.other)
         piece = other_piece(box, residual)
-        r = self.tiler.operand(step.node.name, residual, piece, work)
+        r = self.tiler.operand(step.node.name, residual, piece, work, bare=True)
         return replace(places, y=near, r=r, other=piece.shape)
 
     def _link(self, step: Step, box: Box, part: Part, places: _Places, last: bool) -> _Link:

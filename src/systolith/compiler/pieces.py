@@ -162,9 +162,15 @@ def other_piece(box: Box, other: View) -> Piece:
 
 
 def is_run(view: View, piece: Piece) -> bool:
-    """Whether a piece is whole rows, that lie one after the other with their padding."""
+    """Whether a piece is whole rows, loaded one after the other with all that lies between.
+
+    Between rows is padding; of a piece that reads none, and of a slice, it may be anything.
+    """
     whole = piece.shape[1:] == view.shape[1:] and piece.columns.first == 0
-    return whole and view.pixel == view.shape[2]
+    spans = piece.rows, piece.columns
+    padded = any(span.before or span.after for span in spans) or view.storage.aligned
+    gapless = view.row == view.shape[1] * view.pixel
+    return whole and view.pixel == view.shape[2] and (padded or gapless)
 
 
 def slab_of(view: View, rows: Span) -> Slab:

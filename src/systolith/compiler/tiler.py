@@ -129,7 +129,7 @@ class Tiler:
             residual = self.low.view(step.addition.other)
             other = other_piece(box, residual)
             r = x.inside(other) if step.addition.other == step.source else None
-            r = r or self.operand(layer, residual, other, work)
+            r = r or self.operand(layer, residual, other, work, bare=True)
         y = self.result(step, box, work)
         near = Place(storage=y.storage, offset=y.offset, row=y.row, pixel=y.pixel)
         template = self._template(step, box, x, (other, r), near)
@@ -203,12 +203,19 @@ class Tiler:
             splitter=WholeRows(),
         )
 
-    def operand(self, layer: str, view: View, piece: Piece, work: TileWork) -> Place:
-        """Where a piece of a tensor lies on chip, loaded if need be."""
+    def operand(
+        self, layer: str, view: View, piece: Piece, work: TileWork, *, bare: bool = False
+    ) -> Place:
+        """Where a piece of a tensor lies on chip, loaded if need be.
+
+        Parameters
+        ----------
+        bare: load nothing but the piece's elements; it has no padding.
+        """
         far = piece_view(view, piece)
         if not view.storage.external:
             return Place(storage=view.storage, offset=far.offset, row=view.row, pixel=view.pixel)
-        if not is_run(view, piece):
+        if bare or not is_run(view, piece):
             near = dense_view(f"{view.storage.name} tile", far.shape, external=False)
             work.loads.append(transfer(Opcode.LOAD, layer, near, far))
             return Place(storage=near.storage, offset=0, row=near.row, pixel=near.pixel)

@@ -86,9 +86,11 @@ def _tile(ctx: OnnxContext, places: Places) -> Places:
 
 
 def _depth_to_space(ctx: OnnxContext, places: Places) -> Places:
-    columns_first = ctx.attribute("mode", "DCR") == "CRD"
+    mode = ctx.attribute("mode", "DCR")
+    if mode not in ("DCR", "CRD"):
+        ctx.fail(f"mode must be DCR or CRD, not {mode!r}")
     last = places.transpose(0, 2, 3, 1)
-    moved = depth_to_space(last, ctx.attribute("blocksize", 0), columns_first=columns_first)
+    moved = depth_to_space(last, ctx.attribute("blocksize", 0), columns_first=mode == "CRD")
     return moved.transpose(0, 3, 1, 2)
 
 
@@ -148,6 +150,8 @@ def pad_widths(ctx: OnnxContext, rank: int) -> list[tuple[int, int]]:
     axes = _integers(ctx, 3, "axes") or list(range(rank))
     if len(pads) != 2 * len(axes) or min(pads, default=0) < 0:
         ctx.unsupported(f"pads must be {2 * len(axes)} numbers, not negative, not {pads}")
+    if len({axis % rank for axis in axes if -rank <= axis < rank}) != len(axes):
+        ctx.fail(f"axes must be different ones of {rank}, not {axes}")
     widths = [(0, 0)] * rank
     for axis, before, after in zip(axes, pads, pads[len(axes) :], strict=False):
         widths[axis] = before, after

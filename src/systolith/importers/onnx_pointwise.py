@@ -124,6 +124,8 @@ def _operand(ctx: OnnxContext, position: int, codes: Codes) -> Tensor:
 
 
 def _table(ctx: OnnxContext, source: Tensor, out: Codes, formula: str, alpha: float = 0.0) -> None:
+    if not np.isfinite(alpha):
+        ctx.fail(f"alpha must be finite, not {alpha!r}")
     codes = ctx.known[source.name]
     table = build_lut(formula, codes, out, alpha=alpha)
     target = ctx.output(source.source_shape, out, like=source)

@@ -35,6 +35,7 @@ def depth_to_space(places: Int64Array, block: int, *, columns_first: bool = Fals
     ----------
     columns_first: whether a channel's pixels are neighbours (ONNX's CRD), not a pixel's channels.
     """
+    _check_block(block)
     n, h, w, c = places.shape
     depth = c // (block * block)
     if columns_first:
@@ -46,6 +47,12 @@ def depth_to_space(places: Int64Array, block: int, *, columns_first: bool = Fals
 
 def space_to_depth(places: Int64Array, block: int) -> Int64Array:
     """Return NHWC places with the channels of `block` x `block` pixels in one."""
+    _check_block(block)
     n, h, w, c = places.shape
     parts = places.reshape(n, h // block, block, w // block, block, c).transpose(0, 1, 3, 2, 4, 5)
     return parts.reshape(n, h // block, w // block, block * block * c)
+
+
+def _check_block(block: int) -> None:
+    if block < 1:
+        raise ValueError(f"the block size must be at least 1, not {block}")

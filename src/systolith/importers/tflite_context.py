@@ -121,7 +121,8 @@ class TfliteContext(GraphBuilder):
         """Return the clamp of the output's codes under a fused activation."""
         name = _ACTIVATIONS.get(activation)
         if name is None:
-            self.unsupported(f"fused activation {activation} is none of {_ACTIVATIONS.values()}")
+            known = ", ".join(_ACTIVATIONS.values())
+            self.unsupported(f"fused activation must be one of {known}, not {activation}")
         return activation_limits(name, out.scale, out.zero_point, out.low, out.high)
 
     def clamped(self, requant: Requant, activation: int, out: Codes) -> Requant:

@@ -114,6 +114,8 @@ def _broadcast(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
 
 def _nearest(size: int, count: int, *, corners: bool, centers: bool) -> Int64Array:
     """Return which of ``size`` elements each of ``count`` is: TFLite's float32 steps."""
+    if count < 1:
+        raise ValueError(f"sides must be at least 1, not {count}")
     ends = corners and count > 1
     scale = np.float32(size - 1 if ends else size) / np.float32(count - 1 if ends else count)
     places = (np.arange(count, dtype=np.float32) + np.float32(0.5 if centers else 0)) * scale
