@@ -207,6 +207,9 @@ class _Planner:
             self.layout.paired.add(name)
         head = halo.top * row + halo.left * channels
         tail = halo.gap * channels + halo.bottom * row
+        if halo.line:
+            # The last pair of rows, and the last window's padding, may lie behind the image.
+            tail += row + channels
         if head and tail:
             # Runs of the same length are one FILL command.
             head = tail = max(head, tail)
