@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from systolith.compiler.depthwise import Scan, Side, phases, scans
+from systolith.errors import CompileError
 from systolith.graph import Op
 from systolith.spec.accelerator import (
     AcceleratorSpec,
@@ -293,3 +294,22 @@ def test_pairs_in_row_tiles(nets):
     b = net.conv(x, 16, strides=(2, 2), groups=16)
     found = streams(nets.compare(net.graph(b), paired_spec(data_bytes=8)))
     assert len(found) > 2 and all(c["pairs"] for c in found)
+
+
+def test_the_last_pair_of_rows_has_room(nets):
+    """Its second row may lie behind the image: no memory is too small by just that much."""
+    net = nets.Net(1)
+    a = net.conv(net.input(9, 6, 16), 16, (3, 3), (2, 1), pads=(0, 1, 0, 0), groups=16)
+    graph, compiled = net.graph(a), 0
+    for size in range(960, 1360, 16):
+        memory = MemorySpec(
+            activation_regions=2, activation_bytes=size, weight_bytes=8192, accumulator_depth=8,
+            parameter_channels=256,
+        )  # fmt: skip
+        array = ArraySpec(rows=4, columns=4, depthwise_lines=2, depthwise_width=24)
+        try:
+            nets.compare(graph, AcceleratorSpec(array=array, memory=memory, post=PostSpec(lanes=4)))
+            compiled += 1
+        except CompileError as error:
+            assert not compiled and "raise memory.activation_bytes" in str(error)
+    assert compiled

@@ -86,17 +86,18 @@ class Slab:
     Parameters
     ----------
     start, size: bytes of the storage.
-    lead: bytes in front of them on chip that are read but do not matter: a row's other of a pair.
+    lead, tail: bytes around them on chip that are read but do not matter: a row's other of a pair.
     """
 
     start: int
     size: int
     lead: int = 0
+    tail: int = 0
 
     @property
     def room(self) -> int:
         """Bytes on chip."""
-        return self.lead + self.size
+        return self.lead + self.size + self.tail
 
 
 def window_span(step: Step, axis: int, size: int, first: int, count: int, *, raw: bool) -> Span:
@@ -180,7 +181,9 @@ def slab_of(view: View, rows: Span) -> Slab:
     start = max(0, view.at(rows.first - rows.before, 0) - gap)
     last = rows.first + rows.count - 1 + rows.after
     end = min(view.storage.size, view.at(last, width - 1) + channels + gap)
-    return Slab(start=start, size=end - start, lead=view.row if view.storage.aligned else 0)
+    if not view.storage.aligned:
+        return Slab(start=start, size=end - start)
+    return Slab(start=start, size=end - start, lead=view.row, tail=view.row + view.pixel)
 
 
 def piece_bytes(view: View, piece: Piece) -> int:
