@@ -158,3 +158,24 @@ def test_slope_that_is_no_number_is_refused(onnx_writer: ModuleType) -> None:
     model.add("QLinearLeakyRelu", ["x", *codes, *codes], "y", domain=domain, alpha=alpha)
     with pytest.raises(ModelError, match="alpha must be finite, not nan"):
         onnx_graph(onnx_writer, model)
+
+
+@pytest.mark.parametrize(
+    ("kind", "constants", "attributes", "text"),
+    [
+        ("Flatten", [], {"axis": 9}, "axis must be between -4 and 4, not 9"),
+        ("Slice", [[0, 0], [1]], {}, "starts, ends, axes and steps must be as many"),
+        ("Pad", [[0, 0, 4, 0, 0, 0, 0, 0]], {"mode": "reflect"}, "must be at most"),
+        ("Pad", [[0, 0, 5, 0, 0, 0, 0, 0]], {"mode": "wrap"}, "must be at most"),
+    ],
+)
+def test_moves_beyond_the_tensor_are_refused(
+    onnx_writer: ModuleType, kind: str, constants: list, attributes: dict, text: str
+) -> None:
+    model = onnx_writer.Model()
+    codes = model.codes(0.5, 3, "int8")
+    model.add("QLinearLeakyRelu", ["x", *codes, *codes], "d", onnx_writer.MICROSOFT, alpha=0.5)
+    names = [model.constant(numbers, "int64") for numbers in constants]
+    model.add(kind, ["d", *names], "y", **attributes)
+    with pytest.raises(ModelError, match=text):
+        onnx_graph(onnx_writer, model)

@@ -30,8 +30,10 @@ def _reshape(ctx: OnnxContext, places: Places) -> Places:
 
 
 def _flatten(ctx: OnnxContext, places: Places) -> Places:
-    axis = ctx.attribute("axis", 1)
-    axis = axis + places.ndim if axis < 0 else axis
+    axis, rank = ctx.attribute("axis", 1), places.ndim
+    if not -rank <= axis <= rank:
+        ctx.fail(f"axis must be between {-rank} and {rank}, not {axis}")
+    axis = axis + rank if axis < 0 else axis
     return places.reshape(int(np.prod(places.shape[:axis])), -1)
 
 
@@ -61,6 +63,8 @@ def _slice(ctx: OnnxContext, places: Places) -> Places:
         ctx.fail("must have starts and ends")
     axes = _integers(ctx, 3, "axes") or list(range(len(starts)))
     steps = _integers(ctx, 4, "steps") or [1] * len(starts)
+    if len({len(numbers) for numbers in (starts, ends, axes, steps)}) > 1:
+        ctx.fail(f"starts, ends, axes and steps must be as many, not {starts, ends, axes, steps}")
     cuts = []
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         # ONNX counts from the end once; what is still before the first element is the first.
@@ -141,6 +145,9 @@ def _pad(ctx: OnnxContext, places: Places) -> list[Places]:
     mode: Any = ctx.attribute("mode", "")
     if mode not in ("reflect", "edge", "wrap"):
         ctx.fail(f"mode must be constant, reflect, edge or wrap, not {mode!r}")
+    most = [size - (mode == "reflect") for size in places.shape]
+    if mode != "edge" and any(max(w) > n for w, n in zip(widths, most, strict=True)):
+        ctx.fail(f"pads of mode {mode} must be at most {most}, not {widths}")
     return [np.pad(places, widths, mode=mode)]
 
 

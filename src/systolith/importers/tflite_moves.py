@@ -97,6 +97,9 @@ def _space_to_depth(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
 def _mirror_pad(ctx: TfliteContext, places: Int64Array) -> list[Int64Array]:
     reflect = ctx.operator.options("MirrorPadOptions").Mode() == tflite.MirrorPadMode.REFLECT
     widths = np.reshape(_constants(ctx, 1, "paddings"), (places.ndim, 2))
+    most = np.array(places.shape) - reflect
+    if (widths > most[:, None]).any() or (widths < 0).any():
+        ctx.fail(f"paddings must be between 0 and {most.tolist()}, not {widths.tolist()}")
     return [np.pad(places, widths, mode="reflect" if reflect else "symmetric")]
 
 
