@@ -68,10 +68,10 @@ def by_formula(chunk: Chunk) -> Ints:
 
 
 class VerilatorGates:
-    """The requantizer with all modes, in Verilator."""
+    """The requantizer with ``built`` modes, in Verilator."""
 
-    def __init__(self) -> None:
-        dut = Requantizer(frozenset(RequantMode))
+    def __init__(self, built: frozenset[RequantMode]) -> None:
+        dut = Requantizer(built)
         self._latency = dut.latency
         self._model = Model(build_model(simulation_verilog(dut), jobs=1))
 
@@ -101,9 +101,9 @@ class _SelfFed(Elaboratable):
     No testbench touches a sample, which makes Amaranth's simulator several times as fast.
     """
 
-    def __init__(self, chunk: Chunk) -> None:
+    def __init__(self, chunk: Chunk, built: frozenset[RequantMode]) -> None:
         self.chunk, self.count = chunk, len(chunk.codes)
-        self.dut = Requantizer(frozenset(RequantMode))
+        self.dut = Requantizer(built)
         self.ports = [getattr(self.dut, f"i_{name}") for name in chunk.columns]
         self.codes = Memory(shape=signed(9), depth=self.count + self.dut.latency + 1, init=[])
 
@@ -137,11 +137,14 @@ class _SelfFed(Elaboratable):
 
 
 class PysimGates:
-    """The requantizer with all modes, in Amaranth's simulator."""
+    """The requantizer with ``built`` modes, in Amaranth's simulator."""
+
+    def __init__(self, built: frozenset[RequantMode]) -> None:
+        self.built = built
 
     def __call__(self, chunk: Chunk) -> Ints:
         """Codes of a chunk, its samples back to back."""
-        design = _SelfFed(chunk)
+        design = _SelfFed(chunk, self.built)
         first = design.dut.latency + 1
         codes: list[int] = []
 
@@ -190,6 +193,7 @@ def main() -> int:
     parser.add_argument("--pysim", type=int, default=200_000, help="values per mode in pysim")
     names = [mode.name.lower() for mode in RequantMode]
     parser.add_argument("--modes", nargs="+", choices=names, default=names)
+    parser.add_argument("--build", nargs="+", choices=names, default=names, help="modes in gates")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     for name in ("values", "pysim"):
@@ -198,14 +202,17 @@ def main() -> int:
     print(f"seed {arguments.seed}")
     print(f"{'mode':<8} {'golden against':<22} {'values':>11} {'mismatches':>10} {'unclamped':>10}")
     modes = [RequantMode[name.upper()] for name in arguments.modes]
+    built = frozenset(RequantMode[name.upper()] for name in arguments.build)
+    if not built.issuperset(modes):
+        parser.error(f"--build must have all of --modes {arguments.modes}, not {arguments.build}")
     wrong = 0
     if arguments.values:
         wrong += sweep("formula", by_formula, modes, arguments.values, arguments.seed)
         wrong += sweep(
-            "gates, Verilator", VerilatorGates(), modes, arguments.values, arguments.seed
+            "gates, Verilator", VerilatorGates(built), modes, arguments.values, arguments.seed
         )
     if arguments.pysim:
-        wrong += sweep("gates, pysim", PysimGates(), modes, arguments.pysim, arguments.seed)
+        wrong += sweep("gates, pysim", PysimGates(built), modes, arguments.pysim, arguments.seed)
     return 1 if wrong else 0
 
 
