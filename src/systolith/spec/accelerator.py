@@ -5,57 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import gcd
 
+from systolith.spec.array import ArraySpec
+from systolith.spec.checks import check
 from systolith.spec.keywords import KEYWORDS
 from systolith.spec.requant import RequantMode
 
 __all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
 
 
-def _check(name: str, value: object, low: int, high: int) -> None:
-    """Require an int in [low, high]."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{name} must be an integer, not {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{name} must be between {low} and {high}, not {value!r}")
-
-
 def _power_of_two(value: int) -> int:
     """Smallest power of two that is at least ``value`` (>= 1)."""
     return 1 << (value - 1).bit_length() if value > 1 else 1
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ArraySpec:
-    """The systolic array.
-
-    Parameters
-    ----------
-    rows: reduction dimension, 1 to 64.
-    columns: output channels side by side, 1 to 64.
-    pipelined: a register between multiplier and adder in every PE (one more cycle of latency).
-    depthwise_lines: kernel rows that one depthwise pass covers, 1 to 8, at most `rows`; every line
-        gets ``rows // depthwise_lines`` array rows for its taps. 0 leaves the depthwise mode out.
-    depthwise_width: pixels of an image row that the line buffers hold (a wider row is cut).
-    """
-
-    rows: int = 16
-    columns: int = 16
-    pipelined: bool = False
-    depthwise_lines: int = 0
-    depthwise_width: int = 256
-
-    def __post_init__(self) -> None:
-        _check("array.rows", self.rows, 1, 64)
-        _check("array.columns", self.columns, 1, 64)
-        _check("array.depthwise_lines", self.depthwise_lines, 0, min(8, self.rows))
-        _check("array.depthwise_width", self.depthwise_width, 4, 4096)
-        if not isinstance(self.pipelined, bool):
-            raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
-
-    @property
-    def depthwise_taps(self) -> int:
-        """Taps of a kernel row that one depthwise pass covers; 0 without the depthwise mode."""
-        return self.rows // self.depthwise_lines if self.depthwise_lines else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -84,14 +44,14 @@ class MemorySpec:
     stamps: int = 256
 
     def __post_init__(self) -> None:
-        _check("memory.activation_regions", self.activation_regions, 1, 8)
-        _check("memory.activation_bytes", self.activation_bytes, 64, 1 << 21)
-        _check("memory.weight_bytes", self.weight_bytes, 16, 1 << 24)
-        _check("memory.accumulator_depth", self.accumulator_depth, 4, 4096)
-        _check("memory.parameter_channels", self.parameter_channels, 4, 65536)
-        _check("memory.command_words", self.command_words, 64, 65536)
-        _check("memory.tables", self.tables, 0, 16)
-        _check("memory.stamps", self.stamps, 2, 4096)
+        check("memory.activation_regions", self.activation_regions, 1, 8)
+        check("memory.activation_bytes", self.activation_bytes, 64, 1 << 21)
+        check("memory.weight_bytes", self.weight_bytes, 16, 1 << 24)
+        check("memory.accumulator_depth", self.accumulator_depth, 4, 4096)
+        check("memory.parameter_channels", self.parameter_channels, 4, 65536)
+        check("memory.command_words", self.command_words, 64, 65536)
+        check("memory.tables", self.tables, 0, 16)
+        check("memory.stamps", self.stamps, 2, 4096)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,8 +74,8 @@ class PostSpec:
     softmax_tables: int = 0
 
     def __post_init__(self) -> None:
-        _check("post.lanes", self.lanes, 1, 64)
-        _check("post.softmax_tables", self.softmax_tables, 0, 4)
+        check("post.lanes", self.lanes, 1, 64)
+        check("post.softmax_tables", self.softmax_tables, 0, 4)
         if not isinstance(self.modes, frozenset) or not all(
             isinstance(m, RequantMode) for m in self.modes
         ):
@@ -148,18 +108,18 @@ class ExternalSpec:
     outstanding: int = 4
 
     def __post_init__(self) -> None:
-        _check("external.data_bytes", self.data_bytes, 0, 32)
+        check("external.data_bytes", self.data_bytes, 0, 32)
         if self.data_bytes not in (0, 4, 8, 16, 32):
             raise ValueError(
                 f"external.data_bytes must be 0, 4, 8, 16 or 32, not {self.data_bytes!r}"
             )
-        _check("external.address_bits", self.address_bits, 32, 64)
-        _check("external.burst_beats", self.burst_beats, 1, 256)
+        check("external.address_bits", self.address_bits, 32, 64)
+        check("external.burst_beats", self.burst_beats, 1, 256)
         if self.burst_beats & (self.burst_beats - 1):
             raise ValueError(
                 f"external.burst_beats must be a power of two, not {self.burst_beats!r}"
             )
-        _check("external.outstanding", self.outstanding, 1, 16)
+        check("external.outstanding", self.outstanding, 1, 16)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -189,7 +149,7 @@ class AcceleratorSpec:
             raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
         if self.name in KEYWORDS:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
-        _check("queue_depth", self.queue_depth, 1, 16)
+        check("queue_depth", self.queue_depth, 1, 16)
         lanes, memory = self.post.lanes, self.memory
         if self.external.data_bytes > self.line_bytes:
             raise ValueError(

@@ -3,6 +3,7 @@
 import tomllib
 from collections.abc import Mapping
 from dataclasses import fields, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from systolith.spec.accelerator import (
     MemorySpec,
     PostSpec,
 )
+from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
 from systolith.spec.requant import RequantMode
 
 __all__ = [
@@ -26,6 +28,12 @@ __all__ = [
 ]
 
 _SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
+_MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
+    ("post", "modes"): RequantMode,
+    ("array", "precisions"): Precision,
+    ("array", "weight_formats"): WeightFormat,
+}
+"""Fields that are sets: lists of names in TOML."""
 KIB = 1024
 
 
@@ -35,16 +43,31 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
     for section, kind in _SECTIONS.items():
         part = getattr(spec, section)
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
-    result["post"]["modes"] = [m.name.lower() for m in sorted(spec.post.modes)]
+    for section, key in _MEMBERS:
+        result[section][key] = [m.name.lower() for m in sorted(result[section][key])]
+    result["array"]["multiplier"] = str(spec.array.multiplier)
     return result
 
 
-def _mode(name: object) -> RequantMode:
+def _members(section: str, key: str, names: object) -> frozenset[IntEnum]:
+    """Members of the field's enumeration from a list of their names."""
+    if not isinstance(names, list):
+        raise TypeError(f"{section}.{key} must be a list, not {names!r}")
+    kind = _MEMBERS[section, key]
     try:
-        return RequantMode[str(name).upper()]
-    except KeyError:
-        known = ", ".join(m.name.lower() for m in RequantMode)
-        raise ValueError(f"post.modes must be among {known}, not {name!r}") from None
+        return frozenset(kind[str(name).upper()] for name in names)
+    except KeyError as error:
+        known = ", ".join(m.name.lower() for m in kind)
+        wrong = str(error.args[0]).lower()
+        raise ValueError(f"{section}.{key} must be among {known}, not {wrong!r}") from None
+
+
+def _multiplier(name: object) -> MultiplierForm:
+    try:
+        return MultiplierForm(str(name))
+    except ValueError:
+        known = ", ".join(MultiplierForm)
+        raise ValueError(f"array.multiplier must be one of {known}, not {name!r}") from None
 
 
 def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
@@ -70,10 +93,11 @@ def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
                 f"unknown field {unknown[0]!r} in [{key}]; known: {', '.join(sorted(known))}"
             )
         part = dict(value)
-        if "modes" in part:
-            if not isinstance(part["modes"], list):
-                raise TypeError(f"post.modes must be a list, not {part['modes']!r}")
-            part["modes"] = frozenset(_mode(m) for m in part["modes"])
+        for name in part:
+            if (key, name) in _MEMBERS:
+                part[name] = _members(key, name, part[name])
+        if "multiplier" in part:
+            part["multiplier"] = _multiplier(part["multiplier"])
         arguments[key] = _SECTIONS[key](**part)
     return AcceleratorSpec(**arguments)
 

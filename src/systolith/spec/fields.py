@@ -99,6 +99,9 @@ MATMUL_FIELDS = (
     Field(
         "w_hold", 1, doc="1: one weight tile for the whole command; 0: a new one for each (n, k)."
     ),
+    Field("precision", 2, doc="`Precision`."),
+    Field("w_format", 3, doc="`WeightFormat`."),
+    Field("book_hold", 1, doc="Codebook: one for the whole command (1) or for each n (0)."),
     Field("maximum", 1, doc="Passes combine by maximum (1) or sum (0)."),
     Field(
         "accumulate",
@@ -152,6 +155,7 @@ STORE_FIELDS = (
     Field("zero", 9, True, "Output zero point of the requantizer."),
     Field("low", 9, True, "Lower clamp of the requantizer."),
     Field("high", 9, True, "Upper clamp of the requantizer."),
+    Field("packed", 1, doc="Outputs are nibbles: channels 2i and 2i+1 make byte i."),
     Field("r_product", 1, doc="The residual stream is multiplied (1) or added (0)."),
     Field("r_zero_r", 9, True, "Product: zero point of the residual operand."),
     Field("r_base", _ADDRESS, doc="Activation byte address of the first residual vector."),

@@ -1,0 +1,62 @@
+"""ArraySpec: the parameters of the systolic array."""
+
+from dataclasses import dataclass
+
+from systolith.spec.checks import check, check_members
+from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
+
+__all__ = ["ArraySpec"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ArraySpec:
+    """The systolic array.
+
+    Parameters
+    ----------
+    rows: reduction dimension, 1 to 64.
+    columns: output channels side by side, 1 to 64.
+    pipelined: a register between multiplier and adder in every PE (one more cycle of latency).
+    depthwise_lines: kernel rows that one depthwise pass covers, 1 to 8, at most `rows`; every line
+        gets ``rows // depthwise_lines`` array rows for its taps. 0 leaves the depthwise mode out.
+    depthwise_width: pixels of an image row that the line buffers hold (a wider row is cut).
+    precisions: what the elements can multiply (`Precision`), w8a8 at least.
+    multiplier: how they do it (`MultiplierForm`).
+    weight_formats: formats that the weights' decoder knows (`WeightFormat`), dense at least.
+    """
+
+    rows: int = 16
+    columns: int = 16
+    pipelined: bool = False
+    depthwise_lines: int = 0
+    depthwise_width: int = 256
+    precisions: frozenset[Precision] = frozenset({Precision.W8A8})
+    multiplier: MultiplierForm = MultiplierForm.GENERIC
+    weight_formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE})
+
+    def __post_init__(self) -> None:
+        check("array.rows", self.rows, 1, 64)
+        check("array.columns", self.columns, 1, 64)
+        check("array.depthwise_lines", self.depthwise_lines, 0, min(8, self.rows))
+        check("array.depthwise_width", self.depthwise_width, 4, 4096)
+        if not isinstance(self.pipelined, bool):
+            raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
+        check_members("array.precisions", self.precisions, Precision, Precision.W8A8)
+        check_members("array.weight_formats", self.weight_formats, WeightFormat, WeightFormat.DENSE)
+        if not isinstance(self.multiplier, MultiplierForm):
+            raise TypeError(f"array.multiplier must be a MultiplierForm, not {self.multiplier!r}")
+
+    @property
+    def nibbles(self) -> bool:
+        """Whether there is a precision whose weights have 4 bits."""
+        return len(self.precisions) > 1
+
+    @property
+    def column_sums(self) -> int:
+        """Sums that a column makes at a time: 2 with `Precision.W4A8`, else 1."""
+        return 2 if Precision.W4A8 in self.precisions else 1
+
+    @property
+    def depthwise_taps(self) -> int:
+        """Taps of a kernel row that one depthwise pass covers; 0 without the depthwise mode."""
+        return self.rows // self.depthwise_lines if self.depthwise_lines else 0

@@ -1,0 +1,59 @@
+"""Number formats of the array: what a multiplier takes, and how the weight memory holds weights."""
+
+from enum import IntEnum, StrEnum
+
+__all__ = ["NIBBLE_BITS", "MultiplierForm", "Precision", "WeightFormat"]
+
+NIBBLE_BITS = 5
+"""A 4-bit operand less its zero point is a 5-bit signed number in the array."""
+
+
+class Precision(IntEnum):
+    """What a processing element multiplies in a cycle; the value is the MATMUL's precision field.
+
+    ``x`` is the byte of activations of the element's row, ``w`` its weight; nibbles of a byte are
+    numbered from the low one, and an operand of 4 bits is int4 or uint4 as `x_signed` and
+    `w_signed` say. A weight is its code less `w_zero`, wrapped to 9 bits, to 5 if it is a nibble.
+    """
+
+    W8A8 = 0
+    """One product: ``sum[c] += x * w``."""
+    W4A8 = 1
+    """Two columns in one: ``sum[c] += x * w0`` and ``sum[columns + c] += x * w1``. A result vector
+    has ``2 * columns`` channels, the low nibbles' first."""
+    W4A4 = 2
+    """Two rows in one: ``sum[c] += x0 * w0 + x1 * w1``; a byte of activations holds two codes."""
+
+
+class WeightFormat(IntEnum):
+    """How the weight memory holds a tile of ``rows`` x ``columns`` weights; MATMUL's `w_format`.
+
+    Rows lie in the order of their numbers. A decoder at the array's edge makes int8 codes (with
+    `Precision.W8A8`) of what is read. The weights of a nibble precision are always DENSE: a byte
+    holds the two nibbles of an element.
+    """
+
+    DENSE = 0
+    """A word a row: byte c is column c."""
+    INT4 = 1
+    """A word two rows: in byte c the low nibble is column c of the even row, the high one of the
+    odd row. ``ceil(rows / 2)`` words a tile; int4 or uint4 as `w_signed` says."""
+    LOG2 = 2
+    """As INT4, but a nibble is a sign (bit 3) and an exponent e (bits 0 to 2): 0 if e is 0, else
+    plus or minus ``2**(e - 1)``. Nibble 8 is -128."""
+    CODEBOOK = 3
+    """As INT4, but a nibble k of column c selects byte c of word k of the codebook, 16 words in
+    front of the first tile of every channel tile n (`book_hold` 0) or of the command (1)."""
+    BITMAP = 4
+    """Only the weights that are not 0 (code `w_zero`), behind one bit a weight."""
+
+
+class MultiplierForm(StrEnum):
+    """How a processing element makes its products; all forms give the same sums."""
+
+    GENERIC = "generic"
+    """Multiplications of signed numbers, for ASIC flows and to compare the others with."""
+    PACKED18 = "packed18"
+    """One 18x18 multiplier an element, two products of nibbles in it."""
+    PACKED27 = "packed27"
+    """One 27x18 multiplier for two neighbouring columns, or for the nibbles of an element."""
