@@ -194,12 +194,7 @@ class _Machine:
             raise ProgramError(f"partial sums must be of one tile, not {t * n}")
         if tile > depth:
             raise ProgramError(f"tile must have at most {depth} vectors, not {tile}")
-        tiles = self.chip.weight_tiles(
-            command["w_base"],
-            1 if command["w_hold"] else n * ky * kx * kc,
-            signed=bool(command["w_signed"]),
-            zero=command["w_zero"],
-        )
+        tiles = self.chip.weight_tiles(command)
         rows, columns = tiles.shape[1:]
         tiles = np.broadcast_to(
             tiles.reshape(1, 1, rows, columns)

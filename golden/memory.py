@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.weights import weight_tiles
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, ParameterForm, Target
 from systolith.spec.program import Program, ProgramError
@@ -141,26 +142,9 @@ class Chip:
         self.exponents = _memory(program.exponents, spec.post.softmax_tables, (256,), whole)
         self.commands = _memory(program.commands, spec.memory.command_words, (), whole)
 
-    def weight_tiles(
-        self, base: int, count: int, *, signed: bool, zero: int
-    ) -> NDArray[np.float64]:
-        """Return ``count`` tiles [count, rows, columns] from weight word ``base`` on.
-
-        The codes less the zero point, wrapped to the array's 9 bits: float64 holds them exactly.
-
-        Raises
-        ------
-        ProgramError: if there are no such words.
-        """
-        rows, columns = self.spec.array.rows, self.spec.array.columns
-        words = self.weights[base : base + count * rows]
-        if len(words) < count * rows:
-            raise ProgramError(
-                f"weight word must be below {len(self.weights)}, not {base + count * rows - 1}"
-            )
-        codes = np.ascontiguousarray(words, np.uint8).reshape(count, rows, columns)
-        values = (codes.view(np.int8) if signed else codes).astype(np.int64) - zero
-        return wrap(values, 9).astype(np.float64)
+    def weight_tiles(self, command: Command) -> NDArray[np.float64]:
+        """Return the weight tiles that a MATMUL reads, see `systolith.golden.weights`."""
+        return weight_tiles(self.spec, self.weights, command)
 
     def channels(self, base: int, count: int) -> dict[str, Int64Array]:
         """Return every parameter of ``count`` channels from lane word ``base`` on.
