@@ -31,6 +31,10 @@ def _empty() -> NDArray[np.int64]:
     return np.zeros(0, np.int64)
 
 
+def _no_floats() -> NDArray[np.float32]:
+    return np.zeros(0, np.float32)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Codes:
     """8-bit codes with one scale: ``real = scale * (code - zero_point)``.
@@ -71,7 +75,12 @@ class Requant:
     - ``ort_average``: ``rint(float32(float32(mean / output_scale) + offset))``, zero_point 0, where
       the mean is a float32 sum in window order: a function of the sum only up to the float error,
       see `systolith.profiles.pooling`; scale is the input's;
-    - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise.
+    - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise;
+    - ``torch_fbgemm``: ``rint(float32(float32(float32(acc - whole) + addend) * scale))``: PyTorch
+      adds its float32 bias to the accumulator; `whole` of it is in the int32 bias already;
+    - ``torch_float``: ``rint(float32(float32(float32(float32(acc - whole) * scale) + addend)
+      * float32(1 / output_scale)))``: a float32 convolution between dequantize and quantize, up to
+      its order of additions.
 
     Parameters
     ----------
@@ -81,7 +90,9 @@ class Requant:
     multiplier, shift: int64 of scale's shape, for ``double``.
     divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
-    output_scale: a float32 value, for ``ort_average`` and ``ort_mean``.
+    output_scale: a float32 value, for ``ort_average``, ``ort_mean`` and ``torch_float``.
+    addend, whole: of scale's shape, for the ``torch`` formulas: a float32 bias, and the integer of
+        it that the accumulator has.
     """
 
     formula: str
@@ -94,6 +105,8 @@ class Requant:
     divisor: int = 1
     offset: float = 0.0
     output_scale: float = 1.0
+    addend: NDArray[np.float32] = field(default_factory=_no_floats)
+    whole: NDArray[np.int64] = field(default_factory=_empty)
 
     @property
     def channels(self) -> int:
@@ -110,6 +123,8 @@ class Requant:
             scale=self.scale[one],
             multiplier=self.multiplier[one],
             shift=self.shift[one],
+            addend=self.addend[one],
+            whole=self.whole[one],
         )
 
 

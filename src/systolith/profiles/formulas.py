@@ -99,6 +99,16 @@ def _ort_mean(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(mean / np.float32(r.output_scale)))
 
 
+def _torch_fbgemm(acc: Int, r: Requant) -> Int:
+    biased = (acc - r.whole).astype(np.float32) + r.addend
+    return _integers(np.rint(biased * np.asarray(r.scale, np.float32)))
+
+
+def _torch_float(acc: Int, r: Requant) -> Int:
+    value = (acc - r.whole).astype(np.float32) * np.asarray(r.scale, np.float32) + r.addend
+    return _integers(np.rint(value * (np.float32(1) / np.float32(r.output_scale))))
+
+
 REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType(
     {
         "double": _double,
@@ -108,6 +118,8 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "xnn_mean": _xnn_mean,
         "ort_average": _ort_average,
         "ort_mean": _ort_mean,
+        "torch_fbgemm": _torch_fbgemm,
+        "torch_float": _torch_float,
     }
 )
 """``f(acc, requant)``: int64 before zero point and clamp; the last axis of acc is the channel."""

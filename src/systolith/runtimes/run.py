@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from systolith.errors import InputError, SpecError
 from systolith.graph import Graph
 from systolith.importers import load_model
+from systolith.profiles.table import get_profile
 from systolith.runtimes.litert import run_reference, run_xnnpack
 from systolith.runtimes.onnxruntime import run_onnxruntime
 from systolith.runtimes.tflm import run_tflm
+from systolith.runtimes.torch import run_torch
 
 __all__ = ["RUNTIMES", "default_runtime", "run_runtime"]
 
@@ -26,6 +28,9 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
         "tflite-xnnpack": run_xnnpack,
         "tflm": run_tflm,
         "onnxruntime": run_onnxruntime,
+        "torch-x86": run_torch,
+        "torch-qnnpack": run_torch,
+        "torch-export": run_torch,
     }
 )
 """``f(graph, samples)``: tensors of each sample; one row for every profile, of the same name."""
@@ -91,7 +96,7 @@ def run_runtime(
     chosen = runtime or default_runtime(graph)
     if chosen not in RUNTIMES:
         raise SpecError(f"runtime must be one of {', '.join(RUNTIMES)}, not {chosen!r}")
-    if (chosen == "onnxruntime") != (graph.profile == "onnxruntime"):
+    if get_profile(chosen).container != get_profile(graph.profile).container:
         raise SpecError(f"runtime must be one for {graph.profile!r} models, not {chosen!r}")
     if not isinstance(inputs, Mapping):
         if len(graph.inputs) != 1:

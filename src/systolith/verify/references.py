@@ -1,10 +1,8 @@
 """The other side of the comparison: a runtime run live, the profile's formulas, stored tensors."""
 
-import contextlib
 import importlib.metadata
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from systolith.errors import InputError
 from systolith.graph import Graph
+from systolith.importers.chatter import without_chatter
 from systolith.profiles.reference import evaluate_graph
 from systolith.runtimes import run_runtime
 from systolith.verify.samples import Samples, load_arrays
@@ -33,6 +32,9 @@ _PACKAGES = {
     "tflite-xnnpack": ("LiteRT XNNPACK", "ai-edge-litert"),
     "tflm": ("TensorFlow Lite Micro", "tflite-micro"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "torch-x86": ("PyTorch FBGEMM (engine x86)", "torch"),
+    "torch-qnnpack": ("PyTorch QNNPACK", "torch"),
+    "torch-export": ("PyTorch exported program", "torch"),
 }
 _OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out"}
 
@@ -44,23 +46,6 @@ def runtime_version(profile: str) -> str:
         return f"{title} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
         return title
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Drop what runtimes print from C++ (LiteRT announces its delegates); errors are exceptions."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # stderr is closed: there is nothing to keep clean
-        yield
-        return
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 class LiveReference:
@@ -103,7 +88,7 @@ class LiveReference:
             for name, value in self.samples.inputs.items()
         }
         self._length = len(next(iter(batch.values()))) if batched else 1
-        with _without_chatter():
+        with without_chatter():
             self._chunk = {**batch, **run_runtime(self.graph, batch, self.graph.profile)}
 
 
