@@ -13,6 +13,7 @@ from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.errors import layer_error
 from systolith.compiler.fit import equal_on_range, fit_fixed_channels, mode_formula
 from systolith.compiler.fit_line import FixedParameters
+from systolith.compiler.nearest import nearest_fixed
 from systolith.errors import CompileError
 from systolith.graph import Node
 from systolith.profiles.formulas import requantize, wrap32
@@ -182,6 +183,25 @@ def _relative(problem: Problem, modes: frozenset[RequantMode]) -> _Candidate | N
     return next((c for c in candidates if c is not None and _proves(problem, c)), None)
 
 
+def _nearest(problem: Problem) -> tuple[_Candidate | None, str]:
+    """The nearest lines, and how often they differ, where the runtime is not reproducible either.
+
+    At most one accumulator in `APPROXIMATED` may differ, by one code.
+    """
+    requant = problem.requant
+    slopes = requant.scale.astype(np.float64)
+    if requant.formula == "torch_float":
+        slopes = slopes / requant.output_scale
+    near = nearest_fixed(
+        problem.formula, problem.lo, problem.hi, slopes, low=problem.low, high=problem.high
+    )
+    if near is None or near.wrong > max(1, near.between * APPROXIMATED[requant.formula]):
+        return None, ""
+    rows = np.array([(p.multiplier, p.shift, p.offset) for p in near.channels], np.int64).T
+    note = f"nearest: one code off on {near.wrong} of {near.between} accumulators between the rails"
+    return (RequantMode.FIXED, rows[0].copy(), rows[1].copy(), rows[2].copy()), note
+
+
 def choose_requantizer(
     node: Node, problem: Problem, modes: frozenset[RequantMode], *, narrow: bool = False
 ) -> Requantizer:
@@ -205,6 +225,8 @@ def choose_requantizer(
             chosen = _fixed(problem)
         if chosen is None and not narrow:
             chosen = _relative(problem, modes)
+    if chosen is None and problem.requant.formula in APPROXIMATED and RequantMode.FIXED in modes:
+        chosen, note = _nearest(problem)
     if chosen is None:
         built = ", ".join(sorted(m.name.lower() for m in modes))
         wanted = direct[0].name.lower() if direct else "fixed"
@@ -229,6 +251,10 @@ def choose_requantizer(
         note=note,
     )
 
+
+APPROXIMATED = {"torch_fbgemm": 1e-5, "torch_float": 1e-5}
+"""Formulas of which the nearest line is enough, and the share of accumulators that may differ:
+PyTorch itself differs by as much between processors, and between orders of float additions."""
 
 _IDENTITY = {
     RequantMode.FIXED: (1, 0),

@@ -89,6 +89,10 @@ def load_model(path: str | Path, profile: str | None = None) -> Graph:
             from systolith.importers.torchscript import import_torchscript
 
             return import_torchscript(data, chosen, name=path.stem, path=str(path))
+        if kind == "torch-export":
+            from systolith.importers.torch_export import import_export
+
+            return import_export(data, chosen, name=path.stem, path=str(path))
         # onnx takes half a second to import: only its users wait for it.
         from systolith.importers.onnx import import_onnx
 

@@ -35,6 +35,8 @@ class Profile:
     rows: by operator; an absent operator is not supported.
     bound: greatest share of values, of a layer on given inputs, in which the runtime may differ by
         one code from the rows because it is not exactly reproducible itself; 0 where it is.
+    input_high: greatest input code that is drawn at random: beyond it the runtime's own sums may
+        saturate.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Profile:
     container: str
     rows: Mapping[str, Row]
     bound: float = 0.0
+    input_high: int = 255
 
 
 def _rows(**rows: tuple[str, ...]) -> Mapping[str, Row]:
@@ -217,6 +220,9 @@ _ALL = (
         kernels="quantized, FBGEMM (engine x86)",
         container="torchscript",
         rows=_rows(**_TORCH),
+        bound=1e-5,
+        # Without VNNI its kernels add two products in saturating 16 bits (hence reduce_range).
+        input_high=127,
     ),
     Profile(
         name="torch-qnnpack",

@@ -1,11 +1,13 @@
 """PyTorch, running the model's own file: whole networks, or a layer at a time."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from numpy.typing import NDArray
 
 from systolith.graph import Graph
+from systolith.importers.torch_export_reader import read_export
 from systolith.importers.torch_program import TorchProgram
 from systolith.importers.torchscript_reader import ENGINES, read_torchscript
 
@@ -14,12 +16,14 @@ __all__ = ["run_torch", "run_torch_layers"]
 Arrays = dict[str, NDArray[Any]]
 
 
-def _program(graph: Graph) -> TorchProgram:
-    if graph.profile in ENGINES:
-        return read_torchscript(graph.model_bytes, graph.profile, graph.source_path)
-    from systolith.importers.torch_export_reader import read_export
+@functools.lru_cache(maxsize=2)
+def _read(data: bytes, profile: str, path: str) -> TorchProgram:
+    """Read a file once, however many layers and samples it runs."""
+    return read_torchscript(data, profile, path) if profile in ENGINES else read_export(data)
 
-    return read_export(graph.model_bytes)
+
+def _program(graph: Graph) -> TorchProgram:
+    return _read(graph.model_bytes, graph.profile, graph.source_path)
 
 
 def run_torch(graph: Graph, samples: list[Arrays]) -> list[Arrays]:

@@ -12,11 +12,20 @@ from numpy.typing import NDArray
 from systolith.errors import InputError
 from systolith.graph import Graph
 from systolith.importers.chatter import without_chatter
-from systolith.profiles.reference import evaluate_graph
+from systolith.profiles.reference import evaluate_graph, evaluate_node
 from systolith.runtimes import run_runtime
+from systolith.runtimes.torch import run_torch_layers
 from systolith.verify.samples import Samples, load_arrays
 
-__all__ = ["FORMULAS", "RUNTIME", "STORED", "LiveReference", "StoredReference", "runtime_version"]
+__all__ = [
+    "FORMULAS",
+    "RUNTIME",
+    "STORED",
+    "LiveReference",
+    "StoredReference",
+    "layerwise",
+    "runtime_version",
+]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -90,6 +99,35 @@ class LiveReference:
         self._length = len(next(iter(batch.values()))) if batched else 1
         with without_chatter():
             self._chunk = {**batch, **run_runtime(self.graph, batch, self.graph.profile)}
+
+
+def layerwise(graph: Graph, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+    """Return every node's output as the runtime computes it from the node's own given inputs.
+
+    What a layer gets wrong is then not found again in the layers behind it.
+
+    Parameters
+    ----------
+    values: canonical tensors by name, of one run.
+
+    Returns
+    -------
+    Canonical tensors: the runtime's, and those of nodes it does not know by the formulas.
+    """
+    sources = {
+        name: graph.tensors[name].source(np.asarray(value))
+        for name, value in values.items()
+        if name in graph.tensors
+    }
+    with without_chatter():
+        found = run_torch_layers(graph, sources)
+    live = {name: graph.tensors[name].canonical(value) for name, value in found.items()}
+    computed: Arrays = {}
+    for node in graph.nodes:
+        if node.outputs[0] not in live and all(name in values for name in node.inputs):
+            operands = [values[name] for name in node.inputs]
+            computed[node.outputs[0]] = evaluate_node(graph, node, operands)
+    return live, computed
 
 
 class StoredReference:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from systolith.arithmetic import QuantizeArithmetic
 from systolith.errors import InputError
 from systolith.graph import Graph
+from systolith.profiles.table import get_profile
 
 __all__ = [
     "Samples",
@@ -157,7 +158,9 @@ def _random(graph: Graph, name: str, count: int, rng: np.random.Generator) -> ND
             # A little beyond the codes' range, so that saturation is exercised as well.
             codes = node.arithmetic.out
             low = codes.scale * (codes.low - 4 - codes.zero_point)
-            high = codes.scale * (codes.high + 4 - codes.zero_point)
+            most = get_profile(graph.profile).input_high
+            end = most if most < codes.high else codes.high + 4
+            high = codes.scale * (end - codes.zero_point)
     return rng.uniform(low, high, (count, *shape)).astype(tensor.dtype)
 
 
