@@ -16,6 +16,7 @@ from systolith.spec.commands import (
     STORE_LOOPS,
     Opcode,
 )
+from systolith.spec.precision import NIBBLE_BITS, Precision
 
 __all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
@@ -113,15 +114,30 @@ def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
 def _used_weights(
     values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
 ) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, columns]."""
+    """Which weights are not zero, [n, pass, rows, channels]."""
     rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
     passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
     stored = 1 if values["w_hold"] else tiles * passes
     words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
+    words = words.reshape(-1, rows, columns)
+    if values["precision"] == Precision.W8A8:
+        used = words != np.uint8(values["w_zero"] & 255)
+    else:
+        low, high = (_is_used_nibble(n, values) for n in (words & 15, words >> 4))
+        by_columns = values["precision"] == Precision.W4A8
+        used = np.concatenate([low, high], axis=-1) if by_columns else low | high
+    channels = used.shape[-1]
     if values["w_hold"]:
-        return np.broadcast_to(used, (tiles, passes, rows, columns))
-    return used.reshape(tiles, passes, rows, columns)
+        return np.broadcast_to(used, (tiles, passes, rows, channels))
+    return used.reshape(tiles, passes, rows, channels)
+
+
+def _is_used_nibble(codes: NDArray[np.uint8], values: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Which weights of 4 bits are not zero, as the array sees them."""
+    numbers = codes.astype(np.int64)
+    if values["w_signed"]:
+        numbers = (numbers ^ 8) - 8
+    return np.asarray((numbers - values["w_zero"]) % (1 << NIBBLE_BITS) != 0)
 
 
 def _used_rows(
@@ -247,6 +263,8 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     full, width = values["channels"], values["tile_channels"]
     tiles, base = n[0], values[f"{stream}_base"]
     rest = full - (tiles - 1) * width
+    if stream == "y" and values["packed"]:
+        rest, width = -(-rest // 2), -(-width // 2)
     last = strided(base + (tiles - 1) * n[1], [t, my, mx], rest)
     if tiles == 1:
         return last
