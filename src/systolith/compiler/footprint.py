@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.pairing import consumers
+from systolith.compiler.used_weights import used_rows, used_weights
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
     COPY_LOOPS,
@@ -16,7 +17,6 @@ from systolith.spec.commands import (
     STORE_LOOPS,
     Opcode,
 )
-from systolith.spec.precision import NIBBLE_BITS, Precision
 
 __all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
@@ -111,57 +111,6 @@ def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
     return total
 
 
-def _used_weights(
-    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
-) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, channels]."""
-    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
-    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
-    stored = 1 if values["w_hold"] else tiles * passes
-    words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    words = words.reshape(-1, rows, columns)
-    if values["precision"] == Precision.W8A8:
-        used = words != np.uint8(values["w_zero"] & 255)
-    else:
-        low, high = (_is_used_nibble(n, values) for n in (words & 15, words >> 4))
-        by_columns = values["precision"] == Precision.W4A8
-        used = np.concatenate([low, high], axis=-1) if by_columns else low | high
-    channels = used.shape[-1]
-    if values["w_hold"]:
-        return np.broadcast_to(used, (tiles, passes, rows, channels))
-    return used.reshape(tiles, passes, rows, channels)
-
-
-def _is_used_nibble(codes: NDArray[np.uint8], values: Mapping[str, int]) -> NDArray[np.bool_]:
-    """Which weights of 4 bits are not zero, as the array sees them."""
-    numbers = codes.astype(np.int64)
-    if values["w_signed"]:
-        numbers = (numbers ^ 8) - 8
-    return np.asarray((numbers - values["w_zero"]) % (1 << NIBBLE_BITS) != 0)
-
-
-def _used_rows(
-    values: Mapping[str, int],
-    store: Mapping[str, int],
-    weights: NDArray[np.uint8],
-    spec: AcceleratorSpec,
-) -> tuple[Int64Array, Int64Array]:
-    """First and last + 1 array row with a weight that matters, of each (n, pass).
-
-    A weight matters if it is not zero and its column is stored.
-    """
-    used = _used_weights(values, weights, spec)
-    rows = spec.array.rows
-    first, last = (np.zeros(used.shape[:2], np.int64) for _ in range(2))
-    for tile in range(values["n_count"]):
-        left = store["channels"] - tile * store["tile_channels"]
-        width = min(store["tile_channels"], left)
-        some = used[tile][..., :width].any(axis=2)
-        reach = np.where(some.any(axis=1), rows - some[:, ::-1].argmax(axis=1), 0)
-        first[tile], last[tile] = some.argmax(axis=1), reach
-    return first, last
-
-
 def _depthwise_spans(
     values: Mapping[str, int],
     store: Mapping[str, int],
@@ -174,7 +123,7 @@ def _depthwise_spans(
     A weight matters if it is not zero and its column is stored.
     """
     t, n, ky, kx, kc, _, _ = _loops(values, MATMUL_LOOPS, "x")
-    used, passes, tiles = _used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
+    used, passes, tiles = used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
     starts, ends = [], []
     for tile, number in np.ndindex(used.shape[:2]):
         width = min(store["channels"] - tile * store["tile_channels"], store["tile_channels"])
@@ -244,7 +193,7 @@ def _matmul_reads(
     t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
     pixels = _offsets([t, my, mx]) + values["x_base"]
     grid = np.arange(n[0])[:, None] * n[1] + _grid([ky, kx, kc])
-    first, last = _used_rows(values, store, weights, spec)
+    first, last = used_rows(values, store, weights, spec)
     starts, ends = [], []
     for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
         if high > low:
