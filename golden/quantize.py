@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from systolith.golden.float32 import INFINITY, divide, multiply
-from systolith.golden.rounding import Int64Array, shift_half_away, shift_half_even, wrap
+from systolith.golden.rounding import Int64Array, bit_length, shift_half_away, shift_half_even, wrap
 from systolith.spec.quantize import QuantizeForm, scale_fault, zero_fault
 
 __all__ = ["dequantize_codes", "inverse_scale", "quantize_codes"]
@@ -43,14 +43,9 @@ def _split(bits: Int64Array) -> tuple[Int64Array, Int64Array]:
     return (bits & 0x7FFFFF) | normal << 23, field + (1 - normal) - _BIAS
 
 
-def _bit_length(value: Int64Array) -> Int64Array:
-    """Return the significant bits of integers below 2**53: float64 holds them exactly."""
-    return (value.astype(np.float64).view(np.int64) >> 52) - 1022
-
-
-def _float24(m: Int64Array, spare: int = 0) -> Int64Array:
-    """Return m rounded to 24 significant bits, ties to even, for m < 2**(53 + spare)."""
-    cut = np.maximum(_bit_length(m >> np.int64(spare)) + spare - 24, 0)
+def _float24(m: Int64Array) -> Int64Array:
+    """Return m rounded to 24 significant bits, ties to even."""
+    cut = np.maximum(bit_length(m) - 24, 0)
     half_less = (np.int64(1) << cut >> 1) - 1
     odd = m >> cut & 1
     return m + np.where(cut > 0, half_less + odd, 0) >> cut << cut
@@ -87,7 +82,7 @@ def _fused(x: _Numbers, inverse: Int64Array, zero: Int64Array) -> Int64Array:
     small, large = e < -50, (e > -36) & (product > 0)
     e = np.clip(e, -50, -36)
     total = _signed(x, product) + (zero << -e)
-    whole = shift_half_even(_float24(np.abs(total), spare=10), -e)
+    whole = shift_half_even(_float24(np.abs(total)), -e)
     whole = np.where(total < 0, -whole, whole) - zero
     return np.where(small, 0, np.where(large, _signed(x, np.full_like(e, _HUGE)), whole))
 
@@ -179,7 +174,7 @@ def dequantize_codes(codes: ArrayLike, scale: ArrayLike, zero: ArrayLike) -> Int
     if offset.size and np.abs(offset).max() > 511:
         raise ValueError(f"codes must be at most 511 from the zero point, not {offset.max()}")
     magnitude = np.abs(offset)
-    length = _bit_length(np.maximum(magnitude, 1))
+    length = bit_length(np.maximum(magnitude, 1))
     # The significand's leading bit counts as one step of the exponent field.
     integer = np.where(magnitude == 0, 0, (length + 125 << 23) + (magnitude << 24 - length))
     return multiply(integer, scales) | np.where(offset < 0, np.int64(1 << 31), 0)

@@ -145,16 +145,7 @@ def partition(graph: Graph, softmax_tables: int = 0, edges: EdgePlans | None = N
 
     prologue = _closure(rest, may_precede)
     device = tuple(node for node in rest if node not in prologue)
-    for node in device:
-        known = node.name in softmax.layers or node.name in edges.nodes
-        if node.op in _HOST_ONLY and not known:
-            reason = (softmax.reasons | edges.reasons).get(node.name)
-            why = f" ({reason})" if reason else ""
-            raise layer_error(
-                node,
-                f"{node.op} is computed by the host and must be at the network's edge{why}",
-                "cut the network there and compile the parts",
-            )
+    _check_device(device, softmax, edges)
     written = {name for node in device for name in node.outputs}
     read = [name for node in device for name in node.inputs]
     inputs = [n for n in read if n not in written and graph.tensor(n).data is None]
@@ -170,6 +161,20 @@ def partition(graph: Graph, softmax_tables: int = 0, edges: EdgePlans | None = N
         softmax=softmax,
         edges={node.name: edges.nodes[node.name] for node in device if node.name in edges.nodes},
     )
+
+
+def _check_device(device: Iterable[Node], softmax: SoftmaxPlans, edges: EdgePlans) -> None:
+    """Require that the device has no node which only the host computes."""
+    for node in device:
+        known = node.name in softmax.layers or node.name in edges.nodes
+        if node.op in _HOST_ONLY and not known:
+            reason = (softmax.reasons | edges.reasons).get(node.name)
+            why = f" ({reason})" if reason else ""
+            raise layer_error(
+                node,
+                f"{node.op} is computed by the host and must be at the network's edge{why}",
+                "cut the network there and compile the parts",
+            )
 
 
 def _in_float(graph: Graph, node: Node) -> bool:

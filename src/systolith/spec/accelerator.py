@@ -66,8 +66,7 @@ class PostSpec:
     residual: whether the lanes can add a second operand.
     product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
-    quantize_lanes: float32 numbers a cycle of QUANTIZE and DEQUANTIZE, a power of two (0 leaves
-        both out); a line of the activation memory must hold as many.
+    quantize_lanes: float32 numbers converted a cycle: 0, or a power of two that fits a line.
     quantize_forms: what QUANTIZE can compute (`QuantizeForm`), one at least.
     """
 
