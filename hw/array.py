@@ -1,6 +1,7 @@
 """The weight-stationary systolic array."""
 
 from collections.abc import Set
+from typing import Self
 
 from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
@@ -16,6 +17,7 @@ from systolith.hw.multiplier import (
     weight_bits,
 )
 from systolith.hw.pe import ProcessingElement
+from systolith.spec.array import ArraySpec
 from systolith.spec.precision import MultiplierForm, Precision
 
 __all__ = ["WeightStationaryArray", "high_sum_bits", "sum_bits"]
@@ -97,6 +99,7 @@ class WeightStationaryArray(wiring.Component):
             raise ValueError(f"lines must be between 0 and {rows}, not {lines!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
         self.multiplier = multiplier(form, precisions)
+        self.columns_together = 1
         depthwise = {"i_lane": In(1), "i_d": In(OPERAND_BITS * lines * columns)}
         nibbles = {"i_precision": In(2), "i_nibbles": In(1)}
         high = {"o_high": Out(high_sum_bits(rows) * columns)}
@@ -112,6 +115,18 @@ class WeightStationaryArray(wiring.Component):
                 "i_shift": In(rows),
                 "o": Out(sum_bits(rows) * columns),
             }
+        )
+
+    @classmethod
+    def of(cls, spec: ArraySpec) -> Self:
+        """The array of an accelerator."""
+        return cls(
+            spec.rows,
+            spec.columns,
+            pipelined=spec.pipelined,
+            lines=spec.depthwise_lines,
+            precisions=spec.precisions,
+            form=spec.multiplier,
         )
 
     @property

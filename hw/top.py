@@ -57,10 +57,7 @@ class Accelerator(wiring.Component):
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
-        shape = spec.array
-        self.array = array or WeightStationaryArray(
-            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
-        )
+        self.array = array or WeightStationaryArray.of(spec.array)
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
