@@ -33,13 +33,7 @@ def matmul(chip: Chip, results: Results, command: Command) -> None:
     """
     t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
     _check(chip.spec, command)
-    tiles = chip.weight_tiles(
-        command["w_base"],
-        1 if command["w_hold"] else n * ky * kx * kc,
-        signed=bool(command["w_signed"]),
-        zero=command["w_zero"],
-        precision=Precision(command["precision"]),
-    )
+    tiles = chip.weight_tiles(command)
     tiles = _unfolded(tiles, Precision(command["precision"]))
     depth, channels = tiles.shape[1:]
     tiles = np.broadcast_to(

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.weights import weight_tiles
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, ParameterForm, Target
-from systolith.spec.precision import NIBBLE_BITS, Precision
 from systolith.spec.program import Program, ProgramError
 from systolith.spec.registers import Window, lane_word_bytes, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
@@ -153,32 +153,9 @@ class Chip:
         self.exponents = _memory(program.exponents, spec.post.softmax_tables, (256,), whole)
         self.commands = _memory(program.commands, spec.memory.command_words, (), whole)
 
-    def weight_tiles(
-        self, base: int, count: int, *, signed: bool, zero: int, precision: Precision
-    ) -> NDArray[np.float64]:
-        """Return ``count`` tiles [count, rows, columns] from weight word ``base`` on.
-
-        The codes less the zero point, wrapped to the array's 9 bits: float64 holds them exactly.
-        With a nibble precision there is one more axis, of the two nibbles, wrapped to 5 bits.
-
-        Raises
-        ------
-        ProgramError: if there are no such words.
-        """
-        rows, columns = self.spec.array.rows, self.spec.array.columns
-        words = self.weights[base : base + count * rows]
-        if len(words) < count * rows:
-            raise ProgramError(
-                f"weight word must be below {len(self.weights)}, not {base + count * rows - 1}"
-            )
-        codes = np.ascontiguousarray(words, np.uint8).reshape(count, rows, columns)
-        if precision is Precision.W8A8:
-            values = (codes.view(np.int8) if signed else codes).astype(np.int64) - zero
-            return wrap(values, 9).astype(np.float64)
-        nibbles = np.stack([codes & 15, codes >> 4], axis=-1).astype(np.int64)
-        return wrap((wrap(nibbles, 4) if signed else nibbles) - zero, NIBBLE_BITS).astype(
-            np.float64
-        )
+    def weight_tiles(self, command: Command) -> NDArray[np.float64]:
+        """Return the weight tiles that a MATMUL reads, see `systolith.golden.weights`."""
+        return weight_tiles(self.spec, self.weights, command)
 
     def channels(self, base: int, count: int) -> dict[str, Int64Array]:
         """Return every parameter of ``count`` channels from lane word ``base`` on.
