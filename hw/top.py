@@ -57,7 +57,10 @@ class Accelerator(wiring.Component):
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
-        self.array = array or WeightStationaryArray.of(spec.array)
+        shape = spec.array
+        self.array = array or WeightStationaryArray(
+            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
+        )
         self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 

@@ -38,7 +38,7 @@ class ArrayModel(wiring.Component):
         """One instance of the module in `ARRAY_SOURCE`."""
         m = Module()
         grid = self.grid
-        modes = grid.multiplier.modes
+        modes = grid.modes
         outputs = {"o_o": self.o}
         if Precision.W4A8 in modes:
             outputs["o_o_high"] = self.o_high
