@@ -1,5 +1,7 @@
 """Every form of the multiplier against `*`, over all operands there are, in Verilator."""
 
+from itertools import product
+
 import pytest
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
@@ -65,10 +67,10 @@ class Sweep(wiring.Component):
         encoded_w = kind.weight(w, nibbles)[: kind.weight_bits].as_signed()
         raw = kind.raw(encoded_x, encoded_w, mode)
         wrong = Const(0)
-        for product, want in zip(kind.products(raw, mode), (low, high), strict=True):
+        for result, want in zip(kind.products(raw, mode), (low, high), strict=True):
             total = Signal(signed(24))  # any, to see that the carry is added to it
             m.d.comb += total.eq(Cat(count, count[:4]))
-            wrong = wrong | (product.plus(total)[:24] != (total + want)[:24])
+            wrong = wrong | (result.plus(total)[:24] != (total + want)[:24])
         with m.If(real):
             m.d.sync += self.o_compared.eq(self.o_compared + 1)
             m.d.sync += self.o_wrong.eq(self.o_wrong + wrong)
@@ -118,31 +120,54 @@ class PairSweep(Sweep):
         return count[:9], Cat(w_a, w_b), x * w_a, x * w_b, within(x, BYTES)
 
 
-@pytest.mark.parametrize("precisions", SETS)
-@pytest.mark.parametrize("form", FORMS)
-def test_all_operands(form: MultiplierForm, precisions: set[Precision]) -> None:
-    """Every operand of every precision: those compared are counted, no result may differ."""
-    weights = len(WEIGHTS[form])
-    counts = {
-        W8A8: len(BYTES) * 512 * 4,  # with either value of the bits that are not used
-        W4A8: len(BYTES) * weights**2 * 2,
-        W4A4: len(NIBBLES) ** 2 * weights**2,
-    }
-    with Dut.build(Sweep(FORMS[form].nibbles(precisions), WEIGHTS[form], precisions)) as dut:
-        for precision in precisions:
+class Sweeps(wiring.Component):
+    """All sweeps side by side, so that one model is built; each as a pair of ports."""
+
+    def __init__(self) -> None:
+        self.sweeps = {
+            f"{form}_{i}": Sweep(FORMS[form].nibbles(precisions), WEIGHTS[form], precisions)
+            for form in FORMS
+            for i, precisions in enumerate(SETS)
+        }
+        self.sweeps["pairs"] = PairSweep(everything=False)
+        ports = {f"o_{kind}_{n}": Out(32) for n in self.sweeps for kind in ("compared", "wrong")}
+        super().__init__({"i_precision": In(2), **ports})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name, sweep in self.sweeps.items():
+            m.submodules[name] = sweep
+            m.d.comb += [
+                sweep.i_precision.eq(self.i_precision),
+                getattr(self, f"o_compared_{name}").eq(sweep.o_compared),
+                getattr(self, f"o_wrong_{name}").eq(sweep.o_wrong),
+            ]
+        return m
+
+
+def test_all_operands() -> None:
+    """Every operand of every precision: those compared are counted, no result may differ.
+
+    Of pairs, all operands of a column with rails of the other.
+    """
+    design, compared = Sweeps(), 0
+    with Dut.build(design) as dut:
+        for precision in Precision:
             dut.reset()
             dut.io["i_precision"] = precision
             dut.clock.tick(1 << Sweep.bits)
-            assert dut.io["o_compared"] == counts[precision]
-            assert dut.io["o_wrong"] == 0
-
-
-def test_pairs() -> None:
-    """All of one column, with rails of the other: a sample of what the slow test does."""
-    with Dut.build(PairSweep(everything=False)) as dut:
-        dut.reset()
-        dut.clock.tick(1 << 20)
-        assert (dut.io["o_compared"], dut.io["o_wrong"]) == (len(BYTES) << 11, 0)
+            for name, sweep in design.sweeps.items():
+                if precision not in sweep.precisions:
+                    continue
+                count = {
+                    W8A8: len(BYTES) << 11,  # with all values of the bits that are not used
+                    W4A8: len(BYTES) * len(sweep.weights) ** 2 * 2,
+                    W4A4: len(NIBBLES) ** 2 * len(sweep.weights) ** 2,
+                }[precision]
+                got = dut.io[f"o_compared_{name}"], dut.io[f"o_wrong_{name}"]
+                assert got == (count, 0), (name, precision)
+                compared += count
+    assert compared == 15_952_512
 
 
 @pytest.mark.slow
@@ -155,24 +180,21 @@ def test_all_pairs() -> None:
 
 
 @pytest.mark.parametrize("form", MultiplierForm)
-@pytest.mark.parametrize("precisions", [{W8A8}, *SETS])
-@pytest.mark.parametrize(("columns", "lines"), [(1, 0), (4, 0), (5, 0), (4, 1)])
-def test_the_spec_knows_the_columns(
-    form: MultiplierForm, precisions: set[Precision], columns: int, lines: int
-) -> None:
+def test_the_spec_knows_the_columns(form: MultiplierForm) -> None:
     """What shares a multiplier leaves in the same cycle, and the specification says so."""
-    spec = ArraySpec(
-        rows=2,
-        columns=columns,
-        depthwise_lines=lines,
-        precisions=frozenset(precisions),
-        multiplier=form,
-    )
-    array = WeightStationaryArray.of(spec)
-    delays = [array.column_delay(c) for c in range(columns)]
-    assert delays == [spec.column_delay(c) for c in range(columns)]
-    shared = form is MultiplierForm.PACKED27 and precisions == {W8A8} and not lines
-    assert delays == [c // 2 if shared else c for c in range(columns)]
+    for precisions, columns, lines in product(({W8A8}, *SETS), (1, 4, 5), (0, 1)):
+        spec = ArraySpec(
+            rows=2,
+            columns=columns,
+            depthwise_lines=lines,
+            precisions=frozenset(precisions),
+            multiplier=form,
+        )
+        array = WeightStationaryArray.of(spec)
+        delays = [array.column_delay(c) for c in range(columns)]
+        assert delays == [spec.column_delay(c) for c in range(columns)]
+        shared = form is MultiplierForm.PACKED27 and precisions == {W8A8} and not lines
+        assert delays == [c // 2 if shared else c for c in range(columns)]
 
 
 @pytest.mark.parametrize("carry", [0, 1])
@@ -180,12 +202,12 @@ def test_the_spec_knows_the_columns(
 def test_carry(value: int, carry: int) -> None:
     """A carry adds 1; without one nothing is added but the value."""
     total = Const(-5, signed(6))
-    for product, want in (
+    for case, want in (
         (Product(Const(value, signed(4)), Const(carry, 1)), value + carry - 5),
         (Product(Const(value, signed(4))), value - 5),
     ):
         m, result = Module(), Signal(signed(8))
-        m.d.comb += result.eq(product.plus(total))
+        m.d.comb += result.eq(case.plus(total))
 
         async def bench(ctx: SimulatorContext, result: Signal = result, want: int = want) -> None:
             assert ctx.get(result) == want

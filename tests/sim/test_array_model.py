@@ -14,7 +14,7 @@ from systolith.sim.fuzz import random_memory, random_program
 from systolith.sim.verilator import build_model
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import MultiplierForm, Precision
 from systolith.spec.requant import RequantMode
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -126,6 +126,12 @@ def test_precisions_are_the_grids(
 ) -> None:
     precisions = {Precision.W8A8, *more}
     check(WeightStationaryArray(*size, pipelined=pipelined, lines=lines, precisions=precisions))
+
+
+@pytest.mark.parametrize(("pipelined", "columns"), [(False, 5), (True, 4)])
+def test_columns_in_pairs_are_the_grids(pipelined: bool, columns: int) -> None:
+    """Of operands that there are: both halves of a pair share a multiplier, and a cycle."""
+    check(WeightStationaryArray(3, columns, pipelined=pipelined, form=MultiplierForm.PACKED27))
 
 
 @pytest.mark.parametrize(("pipelined", "lines"), [(False, 2), (True, 0)])
