@@ -46,7 +46,7 @@ def draw_precision(rng: Rng, spec: AcceleratorSpec, signed: int) -> dict[str, in
 
 
 def _fields(rng: Rng, precision: Precision, signed: int) -> dict[str, int]:
-    """A precision, and a zero point of nibbles: the first and the last of their codes more often."""
+    """A precision, and a zero point of nibbles, of whose codes the ends come more often."""
     if precision is Precision.W8A8:
         return {"precision": int(precision)}
     zeros = nibble_zeros(signed)
