@@ -82,7 +82,7 @@ def train(images: np.ndarray, labels: np.ndarray) -> Network:
     network = Network(1, (8, 16))
     x, y = torch.from_numpy(images[:1500]), torch.from_numpy(labels[:1500]).long()
     optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(12):
+    for _ in range(8):
         for rows in torch.randperm(len(x)).split(50):
             optimizer.zero_grad()
             nn.functional.cross_entropy(network(x[rows]), y[rows]).backward()
@@ -129,6 +129,7 @@ def main() -> None:
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
     if arguments.random:
         torch.manual_seed(SEED)
         images = np.random.default_rng(SEED).random((300, 3, 32, 32), np.float32)

@@ -158,7 +158,7 @@ class TorchContext(ChannelsFirst):
         return replace(
             requant,
             scale=np.ascontiguousarray(np.broadcast_to(requant.scale, (channels,))),
-            addend=np.asarray(filters.bias if between else filters.bias / product, _F),
+            addend=filters.bias if between else _units(filters, product),
             whole=whole.astype(np.int64),
         )
 
@@ -236,6 +236,16 @@ class TorchContext(ChannelsFirst):
             input_zero_point=zero, requants=requants, source=(self.known[source.name], out)
         )
         self.add_node(Op.AVG_POOL, (source.name,), (target.name,), arithmetic, window.attributes())
+
+
+def _units(filters: Filters, product: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a bias in units of the accumulator, as FBGEMM rounds it.
+
+    It divides where channels have scales of their own, and multiplies where they share one.
+    """
+    if filters.scales.size > 1:
+        return np.asarray(filters.bias / product, _F)
+    return np.asarray(filters.bias * (_F(1) / product), _F)
 
 
 def limited(requant: Requant, limits: tuple[int, int]) -> Requant:
