@@ -166,7 +166,7 @@ class TorchContext(ChannelsFirst):
         """Return the bias in units of the accumulator: QNNPACK's own, the whole part of others."""
         product = np.asarray(_F(codes.scale) * filters.scales.astype(_F), _F)
         if self.row("conv2d").formula == "float32":
-            return np.rint(filters.bias / product).astype(np.int32)
+            return np.rint(filters.bias * (_F(1) / product)).astype(np.int32)
         return np.rint(filters.bias.astype(np.float64) / product).astype(np.int32)
 
     def convolution(
