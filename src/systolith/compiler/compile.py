@@ -1,7 +1,8 @@
 """The driver: graph and specification in, program and report out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
@@ -10,14 +11,17 @@ from systolith.compiler.constants import Constants
 from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair
-from systolith.compiler.layout import plan_layout
+from systolith.compiler.layout import Layout, plan_layout
+from systolith.compiler.least import check_memories
 from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
 from systolith.compiler.lower_matmul import lower_mac
 from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
+from systolith.compiler.packing import PackedTilesError, pack_tensors
 from systolith.compiler.placement import Placer
+from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
@@ -44,13 +48,35 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bytewise:
+    """The network without packed tensors."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    layout: Layout
+
+
 class _Compiler:
-    def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        spec: AcceleratorSpec,
+        fuse: bool,
+        report: Progress,
+        bytewise: AbstractSet[str],
+    ) -> None:
         self.source, self.spec, self.report = graph, spec, report
         self.graph = graph = fold_constants(graph)
         self.cut: Partition = partition(graph, spec.post.softmax_tables)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
-        self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
+        kept = {*self.cut.inputs, *self.cut.outputs, *graph.outputs}
+        packing = pack_tensors(graph, self.steps, kept, bytewise, spec)
+        self.windows = packing.windows
+        whole = plan_layout(graph, self.steps, self.cut.inputs, spec)
+        self.bytewise = _Bytewise(graph=graph, steps=self.steps, layout=whole)
+        self.graph, self.steps = graph, steps = packing.graph, packing.steps
+        self.layout = plan_layout(graph, steps, self.cut.inputs, spec) if self.windows else whole
         self.low = Lowering(
             graph=graph,
             spec=spec,
@@ -62,7 +88,9 @@ class _Compiler:
 
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""
-        placer = Placer(self.low, self.steps, self.cut, _LOWERINGS, self.report)
+        placer = Placer(
+            self.low, self.steps, self.cut, _LOWERINGS, self.report, self._check_memories
+        )
         out, memory = placer.place()
         self._check_stamps(out)
         self.report("ordering commands")
@@ -102,6 +130,11 @@ class _Compiler:
             ),
         )
 
+    def _check_memories(self, spec: AcceleratorSpec) -> None:
+        """Require room for the smallest tiles, which are of bytes, whatever is packed."""
+        shapes = Shapes(self.bytewise.graph, self.bytewise.layout, spec)
+        check_memories(self.bytewise.layout, self.bytewise.steps, shapes, spec)
+
     def _check_stamps(self, out: Emission) -> None:
         need, have = len(out.layers), self.spec.memory.stamps
         if need > have:
@@ -116,10 +149,11 @@ class _Compiler:
         return {
             name: Buffer(
                 base=view.storage.address + view.offset,
-                shape=view.shape,
+                shape=self.source.tensor(name).shape if name in self.windows else view.shape,
                 strides=(view.row, view.pixel, 1),
-                dtype=self.graph.tensor(name).dtype,
+                dtype=self.source.tensor(name).dtype,
                 external=view.storage.external,
+                window=self.windows.get(name),
             )
             for name, view in views.items()
             if view.storage.address >= 0
@@ -164,4 +198,10 @@ def compile_graph(
     ------
     CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
     """
-    return _Compiler(graph, spec, fuse, progress or (lambda _: None)).compile()
+    bytewise: set[str] = set()
+    while True:
+        try:
+            report = progress or (lambda _: None)
+            return _Compiler(graph, spec, fuse, report, bytewise).compile()
+        except PackedTilesError as error:
+            bytewise |= error.tensors

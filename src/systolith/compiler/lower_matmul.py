@@ -26,7 +26,7 @@ from systolith.compiler.mac import (
     part_of,
     precisions,
 )
-from systolith.compiler.precision import columns_at_once
+from systolith.compiler.precision import codes_a_byte, columns_at_once
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
@@ -150,7 +150,9 @@ def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
             row=window.strides[0] * view.row,
             pixel=window.strides[1] * view.pixel,
         ),
-        y=store_stream(low.view(step.target), part.first_out).packed(layer.packed),
+        y=store_stream(low.view(step.target), low.bytes_of(step, part.first_out)).packed(
+            layer.packed
+        ),
         r=residual.packed(layer.packed) if residual else None,
         channels=part.channels,
         tile_channels=part.tile,
@@ -166,7 +168,7 @@ def add_weights(low: Lowering, layer: MacLayer, part: MacPart, job: Job) -> None
     tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec, layer.precision)
     job.matmul.update(
         layer.fields,
-        x_signed=int(low.signed(layer.step.source)),
+        x_signed=int(low.signed_codes(layer.step)),
         w_base=low.constants.weights(tiles),
     )
 
@@ -179,6 +181,8 @@ def add_constants(
     parameters = low.constants.parameters(channels, part.tile)
     add_weights(low, layer, part, job)
     job.store.update(low.store_fields(layer.step, requantizer, parameters))
+    if layer.precision is not Precision.W8A8:
+        low.notes[layer.step.node.name] += f"; {layer.precision.name.lower()}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -204,17 +208,20 @@ def _words(low: Lowering, part: MacPart) -> int:
     return len(part.blocks) * part.reduction.passes * low.spec.array.rows
 
 
-def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
+def _ordinary(low: Lowering, layer: MacLayer) -> _Option | None:
     """Every channel tile reads the window where it lies."""
     window, view, array = layer.window, low.view(layer.step.source), low.spec.array
+    codes = codes_a_byte(layer.precision)
     kernel = Kernel(
         height=window.kernel[0],
         width=window.kernel[1],
-        row=view.row * window.dilations[0],
-        pixel=view.pixel * window.dilations[1],
+        row=view.row * window.dilations[0] * codes,
+        pixel=view.pixel * window.dilations[1] * codes,
         channels=layer.codes.shape[3],
     )
     parts = list(_parts(layer, kernel, array))
+    if layer.step.packed and any(part.tile % 2 for part in parts):
+        return None  # a byte of the output would lie in two channel tiles
     jobs = [part_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
@@ -288,7 +295,7 @@ def _cheapest(low: Lowering, step: Step) -> _Option:
         for variant in packings(low, own):
             direct = _ordinary(low, variant)
             options.append(direct)
-            if windows:
+            if windows and direct is not None and own.precision is not Precision.W4A4:
                 options.append(_gathered(low, variant, direct.cycles))
     return min((o for o in options if o is not None), key=lambda o: (o.cycles, o.words))
 
