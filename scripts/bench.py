@@ -93,16 +93,8 @@ def cycles(
     }
     mapping = {name: float(floor.mapping) for name, floor in floors.items()}
     table = Table(title=f"{graph.name} on {rows}x{columns}, {spec.post.lanes} lanes")
-    for heading in (
-        "layer",
-        "MACs",
-        "in",
-        "ideal",
-        "floor",
-        "cycles",
-        "cycles / floor",
-        "most of it",
-    ):
+    headings = ("layer", "MACs", "in", "ideal", "floor", "cycles", "cycles / floor", "most of it")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     for layer in explain(program, prediction, mapping):
         known, ratio = ("", "", "", ""), ""
@@ -116,8 +108,8 @@ def cycles(
     ideal = graph.macs() / (rows * columns)
     table.add_section()
     table.add_row(
-        "network", f"{graph.macs():,}", "", f"{ideal:.0f}", f"{bound:.0f}", f"{counters['cycles']:,}",
-        f"{counters['cycles'] / bound:.3f}",
+        "network", f"{graph.macs():,}", "", f"{ideal:.0f}", f"{bound:.0f}",
+        f"{counters['cycles']:,}", f"{counters['cycles'] / bound:.3f}",
     )  # fmt: skip
     console = Console(width=110)
     console.print(table)
