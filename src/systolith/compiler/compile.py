@@ -21,11 +21,13 @@ from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.packing import PackedTilesError, pack_tensors
 from systolith.compiler.placement import Placer
+from systolith.compiler.precision import with_precisions
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.precision import Precision
 from systolith.spec.program import Buffer, Program
 
 __all__ = ["CompiledModel", "LayerNote", "compile_graph"]
@@ -183,6 +185,7 @@ def compile_graph(
     spec: AcceleratorSpec,
     *,
     fuse: bool = True,
+    precision: Mapping[str, Precision] | None = None,
     progress: Progress | None = None,
 ) -> CompiledModel:
     """Compile a graph for an accelerator.
@@ -192,12 +195,15 @@ def compile_graph(
     graph: with the exact arithmetic of its profile.
     spec: the accelerator.
     fuse: compute adds and tables in their producer's commands, hiding the tensors between.
+    precision: of layers by name, as their attribute ``precision`` is; what neither says is free:
+        the fastest that is exact.
     progress: called with a short text as the work goes on.
 
     Raises
     ------
     CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
     """
+    graph = with_precisions(graph, precision or {})
     bytewise: set[str] = set()
     while True:
         try:

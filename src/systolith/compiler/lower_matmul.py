@@ -104,7 +104,7 @@ class _Option:
     depthwise: bool = False
 
 
-def _ordinary(low: Lowering, layer: MacLayer) -> _Option | None:
+def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
     """Every channel tile reads the window where it lies."""
     window, view, array = layer.window, low.view(layer.step.source), low.spec.array
     codes = codes_a_byte(layer.precision)
@@ -116,8 +116,6 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option | None:
         channels=layer.codes.shape[3],
     )
     parts = list(channel_parts(layer, kernel, array))
-    if layer.step.packed and any(part.tile % 2 for part in parts):
-        return None  # a byte of the output would lie in two channel tiles
     jobs = [part_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
@@ -191,7 +189,7 @@ def _cheapest(low: Lowering, step: Step) -> _Option:
         for variant in packings(low, own):
             direct = _ordinary(low, variant)
             options.append(direct)
-            if windows and direct is not None and own.precision is not Precision.W4A4:
+            if windows and own.precision is not Precision.W4A4:
                 options.append(_gathered(low, variant, direct.cycles))
     return min((o for o in options if o is not None), key=lambda o: (o.cycles, o.passes))
 

@@ -80,6 +80,8 @@ def diagonal_part(
         return best_reduction(tap, array.rows, layer.precision)
 
     sides = [groups] if together else range(1, min(groups, columns // outputs) + 1)
+    if layer.step.packed:
+        sides = [side for side in sides if side * outputs % 2 == 0]
     side = min(sides, key=lambda s: (-(-groups // s) * widened(s).passes, s))
     tiles = -(-groups // side)
     shape = (tiles * side, outputs, *w.shape[1:])

@@ -119,8 +119,10 @@ class _Packer:
             (name in self.bytewise, f"{name!r} does not fit on chip beside other tensors"),
             (tensor.shape[2] % 2, f"{name!r} must have an even number of channels"),
             (codes is None, f"{name!r} must be written by one layer with weights"),
+            (codes is not None and not self._whole_bytes(writers[0]),
+             f"a byte of {name!r} would lie in two groups of channels"),
             (window is None, f"{name!r} must have 16 codes at most, beside a multiple of 8"),
-            (not all(self._reads(r, window) for r in readers),
+            (not all(self._reads(r, name, window) for r in readers),
              f"all readers of {name!r} must be layers with 4-bit weights, of one group"),
         )  # fmt: skip
         return next((text for wrong, text in faults if wrong), None)
@@ -132,16 +134,24 @@ class _Packer:
             if name in (s.source, *s.node.inputs) or (s.addition and s.addition.other == name)
         ]
 
-    def _reads(self, step: Step, window: int | None) -> bool:
-        """Whether a step can multiply packed activations."""
+    def _whole_bytes(self, writer: Step) -> bool:
+        """Whether a layer can store an even number of channels in every tile."""
+        arithmetic, groups = writer.node.arithmetic, writer.node.attributes.get("groups", 1)
+        assert isinstance(arithmetic, MacArithmetic)
+        made = len(arithmetic.weights) // groups
+        return groups == 1 or made % 2 == 0 or 2 * made <= self.spec.array.columns
+
+    def _reads(self, step: Step, name: str, window: int | None) -> bool:
+        """Whether a step can multiply a tensor's codes when they are packed."""
         arithmetic = step.node.arithmetic
+        other = step.addition.other if step.addition else None
         if not isinstance(arithmetic, MacArithmetic) or window is None:
             return False
         zero = window <= arithmetic.input_zero_point < window + 16
         pads = any(step.node.attributes.get("pads", ()))
         return (
             step.node.attributes.get("groups", 1) == 1
-            and (step.addition is None or step.addition.other != step.source)
+            and step.source == name != other
             and weight_codes(arithmetic) is not None
             and (zero or not pads)
             and wanted_precision(step.node) in (None, Precision.W4A4)

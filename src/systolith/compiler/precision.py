@@ -1,14 +1,15 @@
 """Precisions of a layer: which are exact, and how its weights become bytes of two nibbles."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.errors import layer_error
-from systolith.graph import Node
+from systolith.errors import CompileError
+from systolith.graph import Graph, Node
 from systolith.spec.array import ArraySpec
 from systolith.spec.precision import Precision
 
@@ -23,6 +24,7 @@ __all__ = [
     "nibble_range",
     "weight_codes",
     "wanted_precision",
+    "with_precisions",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -85,6 +87,26 @@ def wanted_precision(node: Node) -> Precision | None:
         raise layer_error(
             node, f"precision must be one of {known}, not {name!r}", "choose one of them"
         ) from None
+
+
+def with_precisions(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
+    """The graph with an attribute `precision` at some layers, by name.
+
+    Raises
+    ------
+    CompileError: there is no such layer, or it has no weights.
+    """
+    layers = {n.name for n in graph if isinstance(n.arithmetic, MacArithmetic)}
+    for name in precisions:
+        if name not in layers:
+            raise CompileError(f"precision must be of a layer with weights, not of {name!r}")
+    nodes = tuple(
+        replace(n, attributes={**n.attributes, "precision": precisions[n.name].name.lower()})
+        if n.name in precisions
+        else n
+        for n in graph
+    )
+    return replace(graph, nodes=nodes) if precisions else graph
 
 
 def exact_precisions(node: Node, array: ArraySpec) -> Iterator[Precision]:
