@@ -100,10 +100,9 @@ class _Compiler:
 
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""
-        placer = Placer(
+        out, memory = Placer(
             self.low, self.steps, self.cut, _LOWERINGS, self.report, self._check_memories
-        )
-        out, memory = placer.place()
+        ).place()
         self._check_stamps(out)
         self.report("ordering commands")
         assembly = assemble(
