@@ -62,8 +62,10 @@ def _check(spec: AcceleratorSpec, command: Command) -> None:
     """Require a precision that is built in, and tiles that the accumulators hold."""
     t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
     if command["precision"] not in spec.array.precisions:
-        built = sorted(p.name for p in spec.array.precisions)
-        raise ProgramError(f"precision must be one of {built}, not {command['precision']}")
+        names = ", ".join(p.name for p in sorted(spec.array.precisions))
+        raise ProgramError(
+            f"precision must be one of {names} on this accelerator, not {command['precision']}"
+        )
     zeros = nibble_zeros(command["w_signed"])
     if command["precision"] != Precision.W8A8 and command["w_zero"] not in zeros:
         raise ProgramError(
