@@ -360,16 +360,6 @@ def test_tokens_are_consumed():
         execute(make_program(rng, commands), random_inputs(rng))
 
 
-@pytest.mark.parametrize(("signed", "zero"), [(1, 8), (1, -9), (0, 16), (0, -1)])
-def test_zero_points_of_nibbles_are_codes(signed, zero):
-    rng = np.random.default_rng(6)
-    limits = "-8 to 7" if signed else "0 to 15"
-    command = {"precision": Precision.W4A8, "w_signed": signed, "w_zero": zero}
-    message = f"command 0 (MATMUL): w_zero of nibbles must be {limits}, not {zero}"
-    with pytest.raises(ProgramError, match=f"^{re.escape(message)}$"):
-        execute(make_program(rng, [(Opcode.MATMUL, command)], spec=NIBBLES), random_inputs(rng))
-
-
 def test_results_left_over():
     rng = np.random.default_rng(6)
     message = "program must store all results, but 1 are left"
