@@ -7,7 +7,7 @@ import numpy as np
 
 from systolith.sim.stress_specs import pick
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, nibble_zeros
 
 __all__ = [
     "draw_nibbles",
@@ -34,9 +34,7 @@ def with_nibbles(rng: Rng, spec: AcceleratorSpec) -> AcceleratorSpec:
 
 
 def draw_precision(rng: Rng, spec: AcceleratorSpec, signed: int) -> dict[str, int]:
-    """Draw the precision of a MATMUL, and the zero point of weights of 4 bits.
-
-    Mostly one of their codes, the first and the last above all; else any, and weights wrap.
+    """Draw the precision of a MATMUL, and with it the zero point of weights of 4 bits.
 
     Parameters
     ----------
@@ -44,13 +42,16 @@ def draw_precision(rng: Rng, spec: AcceleratorSpec, signed: int) -> dict[str, in
     """
     if not spec.array.nibbles:
         return {}
-    precision = pick(rng, *sorted(spec.array.precisions))
-    fields = {"precision": int(precision)}
-    if precision is not Precision.W8A8:
-        low = -8 if signed else 0
-        zeros = low, low + 15, int(rng.integers(low, low + 16)), int(rng.integers(-256, 256))
-        fields["w_zero"] = int(pick(rng, *zeros))
-    return fields
+    return _fields(rng, pick(rng, *sorted(spec.array.precisions)), signed)
+
+
+def _fields(rng: Rng, precision: Precision, signed: int) -> dict[str, int]:
+    """A precision, and a zero point of nibbles, of whose codes the ends come more often."""
+    if precision is Precision.W8A8:
+        return {"precision": int(precision)}
+    zeros = nibble_zeros(signed)
+    zero = pick(rng, zeros[0], zeros[-1], pick(rng, *zeros))
+    return {"precision": int(precision), "w_zero": int(zero)}
 
 
 def mix_precisions(rng: Rng, spec: AcceleratorSpec, parts: list[dict[str, int]]) -> None:
@@ -60,7 +61,7 @@ def mix_precisions(rng: Rng, spec: AcceleratorSpec, parts: list[dict[str, int]])
         return
     for fields in parts[1:]:
         if fields.get("precision", 0) in alike and rng.integers(2):
-            fields["precision"] = int(pick(rng, *alike))
+            fields |= _fields(rng, pick(rng, *alike), fields["w_signed"])
 
 
 def result_channels(spec: AcceleratorSpec, fields: Mapping[str, int]) -> int:

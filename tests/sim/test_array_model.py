@@ -11,6 +11,7 @@ from systolith.sim.array import ARRAY_SOURCE, ArrayModel
 from systolith.sim.binding import Model
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.fuzz import random_memory, random_program
+from systolith.sim.golden_backend import GoldenBackend
 from systolith.sim.verilator import build_model
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
@@ -134,11 +135,26 @@ def test_columns_in_pairs_are_the_grids(pipelined: bool, columns: int) -> None:
     check(WeightStationaryArray(3, columns, pipelined=pipelined, form=MultiplierForm.PACKED27))
 
 
-@pytest.mark.parametrize(("pipelined", "lines"), [(False, 2), (True, 0)])
-def test_programs_take_the_same_cycles(pipelined: bool, lines: int) -> None:
-    """Random programs leave the same memory, counters and time stamps in both forms."""
+@pytest.mark.parametrize(
+    "array",
+    [
+        ArraySpec(rows=5, columns=6, depthwise_lines=2),
+        ArraySpec(rows=5, columns=6, pipelined=True),
+        ArraySpec(
+            rows=3,
+            columns=4,
+            depthwise_lines=2,
+            precisions=frozenset(Precision),
+            multiplier=MultiplierForm.PACKED18,
+        ),
+        ArraySpec(rows=3, columns=6, multiplier=MultiplierForm.PACKED27),
+    ],
+    ids=["depthwise", "pipelined", "packed18", "packed27"],
+)
+def test_programs_take_the_same_cycles(array: ArraySpec) -> None:
+    """Random programs leave golden's memory in both forms, and the same counters and stamps."""
     spec = AcceleratorSpec(
-        array=ArraySpec(rows=5, columns=6, pipelined=pipelined, depthwise_lines=lines),
+        array=array,
         memory=MemorySpec(
             activation_bytes=2048,
             weight_bytes=3000,
@@ -153,8 +169,10 @@ def test_programs_take_the_same_cycles(pipelined: bool, lines: int) -> None:
         rng = np.random.default_rng(seed)
         program = random_program(rng, spec)
         memory = random_memory(rng, program)
+        want = GoldenBackend().run(program, memory).tensors
         ours, theirs = fast.run(program, memory), structural.run(program, memory)
         assert ours.counters == theirs.counters
         assert ours.stamps == theirs.stamps
-        for name, tensor in ours.tensors.items():
-            np.testing.assert_array_equal(tensor, theirs.tensors[name])
+        for name, tensor in want.items():
+            np.testing.assert_array_equal(ours.tensors[name], tensor)
+            np.testing.assert_array_equal(theirs.tensors[name], tensor)
