@@ -15,7 +15,7 @@ from systolith.spec.configuration import preset_for_array
 from systolith.verify import verify_model
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
-import torch_nets  # noqa: E402  # it needs torch
+from tests import torch_nets  # noqa: E402  # it needs torch
 
 ENGINES = {"torch-x86": "x86", "torch-qnnpack": "qnnpack"}
 
@@ -37,7 +37,8 @@ def path(profile, tmp_path_factory):
 def test_every_layer_equals_pytorch(profile, path) -> None:
     graph = load_model(path, profile)
     name = graph.inputs[0]
-    images = np.random.default_rng(1).uniform(-0.1, 1.1, (8, 1, 8, 8)).astype(np.float32)
+    # As calibrated: beyond 1.0 FBGEMM itself saturates on processors without VNNI.
+    images = np.random.default_rng(1).uniform(-0.1, 1.0, (8, 1, 8, 8)).astype(np.float32)
     live = run_runtime(graph, images)
     compared = wrong = 0
     for index, image in enumerate(images):
@@ -105,7 +106,7 @@ def test_bad_files(tmp_path) -> None:
 
 def test_what_is_not_quantized_is_refused(tmp_path) -> None:
     path = torch_nets.save_traced(torch_nets.Net().eval(), tmp_path / "float.pt")
-    with pytest.raises(ModelError, match="aten::_convolution is not supported"):
+    with pytest.raises(ModelError, match="model must be quantized: convert it with torch.ao.quantization"):
         load_model(path)
     path = torch_nets.save_exported(tmp_path / "open.pt2", output=False)
     with pytest.raises(ModelError, match="output must be quantized and dequantized"):

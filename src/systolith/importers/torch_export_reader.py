@@ -82,7 +82,7 @@ def _call(torch: Any, node: Any, known: dict[str, Any]) -> Call:
     target = node.target
     op = target.__name__ if target is operator.getitem else target.name()
     return Call(
-        op=op.rpartition(".")[0] if op.count(".") else op,
+        op=op,
         output=node.name,
         arguments=tuple(argument(value) for value in node.args),
         layer=_layer(node),

@@ -80,6 +80,9 @@ def read_torchscript(data: bytes, profile: str, path: str = "") -> TorchProgram:
             graph = module.inlined_graph
         except (RuntimeError, ValueError) as error:
             raise ModelError(f"PyTorch cannot load the file: {one_line(error)}") from error
+        kinds = [node.kind() for node in graph.nodes()]
+        if not any(kind.startswith("quantized::") for kind in kinds):
+            raise ModelError("model must be quantized: convert it with torch.ao.quantization")
         program = _Reader(torch, module, graph, shapes, engine).program()
     program.probe()
     return program
