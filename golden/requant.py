@@ -12,7 +12,7 @@ from systolith.golden.rounding import (
     shift_half_even,
     wrap,
 )
-from systolith.spec.requant import RequantMode, RequantWidths
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = ["MODES", "requantize"]
 
@@ -103,7 +103,7 @@ def requantize(
     zero_point: int,
     low: int,
     high: int,
-    widths: RequantWidths = RequantWidths(),
+    widths: RequantWidths = FULL_WIDTHS,
 ) -> Int64Array:
     """Turn accumulators into codes, exactly as the hardware does.
 

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine
-from systolith.spec.requant import RequantMode, RequantWidths
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = ["Requantizer"]
 
@@ -58,9 +58,7 @@ class Requantizer(wiring.Component):
     o_valid: Signal
     o: Signal
 
-    def __init__(
-        self, modes: frozenset[RequantMode], widths: RequantWidths = RequantWidths()
-    ) -> None:
+    def __init__(self, modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> None:
         if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
             raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
         for mode in sorted(modes):
@@ -94,9 +92,7 @@ class Requantizer(wiring.Component):
         )
 
     @staticmethod
-    def latency_of(
-        modes: frozenset[RequantMode], widths: RequantWidths = RequantWidths()
-    ) -> int:
+    def latency_of(modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> int:
         """Cycles from a sample to its code in a requantizer of these modes and widths."""
         return len(_stages(modes, widths))
 

@@ -307,7 +307,9 @@ def test_float32_in_25_bits(modes: set[RequantMode]) -> None:
         fixed = mode in FIXED_MODES
         rng = Random(SEED)
         stream = narrow_samples(rng, widths) if fixed else float32_samples(rng)
-        check(frozenset(modes), mode, [((5, -128, 127), [next(stream) for _ in range(600)])], widths)
+        check(
+            frozenset(modes), mode, [((5, -128, 127), [next(stream) for _ in range(600)])], widths
+        )
 
 
 @pytest.mark.parametrize(
@@ -321,7 +323,9 @@ def test_float32_in_25_bits(modes: set[RequantMode]) -> None:
     ],
 )
 def test_widths_are_checked(mode: RequantMode, widths: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match=r"^widths must be at least \d\d and \d\d bits for the mode"):
+    with pytest.raises(
+        ValueError, match=r"^widths must be at least \d\d and \d\d bits for the mode"
+    ):
         Requantizer(frozenset({mode}), RequantWidths(**widths))
 
 

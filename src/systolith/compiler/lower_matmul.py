@@ -19,8 +19,8 @@ from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise,
 from systolith.compiler.lower_im2col import lower_gathered, plan_gather
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import MacLayer, mac_layer, mac_requantizer, packings, part_of
+from systolith.compiler.problem import Requantizer
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
-from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Op
 

@@ -10,11 +10,20 @@ from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
 from systolith.compiler.lowering import Lowering, code_range
-from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
+from systolith.compiler.problem import Problem, Requantizer
+from systolith.compiler.requantize import choose_requantizer
 from systolith.compiler.steps import Step
-from systolith.graph import Node, Op
+from systolith.graph import Graph, Node, Op
 
-__all__ = ["MacLayer", "Window", "mac_layer", "mac_requantizer", "packings", "part_of"]
+__all__ = [
+    "MacLayer",
+    "Window",
+    "mac_layer",
+    "mac_problem",
+    "mac_requantizer",
+    "packings",
+    "part_of",
+]
 
 Int64Array = NDArray[np.int64]
 
@@ -83,20 +92,25 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
 
 
-def _fitted(low: Lowering, step: Step) -> Requantizer:
-    arithmetic = step.node.arithmetic
+def mac_problem(graph: Graph, node: Node) -> Problem:
+    """Return what the requantizer of a convolution or fully connected layer must compute."""
+    arithmetic = node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = code_range(low.graph.tensor(step.source).dtype)
+    x_low, x_high = code_range(graph.tensor(node.inputs[0]).dtype)
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
-    problem = Problem(
+    return Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
     )
+
+
+def _fitted(low: Lowering, step: Step) -> Requantizer:
+    problem = mac_problem(low.graph, step.node)
     narrow = bool(low.spec.external.data_bytes)
-    return choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
+    return choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
 
 
 def mac_layer(low: Lowering, step: Step) -> MacLayer:

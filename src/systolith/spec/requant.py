@@ -10,6 +10,7 @@ from enum import IntEnum
 from typing import ClassVar
 
 __all__ = [
+    "FULL_WIDTHS",
     "PARAMETER_FIELDS",
     "ParameterField",
     "RequantMode",
@@ -77,6 +78,10 @@ class RequantWidths:
         if mode is RequantMode.DOUBLE:
             return 32, 32
         return (self.FLOAT32_MULTIPLIER, 32) if mode is RequantMode.FLOAT32 else (16, 16)
+
+
+FULL_WIDTHS = RequantWidths()
+"""With which every mode is its runtime's formula."""
 
 
 class ResidualRounding(IntEnum):
