@@ -46,6 +46,7 @@ class WeightLoader(wiring.Component):
     i_switch: the feeder issues the first vector that uses the loaded tile.
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
+    o_nibbles: `o_w` are operands of nibbles; only with precisions of nibbles.
     h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
         word.
     d_valid, d_address, d_part, d_data: with an external memory: LOAD writes part `d_part` of a word
@@ -66,6 +67,7 @@ class WeightLoader(wiring.Component):
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
                 "busy": Out(1),
+                **({"o_nibbles": Out(1)} if spec.array.nibbles else {}),
                 **self._load_members(),
             }
         )  # fmt: skip
@@ -181,6 +183,8 @@ class WeightLoader(wiring.Component):
         m.d.sync += read_done.eq(reading)
         with m.If(read_done):
             m.d.sync += self.o_w.eq(Cat(*operands))
+            if self.spec.array.nibbles:
+                m.d.sync += self.o_nibbles.eq(pairs)
         shift = Signal(self.spec.array.rows)
         m.d.sync += shift.eq(Mux(reading, Mux(word == 0, 1, (shift << 1) | 1), 0))
         m.d.sync += self.o_shift.eq(shift)

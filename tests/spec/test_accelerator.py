@@ -28,6 +28,7 @@ BOUNDS = {
     ("post", "softmax_tables"): (0, 4),
     ("post", "multiplier_bits"): (16, 32),
     ("post", "accumulator_bits"): (16, 32),
+    ("post", "quantize_lanes"): (0, 16),
     ("array", "depthwise_lines"): (0, 8),
     ("array", "depthwise_width"): (4, 4096),
     ("external", "data_bytes"): (0, 32),
