@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from systolith.compiler.check_depthwise import depthwise_fault
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Opcode, Unit
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, nibble_zeros
 from systolith.spec.program import Program
 from systolith.spec.quantize import scale_fault, zero_fault
 from systolith.spec.softmax import SoftmaxForm
@@ -27,6 +27,8 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["precision"] not in spec.array.precisions:
         raise ProgramFault(f"{name} needs a precision that is not built in")
+    if v["precision"] != Precision.W8A8 and v["w_zero"] not in nibble_zeros(v["w_signed"]):
+        raise ProgramFault(f"{name} has a zero point that is no code of a nibble")
     if v["depthwise"] and v["precision"] != Precision.W8A8:
         raise ProgramFault(f"{name} is depthwise and not W8A8")
     if v["depthwise"]:

@@ -10,7 +10,12 @@ from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
 from systolith.compiler.lowering import Lowering, code_range
-from systolith.compiler.precision import columns_at_once, exact_precisions, weight_codes
+from systolith.compiler.precision import (
+    columns_at_once,
+    exact_precisions,
+    nibble_range,
+    weight_codes,
+)
 from systolith.compiler.problem import Problem, Requantizer
 from systolith.compiler.requantize import choose_requantizer
 from systolith.compiler.steps import Step
@@ -98,15 +103,21 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
 
 
-def mac_problem(graph: Graph, node: Node) -> Problem:
-    """Return what the requantizer of a convolution or fully connected layer must compute."""
+def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) -> Problem:
+    """Return what the requantizer of a convolution or fully connected layer must compute.
+
+    Parameters
+    ----------
+    graph, node: the layer.
+    codes: least and greatest code of its input, if they are not the dtype's.
+    """
     arithmetic = node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = code_range(graph.tensor(node.inputs[0]).dtype)
+    x_low, x_high = codes or code_range(graph.tensor(node.inputs[0]).dtype)
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
     return Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
@@ -114,7 +125,9 @@ def mac_problem(graph: Graph, node: Node) -> Problem:
 
 
 def _fitted(low: Lowering, step: Step) -> Requantizer:
-    problem = mac_problem(low.graph, step.node)
+    packed = step.packed_source
+    codes = nibble_range(packed) if packed is not None else None
+    problem = mac_problem(low.graph, step.node, codes)
     narrow = bool(low.spec.external.data_bytes)
     return choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
 
@@ -135,12 +148,15 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
 
 def precisions(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     """Yield the layer in every precision that is exact for it."""
+    if layer.step.packed_source is not None:
+        yield in_precision(layer, Precision.W4A4)
+        return
     for precision in exact_precisions(layer.step.node, low.spec.array):
         yield in_precision(layer, precision)
 
 
 def in_precision(layer: MacLayer, precision: Precision) -> MacLayer:
-    """The layer, of bytes, with weights as a precision that is exact for it takes them."""
+    """The layer, in bytes, with weights as a precision that is exact for it takes them."""
     if precision is Precision.W8A8:
         return layer
     arithmetic = layer.step.node.arithmetic
