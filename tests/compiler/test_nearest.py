@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from systolith.arithmetic import Requant
-from systolith.compiler.fit import fit_fixed_channels, mode_formula
+from systolith.compiler.fit import mode_formula
+from systolith.compiler.fit_fixed import fit_fixed_channels
 from systolith.compiler.nearest import nearest_fixed
 from systolith.profiles.formulas import requantize
 from systolith.spec.requant import RequantMode

@@ -12,16 +12,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import Formula, Steps, mode_formula, steps
 from systolith.compiler.fit_line import FixedParameters
-from systolith.spec.requant import RequantMode
+from systolith.compiler.problem import Problem, Requantizer
+from systolith.profiles.formulas import wrap32
+from systolith.spec.accelerator import PostSpec
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
-__all__ = ["Nearest", "nearest_fixed"]
+__all__ = ["APPROXIMATED", "Nearest", "nearest_fixed", "nearest_requantizer"]
+
+APPROXIMATED = {"torch_fbgemm": 1e-5, "torch_float": 1e-5}
+"""Formulas of which the nearest line is enough, and the share of accumulators that may differ:
+PyTorch itself differs by as much between processors, and between orders of float additions."""
 
 Int64Array = NDArray[np.int64]
 
-_BITS = 30
-"""Significant bits of a multiplier: its error moves no threshold."""
 _SLOPES = (0.0, 1.0, -1.0, 2.0, -2.0, 4.0, -4.0)
 """Relative changes of the slope that are tried, in units of 2**-26."""
 
@@ -42,8 +48,47 @@ class Nearest:
     between: int
 
 
+def nearest_requantizer(problem: Problem, post: PostSpec) -> Requantizer | None:
+    """Return the nearest lines for a formula of `APPROXIMATED`, with a note of where they differ.
+
+    None for other formulas, or if more accumulators than its share would differ, or by more than
+    one code.
+    """
+    requant = problem.requant
+    share = APPROXIMATED.get(requant.formula)
+    if share is None or RequantMode.FIXED not in post.modes:
+        return None
+    slopes = requant.scale.astype(np.float64)
+    if requant.formula == "torch_float":
+        slopes = slopes / requant.output_scale
+    clamp = {"low": problem.low, "high": problem.high}
+    bounds = problem.lo, problem.hi
+    near = nearest_fixed(problem.formula, *bounds, slopes, **clamp, widths=post.widths)
+    if near is None or near.wrong > max(1, near.between * share):
+        return None
+    rows = np.array([(p.multiplier, p.shift, p.offset) for p in near.channels], np.int64).T.copy()
+    return Requantizer(
+        mode=RequantMode.FIXED,
+        channels=ChannelParameters(
+            bias=wrap32(problem.bias), multiplier=rows[0], shift=rows[1], offset=rows[2]
+        ),
+        zero=requant.zero_point,
+        low=requant.low,
+        high=requant.high,
+        note=f"nearest: one code off on {near.wrong} of {near.between} accumulators between the "
+        "rails",
+    )
+
+
 def nearest_fixed(
-    f: Formula, lo: ArrayLike, hi: ArrayLike, slopes: ArrayLike, *, low: int, high: int
+    f: Formula,
+    lo: ArrayLike,
+    hi: ArrayLike,
+    slopes: ArrayLike,
+    *,
+    low: int,
+    high: int,
+    widths: RequantWidths = FULL_WIDTHS,
 ) -> Nearest | None:
     """Find lines that differ from a formula on as few accumulators as possible, by one code.
 
@@ -53,21 +98,22 @@ def nearest_fixed(
     lo, hi: inclusive ranges of the accumulators, one per channel.
     slopes: codes per accumulator, float64 per channel.
     low, high: the clamp without zero point.
+    widths: of the multiplication.
 
     Returns
     -------
     None where the best line differs by more than one code.
     """
-    own = steps(f, lo, hi)
+    own, bits = steps(f, lo, hi), widths.multiplier - 2
     slope = np.broadcast_to(np.asarray(slopes, np.float64), own.lo.shape)
     best: list[FixedParameters | None] = [None] * len(slope)
     least = np.full(len(slope), np.iinfo(np.int64).max)
     for change in _SLOPES:
         tried = [
-            _line(*own.channel(index), each * (1.0 + change * 2.0**-26), int(own.base[index]))
+            _line(*own.channel(index), each * (1.0 + change * 2.0**-26), int(own.base[index]), bits)
             for index, each in enumerate(slope)
         ]
-        wrong = _wrong(f, tried, own.lo, own.hi, (low, high))
+        wrong = _wrong(own, tried, (low, high), widths)
         for index in np.flatnonzero(wrong < least):
             best[index], least[index] = tried[index], wrong[index]
     found = [each for each in best if each is not None]
@@ -78,11 +124,13 @@ def nearest_fixed(
     return Nearest(channels=found, wrong=int(least.sum()), between=max(between, 1))
 
 
-def _line(codes: Int64Array, thresholds: Int64Array, slope: float, base: int) -> FixedParameters:
+def _line(
+    codes: Int64Array, thresholds: Int64Array, slope: float, base: int, bits: int
+) -> FixedParameters:
     """Return the line of a slope that steps where the most thresholds are."""
     if not len(codes):
         return FixedParameters(multiplier=0, offset=base, shift=0)
-    shift = min(_BITS - int(np.frexp(slope)[1]), 53)
+    shift = min(bits - int(np.frexp(slope)[1]), bits + 22)
     multiplier = int(np.rint(np.ldexp(slope, shift)))
     # The offsets, in units of 2**-shift, with which the line first reaches code k at T: Python
     # integers would be exact beyond 64 bits, but the terms stay below 2**62 here.
@@ -101,11 +149,7 @@ def _line(codes: Int64Array, thresholds: Int64Array, slope: float, base: int) ->
 
 
 def _wrong(
-    f: Formula,
-    lines: Sequence[FixedParameters],
-    lo: Int64Array,
-    hi: Int64Array,
-    clamp: tuple[int, int],
+    own: Steps, lines: Sequence[FixedParameters], clamp: tuple[int, int], widths: RequantWidths
 ) -> Int64Array:
     """Return the accumulators per channel that differ by one code; a huge number if by more."""
     rows = np.array([(p.multiplier, p.shift, p.offset) for p in lines], np.int64).T
@@ -116,8 +160,12 @@ def _wrong(
         offset=rows[2],
         low=clamp[0],
         high=clamp[1],
+        widths=widths,
     )
-    own, other = steps(f, lo, hi), steps(g, lo, hi)
+    try:
+        other = steps(g, own.lo, own.hi)
+    except ValueError:  # an offset beyond its width, or a sum that wraps
+        return np.full(len(lines), np.iinfo(np.int64).max)
     codes = np.arange(min(own.first, other.first), max(map(_last, (own, other))) + 1)[:, None]
     a, b = _reached(codes, own), _reached(codes, other)
     total = np.abs(a - b).sum(axis=0)
