@@ -72,3 +72,10 @@ def third_party() -> ModuleType:
 def onnx_writer() -> ModuleType:
     """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
     return _load("onnx_writer")
+
+
+@pytest.fixture(scope="session")
+def torch_nets() -> ModuleType:
+    """The module ``torch_nets``: quantized PyTorch networks; skips where torch is not installed."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
+    return _load("torch_nets")

@@ -15,7 +15,6 @@ from systolith.spec.configuration import preset_for_array
 from systolith.verify import verify_model
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
-from tests import torch_nets  # noqa: E402  # it needs torch
 
 ENGINES = {"torch-x86": "x86", "torch-qnnpack": "qnnpack"}
 
@@ -26,7 +25,7 @@ def profile(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="module")
-def path(profile, tmp_path_factory):
+def path(profile, torch_nets, tmp_path_factory):
     folder = tmp_path_factory.mktemp(profile)
     if profile == "torch-export":
         return torch_nets.save_exported(folder / "net.pt2")
@@ -75,7 +74,7 @@ def test_without_pytorch(path, profile, monkeypatch) -> None:
         load_model(path, profile)
 
 
-def test_shape_comes_from_samples_beside_the_model(tmp_path) -> None:
+def test_shape_comes_from_samples_beside_the_model(torch_nets, tmp_path) -> None:
     module = torch_nets.quantized("qnnpack")
     path = torch_nets.save_traced(module, tmp_path / "bare.pt", shape="")
     with pytest.raises(ModelError, match="does not state the shape of its input"):
@@ -85,7 +84,7 @@ def test_shape_comes_from_samples_beside_the_model(tmp_path) -> None:
     assert graph.tensors[graph.inputs[0]].source_shape == (1, 1, 8, 8)
 
 
-def test_bad_files(tmp_path) -> None:
+def test_bad_files(torch_nets, tmp_path) -> None:
     path = tmp_path / "bad.pt"
     torch.save({"weight": torch.zeros(3)}, path)
     with pytest.raises(ModelError, match="save it with torch.jit.save or torch.export.save"):
@@ -104,7 +103,7 @@ def test_bad_files(tmp_path) -> None:
         load_model(path)
 
 
-def test_what_is_not_quantized_is_refused(tmp_path) -> None:
+def test_what_is_not_quantized_is_refused(torch_nets, tmp_path) -> None:
     path = torch_nets.save_traced(torch_nets.Net().eval(), tmp_path / "float.pt")
     with pytest.raises(ModelError, match="model must be quantized: convert it"):
         load_model(path)
@@ -113,7 +112,7 @@ def test_what_is_not_quantized_is_refused(tmp_path) -> None:
         load_model(path)
 
 
-def test_scripted_modules_are_refused(tmp_path) -> None:
+def test_scripted_modules_are_refused(torch_nets, tmp_path) -> None:
     module = torch.jit.script(torch_nets.quantized("x86"))
     path = tmp_path / "scripted.pt"
     torch.jit.save(module, str(path), _extra_files={"input_shape": torch_nets.SHAPE})
