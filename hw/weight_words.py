@@ -81,8 +81,7 @@ class WeightWords(wiring.Component):
         if WeightFormat.CODEBOOK in built:
             self._books(m, address, decoder)
         if WeightFormat.BITMAP in built:
-            with m.If(self.w_format == WeightFormat.BITMAP):
-                self._ascend(m, address, decoder)
+            self._ascend(m, address, decoder)
         return m
 
     def _descend(self, m: Module, address: Signal, decoder: WeightDecoder) -> None:
@@ -147,10 +146,13 @@ class WeightWords(wiring.Component):
         m.submodules.unpacker = unpacker = WeightUnpacker(self.spec.array.columns)
         restarts = self.load | (self.last & self.again)
         m.d.comb += [
-            self.read.eq(self.active & unpacker.room), unpacker.read.eq(self.read),
             unpacker.flush.eq(restarts), unpacker.data.eq(self.data),
-            self.ready.eq(unpacker.ready), unpacker.take.eq(self.row),
             unpacker.last.eq(self.last),
             decoder.bits.eq(unpacker.o_bits), decoder.codes.eq(unpacker.o_codes),
         ]  # fmt: skip
-        m.d.sync += address.eq(Mux(restarts, self.w_base, address + self.read))
+        with m.If(self.w_format == WeightFormat.BITMAP):
+            m.d.comb += [
+                self.read.eq(self.active & unpacker.room), unpacker.read.eq(self.read),
+                self.ready.eq(unpacker.ready), unpacker.take.eq(self.row),
+            ]  # fmt: skip
+            m.d.sync += address.eq(Mux(restarts, self.w_base, address + self.read))
