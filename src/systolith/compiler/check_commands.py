@@ -53,7 +53,7 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} leaves the parameter memory")
     if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
         raise ProgramFault(f"{name} has channels and tiles that do not agree")
-    if width > spec.array.columns:
+    if width > spec.array.columns * spec.array.column_sums:
         raise ProgramFault(f"{name} stores more channels than the array has columns")
     tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
     if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):

@@ -16,6 +16,7 @@ from systolith.spec.commands import (
     STORE_LOOPS,
     Opcode,
 )
+from systolith.spec.precision import Precision
 
 __all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
@@ -113,15 +114,25 @@ def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
 def _used_weights(
     values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
 ) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, columns]."""
+    """Which weights are not zero, [n, pass, rows, channels at once]."""
     rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
     passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
     stored = 1 if values["w_hold"] else tiles * passes
     words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
-    if values["w_hold"]:
-        return np.broadcast_to(used, (tiles, passes, rows, columns))
-    return used.reshape(tiles, passes, rows, columns)
+    used = _nonzero(words.reshape(-1, rows, columns), values)
+    shape = (tiles, passes, *used.shape[1:])
+    return np.broadcast_to(used, shape) if values["w_hold"] else used.reshape(shape)
+
+
+def _nonzero(tiles: NDArray[np.uint8], values: Mapping[str, int]) -> NDArray[np.bool_]:
+    """Which rows of tiles [count, rows, columns] have a weight that is not zero, by channel."""
+    zero = values["w_zero"]
+    if values["precision"] == Precision.W8A8:
+        return tiles != np.uint8(zero & 255)
+    low, high = ((nibbles != np.uint8(zero & 15)) for nibbles in (tiles & 15, tiles >> 4))
+    if values["precision"] == Precision.W4A8:
+        return np.concatenate([low, high], axis=2)
+    return low | high
 
 
 def _used_rows(
