@@ -1,5 +1,6 @@
 """Weights of random MATMULs in any format: every word decodes to something, so any will do."""
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -33,19 +34,28 @@ def draw_format(
 
 
 def most_words(spec: AcceleratorSpec, fields: Mapping[str, int]) -> int:
-    """Weight words that the MATMUL reads at most, in whatever format the accelerator has."""
-    rows, columns, built = spec.array.rows, spec.array.columns, spec.array.weight_formats
+    """Weight words that a MATMUL reads at most.
+
+    Parameters
+    ----------
+    fields: of the command; without `w_format` in whatever format the accelerator has.
+    """
+    rows, columns = spec.array.rows, spec.array.columns
+    forms = (
+        {WeightFormat(fields["w_format"])} if "w_format" in fields else spec.array.weight_formats
+    )
     groups = 1 if fields["w_hold"] else fields["n_count"]
-    passes = 1 if fields["w_hold"] else int(np.prod([fields[f"{k}_count"] for k in _PASSES]))
-    tile, books = rows, 0
-    if WeightFormat.BITMAP in built:
-        tile = -(-rows * (columns + -(-columns // 8)) // columns)
-    if WeightFormat.CODEBOOK in built:
-        books = groups * BOOK_WORDS
-    return groups * passes * tile + books
-
-
-_PASSES = ("ky", "kx", "kc")
+    passes = 1 if fields["w_hold"] else math.prod(fields[f"{k}_count"] for k in ("ky", "kx", "kc"))
+    half = -(-rows // 2)
+    tile = {
+        WeightFormat.DENSE: rows,
+        WeightFormat.INT4: half,
+        WeightFormat.LOG2: half,
+        WeightFormat.CODEBOOK: half,
+        WeightFormat.BITMAP: -(-rows * (columns + -(-columns // 8)) // columns),
+    }
+    books = groups * BOOK_WORDS if WeightFormat.CODEBOOK in forms else 0
+    return groups * passes * max(tile[f] for f in forms) + books
 
 
 def weight_image(rng: np.random.Generator, spec: AcceleratorSpec) -> NDArray[np.uint8]:

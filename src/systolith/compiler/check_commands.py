@@ -17,10 +17,10 @@ class ProgramFault(AssertionError):
 
 def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     spec = program.spec
-    tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
-    words = spec.array.rows * (1 if v["w_hold"] else tiles)
+    if v["w_format"] not in spec.array.weight_formats:
+        raise ProgramFault(f"{name} has weights in a format that there is no decoder of")
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
-    if v["w_base"] + words > have or have > spec.weight_words:
+    if v["w_base"] + v["w_words"] > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["depthwise"]:
         fault = depthwise_fault(spec, v)

@@ -19,6 +19,7 @@ from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
 from systolith.compiler.placement import Placer
 from systolith.compiler.steps import Step, build_steps
+from systolith.compiler.weight_choice import FormatRequest, StoredWeights, requested_formats
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
@@ -45,7 +46,14 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 
 
 class _Compiler:
-    def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        spec: AcceleratorSpec,
+        fuse: bool,
+        formats: FormatRequest | None,
+        report: Progress,
+    ) -> None:
         self.source, self.spec, self.report = graph, spec, report
         self.graph = graph = fold_constants(graph)
         self.cut: Partition = partition(graph, spec.post.softmax_tables)
@@ -58,6 +66,7 @@ class _Compiler:
             constants=Constants(spec),
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
+        self.formats = requested_formats(graph, spec, formats)
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
     def compile(self) -> CompiledModel:
@@ -71,6 +80,7 @@ class _Compiler:
             self.low.constants,
             padded=self.padded,
             tensors=out.contents,
+            formats=self.formats,
         )
         program = Program(
             spec=self.spec,
@@ -92,7 +102,8 @@ class _Compiler:
             graph=self.source,
             prologue=self.cut.prologue,
             epilogue=self.cut.epilogue,
-            notes=self._notes(out),
+            notes=self._notes(out, assembly.stored),
+            weights=assembly.stored,
             hidden=tuple(name for step in self.steps for name in step.hidden),
             memory=replace(
                 memory,
@@ -125,7 +136,7 @@ class _Compiler:
             if view.storage.address >= 0
         }
 
-    def _notes(self, out: Emission) -> tuple[LayerNote, ...]:
+    def _notes(self, out: Emission, stored: Mapping[str, StoredWeights]) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}
         for node in (*self.cut.prologue, *self.cut.epilogue):
             text = self.cut.reasons.get(node.name, f"{node.op} at the network's edge")
@@ -136,6 +147,8 @@ class _Compiler:
             where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
                 text = f"{text}; {out.tiles[step.node.name]} tiles"
+            if step.node.name in stored:
+                text = f"{text}; {stored[step.node.name]}"
             notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
             for node in step.nodes:
                 if node is not step.node:
@@ -149,6 +162,7 @@ def compile_graph(
     spec: AcceleratorSpec,
     *,
     fuse: bool = True,
+    weight_formats: FormatRequest | None = None,
     progress: Progress | None = None,
 ) -> CompiledModel:
     """Compile a graph for an accelerator.
@@ -158,10 +172,13 @@ def compile_graph(
     graph: with the exact arithmetic of its profile.
     spec: the accelerator.
     fuse: compute adds and tables in their producer's commands, hiding the tensors between.
+    weight_formats: formats of layers' weights, by name; a layer that is not named is stored as its
+        attribute ``weight_format`` says, without it in the smallest format that is exact.
     progress: called with a short text as the work goes on.
 
     Raises
     ------
     CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
     """
-    return _Compiler(graph, spec, fuse, progress or (lambda _: None)).compile()
+    report = progress or (lambda _: None)
+    return _Compiler(graph, spec, fuse, weight_formats, report).compile()
