@@ -8,7 +8,7 @@ from systolith.hw.weight_decoder import HALVES, WeightDecoder, weight_bits
 from systolith.hw.weight_unpacker import WeightUnpacker
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode
-from systolith.spec.precision import BOOK_WORDS, WeightFormat
+from systolith.spec.precision import BOOK_WORDS, Precision, WeightFormat
 
 __all__ = ["WeightWords"]
 
@@ -38,6 +38,7 @@ class WeightWords(wiring.Component):
         follows again.
     read, address, data: to the weight memory, whose data come a cycle later.
     o: operands of the row that was taken a cycle ago.
+    o_nibbles: they are of nibbles; only with precisions of nibbles.
     """
 
     def __init__(self, spec: AcceleratorSpec):
@@ -61,6 +62,7 @@ class WeightWords(wiring.Component):
                 "group_ends": In(1), "again": In(1), "read": Out(1),
                 "address": Out(self.address_bits), "data": In(8 * spec.array.columns),
                 "o": Out(weight_bits(spec) * spec.array.columns),
+                **({"o_nibbles": Out(1)} if spec.array.nibbles else {}),
             }
         )  # fmt: skip
 
@@ -73,6 +75,8 @@ class WeightWords(wiring.Component):
         for name in ("w_signed", "w_zero", "precision"):
             if name in self.fields:
                 m.d.sync += getattr(decoder, name).eq(getattr(self, name))
+        if self.spec.array.nibbles:
+            m.d.comb += self.o_nibbles.eq(decoder.precision != Precision.W8A8)
         if len(built) > 1:
             m.d.sync += decoder.format.eq(self.w_format)
         address = Signal(self.address_bits)

@@ -42,6 +42,7 @@ class WeightLoader(wiring.Component):
     i_switch: the feeder issues the first vector that uses the loaded tile.
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
+    o_nibbles: `o_w` are operands of nibbles; only with precisions of nibbles.
     h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
         word.
     d_valid, d_address, d_part, d_data: with an external memory: LOAD writes part `d_part` of a word
@@ -62,6 +63,7 @@ class WeightLoader(wiring.Component):
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
                 "busy": Out(1),
+                **({"o_nibbles": Out(1)} if spec.array.nibbles else {}),
                 **self._load_members(),
             }
         )  # fmt: skip
@@ -117,11 +119,11 @@ class WeightLoader(wiring.Component):
         ]  # fmt: skip
         for name in words.fields:
             m.d.comb += getattr(words, name).eq(fields[name])
-        self._shift(m, row, word, words.o)
+        self._shift(m, row, word, words)
         self._writes(m, write)
         return m
 
-    def _shift(self, m: Module, row: Value, word: Value, operands: Value) -> None:
+    def _shift(self, m: Module, row: Value, word: Value, words: WeightWords) -> None:
         """A row of operands to the array, two cycles after it was read, and shift enables."""
         reached = Signal(self.spec.array.rows)  # rows that the words of the tile have reached
         is_row = Signal()
@@ -129,7 +131,9 @@ class WeightLoader(wiring.Component):
         with m.If(row):
             m.d.sync += reached.eq(Mux(word == 0, 1, (reached << 1) | 1))
         with m.If(is_row):
-            m.d.sync += self.o_w.eq(operands)
+            m.d.sync += self.o_w.eq(words.o)
+            if self.spec.array.nibbles:
+                m.d.sync += self.o_nibbles.eq(words.o_nibbles)
         m.d.sync += self.o_shift.eq(Mux(is_row, reached, 0))
 
     def _load_members(self) -> dict[str, wiring.Member]:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise, draw_pairs
-from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_moves import random_conversion, random_copy
 from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.sim.stress_specs import WEIGHT_TILES, pick
@@ -101,6 +101,10 @@ class ProgramGenerator:
     def softmax(self) -> None:
         """Emit a SOFTMAX, if there is a place for it."""
         self._move(Opcode.SOFTMAX, random_softmax(self.rng, self.spec))
+
+    def conversion(self) -> None:
+        """Emit a QUANTIZE or a DEQUANTIZE, if there is a place for it."""
+        self._move(*random_conversion(self.rng, self.spec))
 
     def _move(self, opcode: Opcode, drawn: tuple[dict[str, int], Mask, Mask] | None) -> None:
         """Emit what was drawn; its masks are of activations, which come first in all masks."""
@@ -320,7 +324,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     """
     generator = ProgramGenerator(rng, spec)
     kinds = (Opcode.MATMUL, Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
-    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
+    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX, Opcode.QUANTIZE))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -333,6 +337,8 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.copy()
         if spec.post.softmax_tables and rng.integers(2):
             generator.softmax()
+        if spec.post.quantize_lanes and rng.integers(2):
+            generator.conversion()
         nest = generator.drawn_matmul()
         if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
             generator.issued.pop()

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.pairing import consumers
+from systolith.compiler.used_weights import used_rows, used_weights
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
     COPY_LOOPS,
@@ -16,7 +17,6 @@ from systolith.spec.commands import (
     STORE_LOOPS,
     Opcode,
 )
-from systolith.spec.precision import Precision
 
 __all__ = ["EMPTY", "Access", "Spans", "accesses", "joined", "shared_padding", "strided"]
 
@@ -111,52 +111,6 @@ def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
     return total
 
 
-def _used_weights(
-    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
-) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, channels at once]."""
-    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
-    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
-    stored = 1 if values["w_hold"] else tiles * passes
-    words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    used = _nonzero(words.reshape(-1, rows, columns), values)
-    shape = (tiles, passes, *used.shape[1:])
-    return np.broadcast_to(used, shape) if values["w_hold"] else used.reshape(shape)
-
-
-def _nonzero(tiles: NDArray[np.uint8], values: Mapping[str, int]) -> NDArray[np.bool_]:
-    """Which rows of tiles [count, rows, columns] have a weight that is not zero, by channel."""
-    zero = values["w_zero"]
-    if values["precision"] == Precision.W8A8:
-        return tiles != np.uint8(zero & 255)
-    low, high = ((nibbles != np.uint8(zero & 15)) for nibbles in (tiles & 15, tiles >> 4))
-    if values["precision"] == Precision.W4A8:
-        return np.concatenate([low, high], axis=2)
-    return low | high
-
-
-def _used_rows(
-    values: Mapping[str, int],
-    store: Mapping[str, int],
-    weights: NDArray[np.uint8],
-    spec: AcceleratorSpec,
-) -> tuple[Int64Array, Int64Array]:
-    """First and last + 1 array row with a weight that matters, of each (n, pass).
-
-    A weight matters if it is not zero and its column is stored.
-    """
-    used = _used_weights(values, weights, spec)
-    rows = spec.array.rows
-    first, last = (np.zeros(used.shape[:2], np.int64) for _ in range(2))
-    for tile in range(values["n_count"]):
-        left = store["channels"] - tile * store["tile_channels"]
-        width = min(store["tile_channels"], left)
-        some = used[tile][..., :width].any(axis=2)
-        reach = np.where(some.any(axis=1), rows - some[:, ::-1].argmax(axis=1), 0)
-        first[tile], last[tile] = some.argmax(axis=1), reach
-    return first, last
-
-
 def _depthwise_spans(
     values: Mapping[str, int],
     store: Mapping[str, int],
@@ -169,7 +123,7 @@ def _depthwise_spans(
     A weight matters if it is not zero and its column is stored.
     """
     t, n, ky, kx, kc, _, _ = _loops(values, MATMUL_LOOPS, "x")
-    used, passes, tiles = _used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
+    used, passes, tiles = used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
     starts, ends = [], []
     for tile, number in np.ndindex(used.shape[:2]):
         width = min(store["channels"] - tile * store["tile_channels"], store["tile_channels"])
@@ -239,7 +193,7 @@ def _matmul_reads(
     t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
     pixels = _offsets([t, my, mx]) + values["x_base"]
     grid = np.arange(n[0])[:, None] * n[1] + _grid([ky, kx, kc])
-    first, last = _used_rows(values, store, weights, spec)
+    first, last = used_rows(values, store, weights, spec)
     starts, ends = [], []
     for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
         if high > low:
@@ -258,6 +212,8 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     full, width = values["channels"], values["tile_channels"]
     tiles, base = n[0], values[f"{stream}_base"]
     rest = full - (tiles - 1) * width
+    if stream == "y" and values["packed"]:
+        rest, width = -(-rest // 2), -(-width // 2)
     last = strided(base + (tiles - 1) * n[1], [t, my, mx], rest)
     if tiles == 1:
         return last
@@ -265,6 +221,15 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     return _merge(
         np.concatenate([others.starts, last.starts]), np.concatenate([others.ends, last.ends])
     )
+
+
+_MOVES = {
+    Opcode.COPY: (COPY_LOOPS, 1, 1),
+    Opcode.SOFTMAX: (SOFTMAX_LOOPS, 1, 1),
+    Opcode.QUANTIZE: (COPY_LOOPS, 4, 1),
+    Opcode.DEQUANTIZE: (COPY_LOOPS, 1, 4),
+}
+"""Loops, and bytes of an element that is read and of one that is written."""
 
 
 def accesses(
@@ -289,15 +254,13 @@ def accesses(
         elif opcode is Opcode.FILL:
             loops = _loops(values, FILL_LOOPS, "d")
             result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
-        elif opcode in (Opcode.COPY, Opcode.SOFTMAX):
-            names = COPY_LOOPS if opcode is Opcode.COPY else SOFTMAX_LOOPS
-            s, d = (_loops(values, names, stream) for stream in "sd")
-            result.append(
-                Access(
-                    reads=strided(values["s_base"], s, values["length"]),
-                    writes=strided(values["d_base"], d, values["length"]),
-                )
+        elif opcode in _MOVES:
+            names, *widths = _MOVES[opcode]
+            reads, writes = (
+                strided(values[f"{s}_base"], _loops(values, names, s), width * values["length"])
+                for s, width in zip("sd", widths, strict=True)
             )
+            result.append(Access(reads=reads, writes=writes))
         else:
             result.append(EMPTY_ACCESS)
     return result
