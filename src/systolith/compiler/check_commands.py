@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from systolith.compiler.check_depthwise import depthwise_fault
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Opcode, Unit
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat, nibble_zeros
 from systolith.spec.program import Program
 from systolith.spec.quantize import scale_fault, zero_fault
 from systolith.spec.softmax import SoftmaxForm
@@ -22,11 +22,15 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     spec = program.spec
     if v["w_format"] not in spec.array.weight_formats:
         raise ProgramFault(f"{name} has weights in a format that there is no decoder of")
+    if v["w_format"] != WeightFormat.DENSE and v["precision"] != Precision.W8A8:
+        raise ProgramFault(f"{name} has nibbles of weights that are not dense")
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
     if v["w_base"] + v["w_words"] > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["precision"] not in spec.array.precisions:
         raise ProgramFault(f"{name} needs a precision that is not built in")
+    if v["precision"] != Precision.W8A8 and v["w_zero"] not in nibble_zeros(v["w_signed"]):
+        raise ProgramFault(f"{name} has a zero point that is no code of a nibble")
     if v["depthwise"] and v["precision"] != Precision.W8A8:
         raise ProgramFault(f"{name} is depthwise and not W8A8")
     if v["depthwise"]:

@@ -10,7 +10,12 @@ from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
 from systolith.compiler.lowering import Lowering, code_range
-from systolith.compiler.precision import columns_at_once, exact_precisions, weight_codes
+from systolith.compiler.precision import (
+    columns_at_once,
+    exact_precisions,
+    nibble_range,
+    weight_codes,
+)
 from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
@@ -104,6 +109,8 @@ def _fitted(low: Lowering, step: Step) -> Requantizer:
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
     x_low, x_high = code_range(low.graph.tensor(step.source).dtype)
+    if step.packed_source is not None:
+        x_low, x_high = nibble_range(step.packed_source)
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
     problem = Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
@@ -128,12 +135,15 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
 
 def precisions(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     """Yield the layer in every precision that is exact for it."""
+    if layer.step.packed_source is not None:
+        yield in_precision(layer, Precision.W4A4)
+        return
     for precision in exact_precisions(layer.step.node, low.spec.array):
         yield in_precision(layer, precision)
 
 
 def in_precision(layer: MacLayer, precision: Precision) -> MacLayer:
-    """The layer, of bytes, with weights as a precision that is exact for it takes them."""
+    """The layer, in bytes, with weights as a precision that is exact for it takes them."""
     if precision is Precision.W8A8:
         return layer
     arithmetic = layer.step.node.arithmetic

@@ -126,8 +126,13 @@ ENCODERS: Mapping[WeightFormat, Encoder] = {
 not hold them exactly."""
 
 
+_PACKED = frozenset(WeightFormat) - {WeightFormat.DENSE}
+
+
 def decoded_words(memory: Codes, values: Mapping[str, int], rows: int) -> tuple[Codes, int]:
     """Return a MATMUL's weights as dense words, and how many words of the memory it reads.
+
+    A format that does not exist is taken to be dense.
 
     Parameters
     ----------
@@ -139,15 +144,17 @@ def decoded_words(memory: Codes, values: Mapping[str, int], rows: int) -> tuple[
     loops = () if values["w_hold"] else ("ky", "kx", "kc")
     passes = int(np.prod([values[f"{name}_count"] for name in loops], dtype=np.int64))
     words = memory[values["w_base"] :]
-    form = WeightFormat(values["w_format"])
-    if form is WeightFormat.DENSE or values["precision"] != Precision.W8A8:
+    form = values["w_format"]
+    if values["precision"] != Precision.W8A8 or form not in _PACKED:
         return words[: groups * passes * rows].copy(), groups * passes * rows
-    if form is WeightFormat.BITMAP:
+    if form == WeightFormat.BITMAP:
         return _from_bitmap(words, values, (groups * passes, rows))
-    if form is not WeightFormat.CODEBOOK:
+    if form != WeightFormat.CODEBOOK:
         count = groups * passes * -(-rows // 2)
         nibbles = _nibbles(words, count).reshape(groups * passes, -1, words.shape[1])[:, :rows]
-        return _CODES[form, values["w_signed"]][nibbles].reshape(-1, words.shape[1]), count
+        return _CODES[WeightFormat(form), values["w_signed"]][nibbles].reshape(
+            -1, words.shape[1]
+        ), count
     if values["book_hold"] or values["w_hold"]:
         groups, passes = 1, groups * passes
     return _from_books(words, (groups, passes, rows))

@@ -148,9 +148,7 @@ def _preset(
     **memory: int,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(
-            rows=rows, columns=columns, depthwise_lines=lines, precisions=precisions
-        ),
+        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines, precisions=precisions),
         memory=MemorySpec(**memory),
         post=PostSpec(lanes=lanes, product=product, softmax_tables=softmax_tables),
         external=ExternalSpec(data_bytes=data_bytes),

@@ -117,7 +117,11 @@ MATMUL_FIELDS = (
         doc="1: the last pass leaves its sums for the next MATMUL; no results. t and n are 1.",
     ),
     Field(
-        "w_zero", 9, True, "Weight zero point, subtracted from every weight at the array's edge."
+        "w_zero",
+        9,
+        True,
+        "Weight zero point, subtracted from every weight at the array's edge; a code of weights of "
+        "4 bits.",
     ),
     Field("w_base", _ADDRESS, doc="Weight word address; tiles of `rows` words follow each other."),
     Field(
