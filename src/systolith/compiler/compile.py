@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from systolith.compiler.assemble import assemble
+from systolith.compiler.assemble import Assembly, assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constant_operands import fold_constants
 from systolith.compiler.constants import Constants
@@ -115,20 +115,7 @@ class _Compiler:
             tensors=out.contents,
             formats=self.formats,
         )
-        program = Program(
-            spec=self.spec,
-            commands=assembly.commands,
-            weights=assembly.weights,
-            parameters=assembly.parameters,
-            tables=assembly.tables,
-            exponents=self.cut.softmax.exponents,
-            external=assembly.external,
-            external_bytes=assembly.external_bytes,
-            buffers=self._buffers(out),
-            inputs=self.cut.inputs,
-            outputs=self.cut.outputs,
-            layers=tuple(out.layers),
-        )
+        program = self._program(out, assembly)
         check_program(program)
         return CompiledModel(
             program=program,
@@ -144,6 +131,23 @@ class _Compiler:
                 loaded=assembly.loaded,
                 saved=assembly.saved,
             ),
+        )
+
+    def _program(self, out: Emission, assembly: Assembly) -> Program:
+        """What the accelerator runs, from what was emitted and encoded."""
+        return Program(
+            spec=self.spec,
+            commands=assembly.commands,
+            weights=assembly.weights,
+            parameters=assembly.parameters,
+            tables=assembly.tables,
+            exponents=self.cut.softmax.exponents,
+            external=assembly.external,
+            external_bytes=assembly.external_bytes,
+            buffers=self._buffers(out),
+            inputs=self.cut.inputs,
+            outputs=self.cut.outputs,
+            layers=tuple(out.layers),
         )
 
     def _check_memories(self, spec: AcceleratorSpec) -> None:
