@@ -54,14 +54,14 @@ def _tiles(command: Command) -> int:
 class Loader:
     """Tiles one after the other, each as soon as it may enter.
 
+    Parameters
+    ----------
+    spec: rows, columns.
+
     Attributes
     ----------
     loaded: last row of the last tile in use, -1 before the first.
     ready: first cycle in which a vector may switch to the tile behind it.
-
-    Parameters
-    ----------
-    spec: rows, columns.
     """
 
     def __init__(self, spec: AcceleratorSpec) -> None:
