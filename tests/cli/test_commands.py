@@ -1,5 +1,6 @@
 """The other commands: what they print and write."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,30 @@ def test_module_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         runpy.run_module("systolith", run_name="__main__")
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"systolith {systolith.__version__}\n"
+
+
+def test_fit_writes_a_specification_that_verifies(cli: Any, inside: Path) -> None:
+    result = cli("fit", default_model(), "--array", "8x8", "-o", "s.toml", "--json", "f.json")
+    assert result.status == 0, result.err
+    assert "smallest exact requantizer: modes = [" in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+    spec = spec_from_toml(Path("s.toml").read_text())
+    report = json.loads(Path("f.json").read_text())
+    assert report["schema"] == "systolith/fit/1"
+    assert report["post"]["multiplier_bits"] == spec.post.multiplier_bits
+    assert all(layer["proof"] for layer in report["layers"])
+    checked = cli("verify", "--spec", "s.toml", "--backend", "golden", "--json", "-")
+    assert checked.status == 0, checked.err
+    verified = json.loads(checked.out)
+    assert verified["ok"] and verified["mismatches"] == 0
+    layers = [layer for layer in verified["layers"] if layer["proofs"]]
+    assert len(layers) == verified["proven"]["layers"] + verified["proven"]["direct"]
+    assert verified["proven"]["bits"] <= spec.post.multiplier_bits
+
+
+def test_fit_to_stdout_is_a_specification_alone(cli: Any) -> None:
+    result = cli("fit", default_model(), "-o", "-")
+    assert result.status == 0
+    spec_from_toml(result.out)
+    both = cli("fit", default_model(), "-o", "-", "--json", "-")
+    assert both.status != 0 and "only one of --json and --output can go to stdout" in both.err

@@ -198,7 +198,12 @@ class _Compiler:
                 text = f"{text}; {out.tiles[step.node.name]} tiles"
             if step.node.name in stored:
                 text = f"{text}; {stored[step.node.name]}"
-            notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
+            notes[step.node.name] = LayerNote(
+                name=step.node.name,
+                where=where,
+                text=text,
+                proofs=self.low.proofs.get(step.node.name, ()),
+            )
             for node in step.nodes:
                 if node is not step.node:
                     text = f"in {step.node.name!r}"

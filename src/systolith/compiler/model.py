@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from systolith.compiler.allocate import MemoryReport
+from systolith.compiler.problem import Proof
 from systolith.compiler.weight_choice import StoredWeights
 from systolith.graph import Graph, Node
 from systolith.spec.program import Program
@@ -21,11 +22,13 @@ class LayerNote:
     where: ``array``, ``copy`` (the move unit), ``fused`` (in another node's commands), ``alias``
         (no commands) or ``host``.
     text: which formula is used and how it is known to be right, or why it is on the host.
+    proofs: the same as data, one for each requantizer that the node needs.
     """
 
     name: str
     where: str
     text: str
+    proofs: tuple[Proof, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
