@@ -193,16 +193,22 @@ class ProgramGenerator:
         shape = part.shape[:2]
         # Words that an earlier command uses keep their contents: of the same mode all are valid.
         fresh = ~part[..., 7].astype(bool)
+        widths = self.spec.post.widths
+        half, less = 1 << (widths.multiplier - 1), 32 - widths.multiplier
+        fixed = -half, half, (37 - less, 44 - less)
         low, high, shifts = {
             RequantMode.DOUBLE: (1 << 30, (1 << 31) - 1, (-13, -6)),
             RequantMode.FLOAT32: (1 << 23, 1 << 24, (-37, -30)),
-            RequantMode.FIXED: (-(1 << 31), 1 << 31, (37, 44)),
+            RequantMode.FIXED: fixed,
+            RequantMode.MAGNITUDE: fixed,
         }[mode]
+        # The offset's upper word, so that it fits in the sum.
+        upper = min(1000, 1 << max(0, widths.sum - 33))
         values = {
             0: rng.integers(-3000, 3000, shape),
             1: rng.integers(low, high, shape),
             2: rng.integers(-(1 << 31), 1 << 31, shape),
-            3: rng.integers(-1000, 1000, shape),
+            3: rng.integers(-upper, upper, shape),
             4: rng.integers(*shifts, shape),
             7: np.full(shape, 1 + mode),
         }
