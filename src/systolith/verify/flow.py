@@ -70,7 +70,6 @@ class _Verification:
         self.predictions: list[int] = []
         self.cycles: dict[str, int] = {}
         self.bound = get_profile(graph.profile).bound
-        self.outputs = self.changed = 0
 
     def _compile_unfused(self) -> CompiledModel | None:
         """Compile the program that shows hidden tensors, which may need more memory."""
@@ -111,7 +110,7 @@ class _Verification:
         self._spend("simulate", start)
         if self.bound:
             start = time.perf_counter()
-            self._end_to_end(run, live)
+            self.tally.end_to_end(run.tensors, live)
             live, computed = layerwise(
                 self.graph, {**(second.tensors if second else {}), **run.tensors}
             )
@@ -123,13 +122,6 @@ class _Verification:
         output = run.tensors[self.graph.outputs[0]]
         self.predictions.append(int(np.argmax(output)))
         return run
-
-    def _end_to_end(self, run: ModelRun, live: Arrays) -> None:
-        """Count the network's outputs that differ from those of the runtime left to itself."""
-        for name in self.graph.outputs:
-            if name in live and name in run.tensors:
-                self.outputs += live[name].size
-                self.changed += int((live[name] != run.tensors[name]).sum())
 
     def _simulate(self, model: CompiledModel, inputs: Arrays, index: int, what: str) -> ModelRun:
         count = self.samples.count
@@ -212,8 +204,8 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
         remarks.append(
             f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each"
             " layer was compared on its own inputs, and one value in"
-            f" {round(1 / work.bound):,} may differ by 1; end to end {work.changed:,} of"
-            f" {work.outputs:,} output values differ"
+            f" {round(1 / work.bound):,} may differ by 1; end to end {work.tally.changed:,} of"
+            f" {work.tally.outputs:,} output values differ"
         )
     if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
         remarks.append(

@@ -53,6 +53,15 @@ class Tally:
         self.layers = {node.name: LayerTally() for node in graph}
         self.first: Mismatch | None = None
         self.worst = 0.0
+        self.outputs = self.changed = 0
+
+    def end_to_end(self, values: Arrays, live: Arrays) -> None:
+        """Count the network's outputs, and those that differ from the runtime left to itself."""
+        for name in self.graph.outputs:
+            if name in live and name in values:
+                wrong = _differs(values[name], live[name])
+                self.outputs += wrong.size
+                self.changed += int(wrong.sum())
 
     def add(self, node: Node, values: Arrays, side: Side, *, sample: int, program: str) -> None:
         """Compare a node's output with one side, if that side has it.
