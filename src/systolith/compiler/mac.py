@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
-from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.lowering import Lowering
 from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
@@ -90,7 +90,7 @@ def _fitted(low: Lowering, step: Step) -> Requantizer:
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = code_range(low.graph.tensor(step.source).dtype)
+    x_low, x_high = low.graph.tensor(step.source).code_range
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
     problem = Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most

@@ -224,6 +224,7 @@ class OnnxContext(GraphBuilder):
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
+                limits=source.limits,
             )
         )
 
@@ -239,6 +240,7 @@ class OnnxContext(GraphBuilder):
                 source_name=name,
                 source_shape=shape,
                 order=default_order(shape),
+                limits=codes.limits,
             )
         )
 
@@ -273,6 +275,7 @@ class OnnxContext(GraphBuilder):
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
+                limits=None if codes is None else codes.limits,
             )
         )
 
