@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 __all__ = ["ROUNDINGS", "STEPS", "FloatStep", "FloatSums", "Quantizer"]
 
 STEPS = frozenset({"mul", "add", "sub", "rsub", "div", "least", "most", "rint"})
-"""``x * c``, ``x + c``, ``x - c``, ``c - x``, ``x / c``, ``max(x, c)``, ``min(x, c)``, ``rint(x)``."""
+"""mul, add, sub, rsub, div, least, most, rint: ``x * c``, ``x + c``, ``x - c``, ``c - x``,
+``x / c``, ``max(x, c)``, ``min(x, c)``, ``rint(x)``."""
 
 ROUNDINGS = frozenset(
     {

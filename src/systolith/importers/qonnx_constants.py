@@ -1,4 +1,4 @@
-"""Constants of QONNX files: quantized ones as integer codes, the others as onnxruntime folds them."""
+"""Constants of QONNX files: quantized ones as codes, others as onnxruntime folds them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

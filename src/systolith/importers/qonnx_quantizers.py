@@ -1,4 +1,4 @@
-"""QONNX quantizers as data: Quant (IntQuant), BipolarQuant, Trunc, MultiThreshold, and ONNX's Sign."""
+"""QONNX's quantizers as data: Quant, BipolarQuant, Trunc, MultiThreshold; and ONNX's Sign."""
 
 from dataclasses import dataclass
 

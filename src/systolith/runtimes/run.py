@@ -74,7 +74,8 @@ def run_runtime(
 ) -> Arrays:
     """Return what a runtime computes: the graph's tensors by name, in the runtime's layout.
 
-    tflite-reference, onnxruntime and qonnx give every tensor, tflite-xnnpack and tflm the outputs only.
+    tflite-reference, onnxruntime and qonnx give every tensor, tflite-xnnpack and tflm the outputs
+    only.
 
     Parameters
     ----------

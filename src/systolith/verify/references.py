@@ -35,7 +35,7 @@ _PACKAGES = {
     "onnxruntime": ("onnxruntime", "onnxruntime"),
     "qonnx": ("qonnx", "qonnx"),
 }
-_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out"}
+_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out", "qonnx": "outputs"}
 
 
 def runtime_version(profile: str) -> str:
