@@ -2,9 +2,6 @@
 
 Commands run one after the other, and each reads all of its operands before it writes: what the
 hardware overlaps must be safe to reorder, which the tokens of a correct program ensure.
-
-Sums of products go through float64 matrix products, numpy's fast exact integer product: products of
-9-bit integers and their sums stay far below 2**53, so nothing is ever rounded.
 """
 
 from collections import Counter
@@ -15,17 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.errors import InputError
-from systolith.golden.depthwise import check_depthwise, depthwise_sums
+from systolith.golden.matmul import matmul
 from systolith.golden.memory import Chip, Results
 from systolith.golden.nests import counts, offsets
-from systolith.golden.post import post_process
-from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.post import post_process, write_codes
 from systolith.golden.softmax import softmax
 from systolith.golden.transfer import External, copy, load, save
 from systolith.spec.commands import (
     COMMANDS,
     FILL_LOOPS,
-    MATMUL_LOOPS,
     STORE_LOOPS,
     Command,
     Opcode,
@@ -37,9 +32,6 @@ from systolith.spec.program import Buffer, Program, ProgramError
 __all__ = ["Tensor", "execute"]
 
 Tensor = NDArray[np.generic]
-
-_CHUNK = 1 << 21
-"""Activations gathered at a time, so that large layers do not need large memory."""
 
 
 def execute(
@@ -176,102 +168,22 @@ class _Machine:
         codes = np.full((*starts.shape, command["length"]), command["value"], np.uint8)
         self.chip.activations.write(starts, codes, port=self.spec.line_bytes)
 
-    def matmul(self, command: Command) -> None:
-        """Stream activation vectors through weight tiles; append t * n * my * mx result vectors.
-
-        A partial one keeps its sums for the next, which accumulates.
-        """
-        t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
-        depth = self.spec.memory.accumulator_depth
-        if command["depthwise"]:
-            check_depthwise(self.spec, command)
-            my, mx = command["oy_count"], command["ox_count"]
-        # A tile of one depthwise pass only streams through: a row of it must fit.
-        chained = command["accumulate"] or command["partial"]
-        streams = command["depthwise"] and ky * kx * kc == 1 and not chained
-        tile = mx if streams else my * mx
-        if chained and t * n > 1:
-            raise ProgramError(f"partial sums must be of one tile, not {t * n}")
-        if tile > depth:
-            raise ProgramError(f"tile must have at most {depth} vectors, not {tile}")
-        tiles = self.chip.weight_tiles(
-            command["w_base"],
-            1 if command["w_hold"] else n * ky * kx * kc,
-            signed=bool(command["w_signed"]),
-            zero=command["w_zero"],
-        )
-        rows, columns = tiles.shape[1:]
-        tiles = np.broadcast_to(
-            tiles.reshape(1, 1, rows, columns)
-            if command["w_hold"]
-            else tiles.reshape(n, -1, rows, columns),
-            (n, ky * kx * kc, rows, columns),
-        )
-        if command["depthwise"]:
-            self._depthwise(command, tiles)
-            return
-        vectors = command["x_base"] + offsets(command, "x", ("t", "my", "mx")).reshape(-1)
-        depths = offsets(command, "x", ("ky", "kx", "kc")).reshape(-1)
-        sums = np.empty((t * my * mx, n, columns), np.int64)
-        # Channel tiles which read the same activations are one wider product.
-        together = command["x_n_stride"] == 0 or n == 1
-        for first in range(0, n, n if together else 1):
-            part = slice(first, n if together else first + 1)
-            start = vectors + first * command["x_n_stride"]
-            sums[:, part] = self._products(command, start, depths, tiles[part])
-        ordered = wrap(sums, 32).reshape(t, my * mx, n, columns).swapaxes(1, 2)
-        self.results.finish(command, ordered.reshape(-1, columns))
-
-    def _depthwise(self, command: Command, tiles: NDArray[np.float64]) -> None:
-        """Filter every channel by itself: a weight tile is a pass, over a stream of its own."""
-        tile_bases = command["x_base"] + offsets(command, "x", ("t",))
-        depths = offsets(command, "x", ("ky", "kx", "kc")).reshape(-1)
-        for base in tile_bases.tolist():
-            for n, passes in enumerate(tiles):
-                start = base + n * command["x_n_stride"]
-                sums = [
-                    depthwise_sums(self.spec, self.chip.activations, command, start + k, w)
-                    for k, w in zip(depths.tolist(), passes, strict=True)
-                ]
-                combine = np.maximum if command["maximum"] else np.add
-                self.results.finish(command, wrap(combine.reduce(sums), 32))
-
-    def _products(
-        self, command: Command, vectors: Int64Array, depths: Int64Array, tiles: NDArray[np.float64]
-    ) -> Int64Array:
-        """Combine the passes of some channel tiles; int64 [vectors, tiles, columns]."""
-        n, passes, rows, columns = tiles.shape
-        wide = np.ascontiguousarray(tiles.transpose(1, 2, 0, 3)).reshape(passes, rows, n * columns)
-        result = np.empty((len(vectors), n * columns), np.int64)
-        step = max(1, _CHUNK // (passes * rows))
-        for start in range(0, len(vectors), step):
-            part = slice(start, start + step)
-            addresses = vectors[part, None] + depths
-            codes = self.chip.activations.read(
-                addresses, rows, port=rows, signed=bool(command["x_signed"])
-            )
-            x = codes.astype(np.float64)
-            if command["maximum"]:
-                sums = x[:, 0] @ wide[0]
-                for k in range(1, passes):
-                    np.maximum(sums, x[:, k] @ wide[k], out=sums)
-            else:
-                sums = x.reshape(len(x), -1) @ wide.reshape(passes * rows, -1)
-            result[part] = sums.astype(np.int64)
-        return result.reshape(-1, n, columns)
-
     def store(self, command: Command) -> None:
         """Requantize result vectors, channel tile by channel tile, and write them."""
         t, n, my, mx = counts(command, STORE_LOOPS)
-        columns = self.spec.array.columns
-        width = command["tile_channels"]
-        if not 1 <= width <= columns:
-            raise ProgramError(f"tile_channels must be between 1 and {columns}, not {width}")
+        width, most = (
+            command["tile_channels"],
+            self.spec.array.columns * self.spec.array.column_sums,
+        )
+        if not 1 <= width <= most:
+            raise ProgramError(f"tile_channels must be between 1 and {most}, not {width}")
+        if command["packed"] and not self.spec.array.packs:
+            raise ProgramError("packed must be 0 on an accelerator without w4a4, not 1")
         if not (n - 1) * width < command["channels"]:
             raise ProgramError(
                 f"channels must be more than {(n - 1) * width}, not {command['channels']}"
             )
-        vectors = self.results.take(t * n * my * mx).reshape(t, n, my * mx, columns)
+        vectors = self.results.take(t * n * my * mx, width).reshape(t, n, my * mx, width)
         places = offsets(command, "y", STORE_LOOPS).reshape(t, n, -1) + command["y_base"]
         others = offsets(command, "r", STORE_LOOPS).reshape(t, n, -1) + command["r_base"]
         written = []
@@ -281,11 +193,11 @@ class _Machine:
             base = command["p_base"] + tile * command["p_stride"]
             written.append(post_process(self.chip, command, acc, base, others[:, tile]))
         for tile, codes in enumerate(written):
-            self.chip.activations.write(places[:, tile], codes, port=self.spec.post.lanes)
+            write_codes(self.chip, places[:, tile], codes, packed=bool(command["packed"]))
 
 
 _RUN: Mapping[Opcode, Callable[[_Machine, Command], None]] = {
-    Opcode.MATMUL: _Machine.matmul,
+    Opcode.MATMUL: lambda machine, command: matmul(machine.chip, machine.results, command),
     Opcode.STORE: _Machine.store,
     Opcode.FILL: _Machine.fill,
     Opcode.COPY: lambda machine, command: copy(machine.chip, command),

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.golden.rounding import Int64Array, wrap
+from systolith.golden.weights import weight_tiles
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, ParameterForm, Target
 from systolith.spec.program import Program, ProgramError
@@ -80,43 +81,54 @@ class Results:
         return self._held
 
     def append(self, vectors: Int64Array) -> None:
-        """Append vectors [count, columns]."""
+        """Append vectors [count, channels]."""
         self._parts.append(vectors)
         self._held += len(vectors)
 
     def finish(self, command: Command, vectors: Int64Array) -> None:
-        """Combine a MATMUL's vectors [count, columns] with what was left; leave or append them.
+        """Combine a MATMUL's vectors [count, channels] with what was left; leave or append them.
 
         Raises
         ------
-        ProgramError: there is nothing to combine with, or of another number of pixels.
+        ProgramError: there is nothing to combine with, or of other pixels or channels.
         """
         if command["accumulate"]:
             left = 0 if self._left is None else len(self._left)
             if self._left is None or left != len(vectors):
                 raise ProgramError(f"partial sums must be {len(vectors)} vectors, not {left}")
+            if self._left.shape[1] != vectors.shape[1]:
+                raise ProgramError(
+                    f"partial sums must be of {vectors.shape[1]} channels,"
+                    f" not {self._left.shape[1]}"
+                )
             combine = np.maximum if command["maximum"] else np.add
             vectors = wrap(combine(self._left, vectors), 32)
         self._left = vectors if command["partial"] else None
         if not command["partial"]:
             self.append(vectors)
 
-    def take(self, count: int) -> Int64Array:
-        """Remove the oldest ``count`` vectors and return them [count, columns].
+    def take(self, count: int, channels: int) -> Int64Array:
+        """Remove the oldest ``count`` vectors; return their first ``channels`` [count, channels].
 
         Raises
         ------
-        ProgramError: if fewer wait; the hardware would wait for ever.
+        ProgramError: fewer wait, for more of which the hardware would wait for ever, or they have
+            fewer channels.
         """
         if count > self._held:
             raise ProgramError(f"STORE must take at most {self._held} result vectors, not {count}")
         taken, missing = [], count
         while missing:
             part = self._parts.popleft()
+            if part.shape[1] < channels:
+                raise ProgramError(
+                    f"tile_channels must be at most {part.shape[1]} after a MATMUL"
+                    f" without w4a8, not {channels}"
+                )
             if len(part) > missing:
                 self._parts.appendleft(part[missing:])
                 part = part[:missing]
-            taken.append(part)
+            taken.append(part[:, :channels])
             missing -= len(part)
         self._held -= count
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
@@ -141,26 +153,9 @@ class Chip:
         self.exponents = _memory(program.exponents, spec.post.softmax_tables, (256,), whole)
         self.commands = _memory(program.commands, spec.memory.command_words, (), whole)
 
-    def weight_tiles(
-        self, base: int, count: int, *, signed: bool, zero: int
-    ) -> NDArray[np.float64]:
-        """Return ``count`` tiles [count, rows, columns] from weight word ``base`` on.
-
-        The codes less the zero point, wrapped to the array's 9 bits: float64 holds them exactly.
-
-        Raises
-        ------
-        ProgramError: if there are no such words.
-        """
-        rows, columns = self.spec.array.rows, self.spec.array.columns
-        words = self.weights[base : base + count * rows]
-        if len(words) < count * rows:
-            raise ProgramError(
-                f"weight word must be below {len(self.weights)}, not {base + count * rows - 1}"
-            )
-        codes = np.ascontiguousarray(words, np.uint8).reshape(count, rows, columns)
-        values = (codes.view(np.int8) if signed else codes).astype(np.int64) - zero
-        return wrap(values, 9).astype(np.float64)
+    def weight_tiles(self, command: Command) -> NDArray[np.float64]:
+        """Return the weight tiles that a MATMUL reads, see `systolith.golden.weights`."""
+        return weight_tiles(self.spec, self.weights, command)
 
     def channels(self, base: int, count: int) -> dict[str, Int64Array]:
         """Return every parameter of ``count`` channels from lane word ``base`` on.

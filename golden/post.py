@@ -11,7 +11,7 @@ from systolith.spec.commands import Command
 from systolith.spec.program import ProgramError
 from systolith.spec.requant import RequantMode, ResidualRounding
 
-__all__ = ["post_process"]
+__all__ = ["post_process", "write_codes"]
 
 
 def post_process(
@@ -34,6 +34,30 @@ def post_process(
     if command["residual"]:
         code = _combined(chip, command, code, others)
     return _looked_up(chip, command, code)
+
+
+def write_codes(
+    chip: Chip, addresses: Int64Array, codes: NDArray[np.uint8], *, packed: bool
+) -> None:
+    """Write vectors of bytes, the last axis of ``codes``, a beat of lanes at a time.
+
+    Packed, byte i of a vector holds the low 4 bits of codes 2i and, above them, 2i + 1; there is
+    a 0 in place of a code that does not exist. A byte is written in the beat of its last code.
+
+    Raises
+    ------
+    ProgramError: an address has no memory.
+    """
+    lanes, count = chip.spec.post.lanes, codes.shape[-1]
+    if not packed:
+        chip.activations.write(addresses, codes, port=lanes)
+        return
+    padded = np.pad(codes & 15, [(0, 0)] * (codes.ndim - 1) + [(0, count % 2)])
+    pairs = padded[..., 0::2] | padded[..., 1::2] << 4
+    for first in range(0, count, lanes):
+        last = first + lanes
+        part = slice(first // 2, -(-count // 2) if last >= count else last // 2)
+        chip.activations.write(addresses + part.start, pairs[..., part], port=lanes)
 
 
 def _requantized(chip: Chip, command: Command, acc: Int64Array, base: int) -> Int64Array:

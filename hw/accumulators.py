@@ -1,10 +1,13 @@
 """Accumulators below the array: partial sums in one memory, finished vectors in a ring buffer."""
 
+from collections.abc import Sequence
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.delay import column_delay
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["MINIMUM_PASS", "Accumulators"]
@@ -16,33 +19,41 @@ MINIMUM_PASS = 3
 class Accumulators(wiring.Component):
     """Combine the passes of a tile and keep its result vectors until post-processing takes them.
 
-    Column c works c cycles behind column 0, in step with the array. The last pass of a tile does
-    not write its sums back but appends them to a ring of ``accumulator_depth`` result vectors,
-    from which post-processing reads while the array computes the next tile: two memories of a tile
-    each, like two banks, yet a tile's first results leave while its last pass still runs.
+    Every column works in step with the array, `column_delay` cycles behind column 0. The last pass
+    of a tile does not write its sums back but appends them to a ring of ``accumulator_depth``
+    result vectors, from which post-processing reads while the array computes the next tile: two
+    memories of a tile each, like two banks, yet a tile's first results leave while its last pass
+    still runs.
+
+    With W4A8 a column has two sums. They are halves of one word of the same two memories, and a
+    result vector is twice as long; other vectors have 0 there.
 
     Parameters
     ----------
-    spec: columns, `accumulator_depth`.
+    spec: columns and their sums, `accumulator_depth`.
     sum_width: bits of the array's sums.
+    high_width: bits of the sums of high nibbles, with W4A8.
 
     Members
     -------
     i_sums: the array's outputs, column 0 first.
+    i_highs: those of the high nibbles, in the same cycles; only with W4A8.
     i_valid, i_pass_first, i_k_first, i_k_last, i_maximum: one cycle before column 0's sum arrives.
     i_claim: a result vector has been issued that will need room in the ring.
     i_release: a result vector has been taken from the ring.
     o_space: how many more there is room for.
     o_credit: a result vector has been completed (all columns written).
-    r_valid, r_address: read a result vector of the ring; `r_data` (int32 per column) follows one
-        cycle later.
+    r_valid, r_address: read a result vector of the ring; `r_data` (int32 per column, behind them
+        those of the high nibbles) follows one cycle later.
     """
 
-    def __init__(self, spec: AcceleratorSpec, sum_width: int):
-        self.spec, self.sum_width = spec, sum_width
+    def __init__(self, spec: AcceleratorSpec, sum_width: int, high_width: int = 0):
+        self.spec, self.sum_width, self.high_width = spec, sum_width, high_width
         depth, columns = spec.memory.accumulator_depth, spec.array.columns
+        self.sums = spec.array.column_sums
         super().__init__(
-            {
+            ({"i_highs": In(high_width * columns)} if self.sums > 1 else {})
+            | {
                 "i_sums": In(sum_width * columns),
                 "i_valid": In(1), "i_pass_first": In(1), "i_k_first": In(1), "i_k_last": In(1),
                 "i_maximum": In(1),
@@ -50,7 +61,7 @@ class Accumulators(wiring.Component):
                 "o_credit": Out(1),
                 "r_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
                 "r_address": In(range(depth)),
-                "r_data": Out(32 * columns),
+                "r_data": Out(32 * self.sums * columns),
             }
         )  # fmt: skip
 
@@ -72,43 +83,55 @@ class Accumulators(wiring.Component):
         space = Signal(range(depth + 1), init=depth)
         m.d.sync += space.eq(space + self.i_release - self.i_claim)
         m.d.comb += self.o_space.eq(space)
-        outputs = []
+        stages = [control]  # by cycles behind the inputs
+        halves = []
         for c in range(self.spec.array.columns):
-            sums = self.i_sums[self.sum_width * c : self.sum_width * (c + 1)].as_signed()
-            control, data = self._column(m, c, control, sums)
-            outputs.append(data)
-        m.d.comb += self.r_data.eq(Cat(*outputs))
+            late = column_delay(self.spec.array, c)
+            while len(stages) < late + 3:
+                stage = Signal(len(control), name=f"control_{len(stages)}")
+                m.d.sync += stage.eq(stages[-1])
+                stages.append(stage)
+            halves.append(self._column(m, c, stages[late : late + 3]))
+        m.d.comb += self.r_data.eq(Cat(*(h[s] for s in range(self.sums) for h in halves)))
+        valid, k_last = stages[-1][0], stages[-1][2]
+        m.d.comb += self.o_credit.eq(valid & k_last)
         return m
 
-    def _column(self, m: Module, c: int, control: Value, sums: Value) -> tuple[Value, Value]:
-        """Read, combine a cycle later, write one later; return the next column's control."""
-        depth = self.spec.memory.accumulator_depth
+    def _column(self, m: Module, c: int, stages: Sequence[Value]) -> list[Value]:
+        """Read, combine a cycle later, write one later; return the results that are read."""
+        depth, width = self.spec.memory.accumulator_depth, 32 * self.sums
         bits = (depth - 1).bit_length()
-        m.submodules[f"sums{c}"] = partial = Memory(shape=32, depth=depth, init=[])
-        m.submodules[f"results{c}"] = results = Memory(shape=32, depth=depth, init=[])
+        m.submodules[f"sums{c}"] = partial = Memory(shape=width, depth=depth, init=[])
+        m.submodules[f"results{c}"] = results = Memory(shape=width, depth=depth, init=[])
         read, write = partial.read_port(), partial.write_port()
         give, append = results.read_port(), results.write_port()
-        stage1 = Signal(len(control), name=f"control{c}_1")
-        stage2 = Signal(len(control), name=f"control{c}_2")
-        total = Signal(signed(32), name=f"total{c}", reset_less=True)
-        old = read.data.as_signed()
-        m.d.sync += [stage1.eq(control), stage2.eq(stage1)]
-        k_first, maximum = stage1[1], stage1[3]
-        with m.If(k_first | (maximum & (sums > old))):
-            m.d.sync += total.eq(sums)
-        with m.Elif(maximum):
-            m.d.sync += total.eq(old)
-        with m.Else():
-            m.d.sync += total.eq(old + sums)
+        now, stage1, stage2 = stages
+        totals = []
+        for s, sums in enumerate(self._sums(c)):
+            total = Signal(signed(32), name=f"total{c}_{s}", reset_less=True)
+            old = read.data[32 * s : 32 * s + 32].as_signed()
+            k_first, maximum = stage1[1], stage1[3]
+            with m.If(k_first | (maximum & (sums > old))):
+                m.d.sync += total.eq(sums)
+            with m.Elif(maximum):
+                m.d.sync += total.eq(old)
+            with m.Else():
+                m.d.sync += total.eq(old + sums)
+            totals.append(total)
         valid, k_last = stage2[0], stage2[2]
         m.d.comb += [
-            read.addr.eq(control[4 : 4 + bits]), read.en.eq(1),
-            write.addr.eq(stage2[4 : 4 + bits]), write.data.eq(total),
+            read.addr.eq(now[4 : 4 + bits]), read.en.eq(1),
+            write.addr.eq(stage2[4 : 4 + bits]), write.data.eq(Cat(*totals)),
             write.en.eq(valid & ~k_last),
-            append.addr.eq(stage2[4 + bits :]), append.data.eq(total),
+            append.addr.eq(stage2[4 + bits :]), append.data.eq(Cat(*totals)),
             append.en.eq(valid & k_last),
             give.addr.eq(self.r_address), give.en.eq(self.r_valid),
         ]  # fmt: skip
-        if c == self.spec.array.columns - 1:
-            m.d.comb += self.o_credit.eq(valid & k_last)
-        return stage1, give.data
+        return [give.data[32 * s : 32 * s + 32] for s in range(self.sums)]
+
+    def _sums(self, c: int) -> list[Value]:
+        """The sums that arrive at a column."""
+        found = [self.i_sums.word_select(c, self.sum_width).as_signed()]
+        if self.sums > 1:
+            found.append(self.i_highs.word_select(c, self.high_width).as_signed())
+        return found

@@ -1,18 +1,34 @@
 """The weight-stationary systolic array."""
 
+from collections.abc import Set
+
 from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.delay import delay, skew
-from systolith.hw.pe import OPERAND_BITS, ProcessingElement
+from systolith.hw.multiplier import (
+    HIGH_BITS,
+    OPERAND_BITS,
+    PRODUCT_BITS,
+    activation_bits,
+    multiplier,
+    weight_bits,
+)
+from systolith.hw.pe import ProcessingElement
+from systolith.spec.precision import MultiplierForm, Precision
 
-__all__ = ["WeightStationaryArray", "sum_bits"]
+__all__ = ["WeightStationaryArray", "high_sum_bits", "sum_bits"]
 
 
 def sum_bits(rows: int) -> int:
     """Bits that hold the sum of ``rows`` products of two 9-bit signed operands."""
-    return 2 * OPERAND_BITS + (rows - 1).bit_length()
+    return PRODUCT_BITS + (rows - 1).bit_length()
+
+
+def high_sum_bits(rows: int) -> int:
+    """Bits that hold the sum of ``rows`` products of a byte and a nibble's operand."""
+    return HIGH_BITS + (rows - 1).bit_length()
 
 
 class WeightStationaryArray(wiring.Component):
@@ -29,6 +45,11 @@ class WeightStationaryArray(wiring.Component):
     cycle as it moves down, so one stream, without a register between the taps, feeds all of them.
     Both kinds of vectors may follow each other at will.
 
+    With precisions of nibbles every vector has its own, which travels with it; depthwise vectors
+    are W8A8. The tile that a vector meets must be of the same kind, 9-bit operands or nibbles'.
+    With W4A8 `o` has the sums of ``x[r] * w0[r][c]``, and `o_high` those of ``x[r] * w1[r][c]``,
+    with W4A4 `o` has those of ``x0[r] * w0[r][c] + x1[r] * w1[r][c]``.
+
     Latency: ``rows`` (one more when pipelined) from `i_x` to `o` of column 0.
 
     Parameters
@@ -36,34 +57,58 @@ class WeightStationaryArray(wiring.Component):
     rows, columns: size, 1 to 64 each.
     pipelined: a register behind every multiplier.
     lines: streams of the depthwise mode, with ``taps = rows // lines`` rows each; 0: no such mode.
+    precisions: what the elements can multiply.
+    form: how they do it.
 
     Members
     -------
-    i_x: `rows` 9-bit signed activations, row 0 in the low bits.
+    i_x: `rows` 9-bit signed activations, row 0 in the low bits. With W4A4 10 bits each: a 9-bit
+        operand in the low ones, or two 5-bit signed ones, x0 in the low bits.
+    i_precision: `Precision` of the vector; only with precisions of nibbles.
     i_switch: the tile shifted in becomes resident; one cycle before its first activation vector.
-    i_w: `columns` 9-bit signed weights of one row, column 0 in the low bits.
+    i_w: `columns` 9-bit signed weights of one row, column 0 in the low bits. With precisions of
+        nibbles 10 bits each: a 9-bit operand in the low ones, or two 5-bit signed ones, w0 in the
+        low bits.
+    i_nibbles: `i_w` are nibbles' operands; only with precisions of nibbles.
     i_shift: row r takes its upper neighbour's shadow weight (row 0: `i_w`); during word k of a tile
         bits 0 to k are set.
     i_lane: a depthwise vector begins in this cycle, not a normal one; it takes `i_d` of this and
         of the next ``taps - 1`` cycles.
     i_d: `lines` times `columns` 9-bit signed operands, line 0 and its column 0 in the low bits.
     o: `columns` partial sums of `sum_bits(rows)` bits, two's complement.
+    o_high: `columns` partial sums of `high_sum_bits(rows)` bits, two's complement, 0 for vectors
+        that are not W4A8; only with W4A8.
     """
 
-    def __init__(self, rows: int, columns: int, *, pipelined: bool = False, lines: int = 0):
+    def __init__(
+        self,
+        rows: int,
+        columns: int,
+        *,
+        pipelined: bool = False,
+        lines: int = 0,
+        precisions: Set[Precision] = frozenset({Precision.W8A8}),
+        form: MultiplierForm = MultiplierForm.GENERIC,
+    ):
         for name, value in (("rows", rows), ("columns", columns)):
             if not 1 <= value <= 64:
                 raise ValueError(f"{name} must be between 1 and 64, not {value!r}")
         if not 0 <= lines <= rows:
             raise ValueError(f"lines must be between 0 and {rows}, not {lines!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
+        self.multiplier = multiplier(form, precisions)
         depthwise = {"i_lane": In(1), "i_d": In(OPERAND_BITS * lines * columns)}
+        nibbles = {"i_precision": In(2), "i_nibbles": In(1)}
+        high = {"o_high": Out(high_sum_bits(rows) * columns)}
+        self.x_bits, self.w_bits = activation_bits(precisions), weight_bits(precisions)
         super().__init__(
             (depthwise if lines else {})
+            | (nibbles if self.multiplier.modes else {})
+            | (high if self.multiplier.has_high else {})
             | {
-                "i_x": In(OPERAND_BITS * rows),
+                "i_x": In(self.x_bits * rows),
                 "i_switch": In(1),
-                "i_w": In(OPERAND_BITS * columns),
+                "i_w": In(self.w_bits * columns),
                 "i_shift": In(rows),
                 "o": Out(sum_bits(rows) * columns),
             }
@@ -77,39 +122,66 @@ class WeightStationaryArray(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """A grid of processing elements between two skewing triangles."""
         m = Module()
-        width = sum_bits(self.rows)
-        xs = skew(m, self.i_x, OPERAND_BITS, "x")
-        ws = skew(m, self.i_w, OPERAND_BITS, "w")
+        mode, xs, above_w = self._operands(m)
         shifts = [self.i_shift]
         for c in range(1, self.columns):
             shifts.append(delay(m, shifts[c - 1], 1, f"shift_column{c}", reset=True))
-        above_w = [w.as_signed() for w in ws]
-        above_sum = [None] * self.columns
+        above: list[tuple[Value, Value]] = [(Const(0), Const(0))] * self.columns
         switch = self.i_switch
         streams = self._streams(m)
         lane: Value = self.i_lane if self.lines else Const(0)
         for r, stream in enumerate(streams):
-            left_x, left_switch, left_lane = xs[r].as_signed(), switch, lane
+            left_x, left_switch, left_lane, left_mode = xs[r], switch, lane, mode
             for c in range(self.columns):
-                pe = ProcessingElement(width, pipelined=self.pipelined, depthwise=bool(stream))
-                m.submodules[f"pe_{r}_{c}"] = pe
+                m.submodules[f"pe_{r}_{c}"] = pe = self._element(bool(stream))
                 m.d.comb += [
                     pe.i_x.eq(left_x),
                     pe.i_switch.eq(left_switch),
                     pe.i_shift.eq(shifts[c][r]),
                     pe.i_w.eq(above_w[c]),
-                    pe.i_sum.eq(0 if r == 0 else above_sum[c]),
+                    pe.i_sum.eq(above[c][0]),
                 ]
                 if stream:
                     m.d.comb += [pe.i_d.eq(stream[c]), pe.i_lane.eq(left_lane)]
                     left_lane = pe.o_lane
-                left_x, left_switch = pe.o_x, pe.o_switch
-                above_w[c], above_sum[c] = pe.o_w, pe.o_sum
+                if self.multiplier.modes:
+                    m.d.comb += pe.i_mode.eq(left_mode)
+                    left_mode = pe.o_mode
+                left_x, left_switch, above_w[c] = pe.o_x, pe.o_switch, pe.o_w
+                if self.multiplier.has_high:
+                    m.d.comb += pe.i_high.eq(above[c][1])
+                above[c] = pe.o_sum, pe.o_high if self.multiplier.has_high else Const(0)
             switch = delay(m, switch, 1, f"switch_row{r + 1}", reset=True)
+            mode = delay(m, mode, int(bool(self.multiplier.modes)), f"mode_row{r + 1}")
             if r + 1 < self.rows and streams[r + 1]:
                 lane = delay(m, lane, 1, f"lane_row{r + 1}", reset=True)
-        m.d.comb += self.o.eq(Cat(*(s.as_unsigned() for s in above_sum)))
+        m.d.comb += self.o.eq(Cat(*(low.as_unsigned() for low, _ in above)))
+        if self.multiplier.has_high:
+            m.d.comb += self.o_high.eq(Cat(*(high.as_unsigned() for _, high in above)))
         return m
+
+    def _element(self, depthwise: bool) -> ProcessingElement:
+        return ProcessingElement(
+            sum_bits(self.rows),
+            pipelined=self.pipelined,
+            depthwise=depthwise,
+            multiplier=self.multiplier,
+            high_bits=high_sum_bits(self.rows),
+        )
+
+    def _operands(self, m: Module) -> tuple[Value, list[Value], list[Value]]:
+        """Mode, and encoded operands of the rows and columns, skewed."""
+        kind, x, w = self.multiplier, self.i_x, self.i_w
+        mode: Value = Const(0, 0)
+        if kind.modes:
+            mode = kind.mode(self.i_precision)
+            elements = (x.word_select(r, self.x_bits) for r in range(self.rows))
+            x = Cat(*(kind.activation(e, mode)[: kind.activation_bits] for e in elements))
+            elements = (w.word_select(c, self.w_bits) for c in range(self.columns))
+            w = Cat(*(kind.weight(e, self.i_nibbles)[: kind.weight_bits] for e in elements))
+        xs = skew(m, x, kind.activation_bits, "x")
+        ws = skew(m, w, kind.weight_bits, "w")
+        return mode, [v.as_signed() for v in xs], [v.as_signed() for v in ws]
 
     def _streams(self, m: Module) -> list[list[Value]]:
         """Per row the depthwise operand of every column; none in rows that no line reaches.

@@ -39,6 +39,7 @@ class Feeder(wiring.Component):
     x_pair, x_below: the request is for two pixels; the address of the lower one, a row below. Only
         with `AcceleratorSpec.row_pairs`.
     x_signed: of the vector issued in this cycle.
+    o_precision: `Precision` of that vector. Only with precisions of nibbles.
     o_issue: a vector is issued.
     o_depthwise, o_column, o_expand: the vector is a pixel of this column of the image, and columns
         of the array read its byte column >> expand. Only with a depthwise mode.
@@ -62,6 +63,7 @@ class Feeder(wiring.Component):
             depthwise |= {"x_pair": Out(1), "x_below": Out(spec.activation_address_bits)}
         super().__init__(
             (depthwise if spec.array.depthwise_lines else {})
+            | ({"o_precision": Out(2)} if spec.array.nibbles else {})
             | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
@@ -108,6 +110,8 @@ class Feeder(wiring.Component):
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
+        if self.spec.array.nibbles:
+            m.d.comb += self.o_precision.eq(fields["precision"])
         full = Signal()  # the vector must wait for room in the ring
         pass_first = nest.first5 & nest.first6
         if self.spec.array.depthwise_lines:

@@ -1,13 +1,13 @@
 """The processing element of the weight-stationary array."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-__all__ = ["OPERAND_BITS", "ProcessingElement"]
+from systolith.hw.delay import delay
+from systolith.hw.multiplier import OPERAND_BITS, Multiplier
 
-OPERAND_BITS = 9
-"""Operands are 9-bit signed, so that int8 and uint8 with any weight zero point share one array."""
+__all__ = ["OPERAND_BITS", "ProcessingElement"]
 
 
 class ProcessingElement(wiring.Component):
@@ -15,7 +15,8 @@ class ProcessingElement(wiring.Component):
 
     ``o_sum <= i_sum + i_x * weight``; the weight is double buffered: `i_shift` moves the shadow
     weights one row down, `i_switch` makes the shadow weight resident one cycle later. With
-    ``depthwise`` the operand is `i_d` in cycles in which `i_lane` is high.
+    ``depthwise`` the operand is `i_d` in cycles in which `i_lane` is high. Other products, and a
+    second sum, are the multiplier's.
 
     Latency: 1 cycle from `i_x`, `i_sum` to `o_sum`; with ``pipelined`` the product has a register
     of its own, so `i_sum` belongs to the `i_x` of the cycle before.
@@ -25,30 +26,51 @@ class ProcessingElement(wiring.Component):
     sum_bits: width of the partial sums.
     pipelined: register between multiplier and adder.
     depthwise: whether there are `i_d`, `i_lane` and `o_lane`.
+    multiplier: makes the products; operands are encoded as it says.
+    high_bits: width of the second partial sums, if the multiplier makes them.
 
     Members
     -------
     i_x, o_x: activation, moving right.
-    i_d: activation of the column's depthwise stream, in place of `i_x`.
+    i_mode, o_mode: mode of the multiplier, moving right with the activations; if it has any.
+    i_d: activation of the column's depthwise stream, in place of `i_x`; 9-bit signed.
     i_lane, o_lane: use `i_d`; moving right with the activations.
     i_switch, o_switch: weight switch, moving right, one cycle ahead of the first activation it is
         for.
     i_shift: take `i_w` into the shadow register.
     i_w, o_w: shadow weights, moving down.
     i_sum, o_sum: partial sums, moving down.
+    i_high, o_high: second partial sums, moving down, if there are any.
     """
 
-    def __init__(self, sum_bits: int, *, pipelined: bool = False, depthwise: bool = False):
+    def __init__(
+        self,
+        sum_bits: int,
+        *,
+        pipelined: bool = False,
+        depthwise: bool = False,
+        multiplier: Multiplier | None = None,
+        high_bits: int = 0,
+    ):
         self.pipelined, self.depthwise = pipelined, depthwise
-        operand = signed(OPERAND_BITS)
-        lane = {"i_d": In(operand), "i_lane": In(1), "o_lane": Out(1)}
+        self.multiplier = multiplier or Multiplier()
+        x, w = signed(self.multiplier.activation_bits), signed(self.multiplier.weight_bits)
+        lane = {"i_d": In(signed(OPERAND_BITS)), "i_lane": In(1), "o_lane": Out(1)}
+        modes = len(self.multiplier.modes)
+        high = (
+            {"i_high": In(signed(high_bits)), "o_high": Out(signed(high_bits))}
+            if self.multiplier.has_high
+            else {}
+        )
         super().__init__(
             (lane if depthwise else {})
+            | ({"i_mode": In(modes), "o_mode": Out(modes)} if modes else {})
+            | high
             | {
-                "i_x": In(operand), "o_x": Out(operand),
+                "i_x": In(x), "o_x": Out(x),
                 "i_switch": In(1), "o_switch": Out(1),
                 "i_shift": In(1),
-                "i_w": In(operand), "o_w": Out(operand),
+                "i_w": In(w), "o_w": Out(w),
                 "i_sum": In(signed(sum_bits)), "o_sum": Out(signed(sum_bits)),
             }
         )  # fmt: skip
@@ -56,23 +78,32 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Data registers have no reset: what they hold is ignored until real data has passed."""
         m = Module()
-        operand = signed(OPERAND_BITS)
-        weight = Signal(operand, reset_less=True)
-        shadow = Signal(operand, reset_less=True)
-        x = Signal(operand, reset_less=True)
+        weight = Signal(self.i_w.shape(), reset_less=True)
+        shadow = Signal(self.i_w.shape(), reset_less=True)
+        x = Signal(self.i_x.shape(), reset_less=True)
         total = Signal(self.o_sum.shape(), reset_less=True)
-        product = Signal(signed(2 * OPERAND_BITS), reset_less=True)
         with m.If(self.i_shift):
             m.d.sync += shadow.eq(self.i_w)
         with m.If(self.i_switch):
             m.d.sync += weight.eq(shadow)
         factor = self.i_x
         if self.depthwise:
-            factor = Signal(operand)
+            factor = Signal(self.i_x.shape())
             m.d.comb += factor.eq(Mux(self.i_lane, self.i_d, self.i_x))
             m.d.sync += self.o_lane.eq(self.i_lane)
-        (m.d.sync if self.pipelined else m.d.comb).__iadd__(product.eq(factor * weight))
+        mode: Value = self.i_mode if self.multiplier.modes else Const(0, 0)
+        passed = delay(m, mode, 1, "mode") if self.multiplier.modes else mode
+        value = self.multiplier.raw(factor, weight, mode)
+        product = Signal(value.shape(), reset_less=True)
+        (m.d.sync if self.pipelined else m.d.comb).__iadd__(product.eq(value))
+        low, high = self.multiplier.products(product, passed if self.pipelined else mode)
         m.d.sync += [x.eq(self.i_x), self.o_switch.eq(self.i_switch)]
-        m.d.sync += total.eq(self.i_sum + product)
+        m.d.sync += total.eq(self.i_sum + low)
+        if self.multiplier.modes:
+            m.d.comb += self.o_mode.eq(passed)
+        if self.multiplier.has_high:
+            total_high = Signal(self.o_high.shape(), reset_less=True)
+            m.d.sync += total_high.eq(self.i_high + high)
+            m.d.comb += self.o_high.eq(total_high)
         m.d.comb += [self.o_x.eq(x), self.o_w.eq(shadow), self.o_sum.eq(total)]
         return m

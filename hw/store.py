@@ -2,7 +2,7 @@
 
 from typing import cast
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -11,6 +11,7 @@ from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.lane import LANE_CONTROL, PostLane
 from systolith.hw.loops import LoopNest
+from systolith.hw.packing import NibblePacker
 from systolith.hw.parameters import ParameterMemory
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.queue import CommandQueue
@@ -27,6 +28,8 @@ _OPERANDS = ActivationMemory.read_latency
 
 class StoreUnit(wiring.Component):
     """Run STORE commands: take `lanes` channels of a result vector a cycle, requantize, write.
+
+    With W4A8 a result vector has the channels of the low nibbles and then those of the high ones.
 
     A command starts when the one before it has written its last byte, because its fields steer
     the lanes directly.
@@ -53,6 +56,7 @@ class StoreUnit(wiring.Component):
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         lanes, bits = spec.post.lanes, spec.activation_address_bits
+        self.channels = spec.array.columns * spec.array.column_sums
         self.parameters = ParameterMemory(spec)
         super().__init__(
             {
@@ -61,7 +65,7 @@ class StoreUnit(wiring.Component):
                 "finish": Out(1), "signal": Out(len(Unit)), "stamp": Out(1),
                 "i_credit": In(1), "o_release": Out(1),
                 "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
-                "result_data": In(32 * spec.array.columns),
+                "result_data": In(32 * self.channels),
                 "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1),
                 "r_data": In(8 * lanes),
                 "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
@@ -96,11 +100,11 @@ class StoreUnit(wiring.Component):
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
-        count, beat, last = self._issue(m, nest, fields, running)
-        with m.If(last):
+        beat, part = self._issue(m, nest, fields, running)
+        with m.If(part["last"]):
             m.d.sync += [running.eq(0), draining.eq(1)]
         lanes = self._operands_and_lanes(m, nest, fields, beat)
-        self._write(m, nest, lanes, count, beat, last)
+        self._write(m, nest, fields, lanes, beat, part)
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += draining.eq(0)
@@ -118,15 +122,18 @@ class StoreUnit(wiring.Component):
                 getattr(nest, f"stride2_{d}").eq(fields["p_stride"] if name == "n" else 0),
             ]
 
-    def _issue(self, m: Module, nest: LoopNest, fields: dict, running: Signal) -> tuple:
+    def _issue(
+        self, m: Module, nest: LoopNest, fields: dict, running: Signal
+    ) -> tuple[Signal, dict[str, Signal]]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
-        Return its count, beat and whether it is the command's last.
+        Return its number in the result vector, and its count of channels, whether it is the result
+        vector's last and the command's last.
         """
         spec = self.spec
         credits = Signal(range(spec.memory.accumulator_depth + 1))
         left = Signal(16)  # channels from this tile on
-        beat = Signal(range(max(2, spec.beats)))
+        beat = Signal(range(max(2, self.channels // spec.post.lanes)))
         tile = Signal(8)
         rest, count = Signal(16), Signal(range(spec.post.lanes + 1))
         last_beat, last = Signal(), Signal()
@@ -150,7 +157,7 @@ class StoreUnit(wiring.Component):
             m.d.sync += left.eq(fields["channels"])
         with m.Elif(self.o_release & nest.last2 & nest.last3):
             m.d.sync += left.eq(Mux(nest.last1, fields["channels"], left - width))
-        return count, beat, last
+        return beat, {"count": count, "last_beat": last_beat, "last": last}
 
     def _operands_and_lanes(
         self, m: Module, nest: LoopNest, fields: dict[str, Value], beat: Value
@@ -214,21 +221,38 @@ class StoreUnit(wiring.Component):
         self,
         m: Module,
         nest: LoopNest,
+        fields: dict[str, Value],
         lanes: list[PostLane],
-        count: Value,
-        beat: Value,
-        last: Value,
+        beat: Signal,
+        part: dict[str, Signal],
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
-        destination = (nest.address0 + beat * self.spec.post.lanes)[: len(self.p_address)]
+        step = beat * self.spec.post.lanes
+        packed = fields["packed"] if self.spec.array.packs else Const(0)
+        destination = nest.address0 + Mux(packed, step >> 1, step)
         p = Pipeline(m, self.post_busy)
-        p["destination"], p["count"], p["last"] = destination, count, last
+        p["destination"] = destination[: len(self.p_address)]
+        p["odd_beat"] = beat[0]
+        for name, value in part.items():
+            p[name] = value
         p.advance(_OPERANDS + lanes[0].latency)
         ended = p.valid & p["last"]
+        codes = Cat(*(lane.o for lane in lanes))
         m.d.comb += [
-            self.p_valid.eq(p.valid),
             self.p_address.eq(p["destination"]),
-            self.p_count.eq(p["count"]),
-            self.p_data.eq(Cat(*(lane.o for lane in lanes))),
             self.finish.eq(delay(m, ended, ActivationMemory.write_latency, "landed", reset=True)),
         ]
+        if not self.spec.array.packs:
+            m.d.comb += [
+                self.p_valid.eq(p.valid), self.p_count.eq(p["count"]), self.p_data.eq(codes)
+            ]  # fmt: skip
+            return
+        m.submodules.packer = packer = NibblePacker(self.spec.post.lanes)
+        m.d.comb += [
+            packer.i_valid.eq(p.valid), packer.i.eq(codes), packer.i_count.eq(p["count"]),
+            packer.i_packed.eq(packed), packer.i_last.eq(p["last_beat"]),
+            self.p_valid.eq(packer.o_valid), self.p_count.eq(packer.o_count),
+            self.p_data.eq(packer.o),
+        ]  # fmt: skip
+        if self.spec.post.lanes % 2:
+            m.d.comb += packer.i_late.eq(packed & p["odd_beat"])

@@ -6,14 +6,14 @@ from amaranth.lib.wiring import Out, connect, flipped
 
 from systolith.hw.accumulators import Accumulators
 from systolith.hw.activation import ActivationMemory
-from systolith.hw.array import WeightStationaryArray, sum_bits
+from systolith.hw.array import WeightStationaryArray, high_sum_bits, sum_bits
+from systolith.hw.array_inputs import ArrayInputs
 from systolith.hw.axi import axi4, forward
 from systolith.hw.control import AXI_LITE, ControlSlave
 from systolith.hw.delay import delay
 from systolith.hw.external import ExternalMemory
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
-from systolith.hw.line_buffer import LineBuffer
 from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
 from systolith.hw.tokens import Tokens, token_pairs
@@ -53,21 +53,22 @@ class Accelerator(wiring.Component):
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
         self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
-        self.tokens = Tokens(pairs=token_pairs(spec))
+        self.tokens, self.inputs = Tokens(pairs=token_pairs(spec)), ArrayInputs(spec)
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         shape = spec.array
         self.array = array or WeightStationaryArray(
-            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
-        )
-        self.accumulators = Accumulators(spec, sum_bits(spec.array.rows))
+            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines,
+            precisions=shape.precisions, form=shape.multiplier,
+        )  # fmt: skip
+        self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:
         """Wire one concern after the other."""
         m = Module()
-        for name in ("control", "fetch", "activations"):
+        for name in ("control", "fetch", "activations", "inputs"):
             m.submodules[name] = getattr(self, name)
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
@@ -80,15 +81,13 @@ class Accelerator(wiring.Component):
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
             self.stamps.eq(self.control.stamps),
         ]  # fmt: skip
-        for wire in (self._commands, self._tokens, self._datapath):
+        wires = (self._commands, self._tokens, self._datapath, self._memories, self._host)
+        for wire in (*wires, self._counters):
             wire(m)
         if self.spec.array.depthwise_lines:
             self._depthwise(m)
-        self._memories(m)
-        self._host(m)
         if self.external:
             self._external(m, self.external)
-        self._counters(m)
         return m
 
     def _commands(self, m: Module) -> None:
@@ -141,25 +140,27 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        latency = ActivationMemory.read_latency
-        is_signed = delay(m, feeder.x_signed, latency, "x_signed")
-        data = self.activations.x_data
-        codes = [data[8 * r : 8 * r + 8] for r in range(self.spec.array.rows)]
-        operands = [Cat(code, code[7] & is_signed) for code in codes]
-        switch = delay(m, feeder.o_switch, latency - 1, "switch", reset=True)
+        inputs, latency = self.inputs, ActivationMemory.read_latency + array.latency - 1
         m.d.comb += [
-            array.i_x.eq(Cat(*operands)), array.i_switch.eq(switch),
+            inputs.i_x.eq(self.activations.x_data), inputs.i_signed.eq(feeder.x_signed),
+            inputs.i_switch.eq(feeder.o_switch), self.weights.i_switch.eq(feeder.o_switch),
+            array.i_x.eq(inputs.o_x), array.i_switch.eq(inputs.o_switch),
             array.i_w.eq(self.weights.o_w), array.i_shift.eq(self.weights.o_shift),
-            self.weights.i_switch.eq(feeder.o_switch),
             feeder.i_tile_ready.eq(self.weights.ready), accumulators.i_sums.eq(array.o),
         ]  # fmt: skip
+        if self.spec.array.nibbles:
+            m.d.comb += [
+                inputs.i_precision.eq(feeder.o_precision), array.i_precision.eq(inputs.o_precision),
+                array.i_nibbles.eq(self.weights.o_nibbles),
+            ]  # fmt: skip
+        if self.spec.array.column_sums > 1:
+            m.d.comb += accumulators.i_highs.eq(array.o_high)
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")
-            cycles = latency + array.latency - 1
             if name == "valid":
-                late = delay(m, control, cycles, name, reset=True, clear=~self.fetch.running)
+                late = delay(m, control, latency, name, reset=True, clear=~self.fetch.running)
             else:
-                late = delay(m, control, cycles, name)
+                late = delay(m, control, latency, name)
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
         m.d.comb += [
             accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
@@ -171,18 +172,17 @@ class Accelerator(wiring.Component):
         ]  # fmt: skip
 
     def _depthwise(self, m: Module) -> None:
-        """Line buffers between activation memory and array."""
-        feeder, memory = self.feeder, self.activations
-        m.submodules.lines = lines = LineBuffer(self.spec)
+        """What only depthwise streams need."""
+        feeder, memory, inputs = self.feeder, self.activations, self.inputs
+        for name in ("depthwise", "column", "expand"):
+            m.d.comb += getattr(inputs, f"i_{name}").eq(getattr(feeder, f"o_{name}"))
         m.d.comb += [
-            lines.i_valid.eq(feeder.o_depthwise), lines.i_column.eq(feeder.o_column),
-            lines.i_expand.eq(feeder.o_expand), lines.i_signed.eq(feeder.x_signed),
-            lines.i_x.eq(memory.x_data), memory.x_urgent.eq(feeder.x_urgent),
-            self.array.i_lane.eq(lines.o_lane), self.array.i_d.eq(lines.o),
+            memory.x_urgent.eq(feeder.x_urgent),
+            self.array.i_lane.eq(inputs.o_lane), self.array.i_d.eq(inputs.o_d),
         ]  # fmt: skip
         if self.spec.row_pairs:
             m.d.comb += [memory.x_pair.eq(feeder.x_pair), memory.x_below.eq(feeder.x_below)]
-            m.d.comb += [lines.i_pairs.eq(feeder.x_pair), lines.i_below.eq(memory.x_below_data)]
+            m.d.comb += [inputs.i_pairs.eq(feeder.x_pair), inputs.i_below.eq(memory.x_below_data)]
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""

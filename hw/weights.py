@@ -12,11 +12,17 @@ from systolith.hw.queue import CommandQueue
 from systolith.hw.words import weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Unit
+from systolith.spec.precision import NIBBLE_BITS, Precision
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["WeightLoader"]
+__all__ = ["WeightLoader", "weight_bits"]
 
 _LOOPS = ("t", "n", "ky", "kx", "kc")
+
+
+def weight_bits(spec: AcceleratorSpec) -> int:
+    """Width of a column's weight operand: two nibbles of `NIBBLE_BITS`, if there may be such."""
+    return 2 * NIBBLE_BITS if spec.array.nibbles else OPERAND_BITS
 
 
 class WeightLoader(wiring.Component):
@@ -40,6 +46,7 @@ class WeightLoader(wiring.Component):
     i_switch: the feeder issues the first vector that uses the loaded tile.
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
+    o_nibbles: `o_w` are operands of nibbles; only with precisions of nibbles.
     h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
         word.
     d_valid, d_address, d_part, d_data: with an external memory: LOAD writes part `d_part` of a word
@@ -56,10 +63,11 @@ class WeightLoader(wiring.Component):
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
                 "load_ready": In(1), "load_start": Out(1),
                 "i_switch": In(1), "ready": Out(1),
-                "o_w": Out(OPERAND_BITS * columns), "o_shift": Out(spec.array.rows),
+                "o_w": Out(weight_bits(spec) * columns), "o_shift": Out(spec.array.rows),
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
                 "busy": Out(1),
+                **({"o_nibbles": Out(1)} if spec.array.nibbles else {}),
                 **self._load_members(),
             }
         )  # fmt: skip
@@ -155,15 +163,28 @@ class WeightLoader(wiring.Component):
         """Widen the word read to signed operands less the zero point; shift enables beside it."""
         is_signed, zero = Signal(), Signal(signed(OPERAND_BITS))
         m.d.sync += [is_signed.eq(fields["w_signed"]), zero.eq(fields["w_zero"])]
+        pairs = Signal()  # every byte is two nibbles
+        if self.spec.array.nibbles:
+            m.d.sync += pairs.eq(fields["precision"] != Precision.W8A8)
+
+        def operand(code: Value, bits: int) -> Value:
+            wide = Cat(code, code[-1] & is_signed).as_signed()
+            return (wide - zero)[:bits]
+
         operands = []
         for c in range(self.spec.array.columns):
             byte = data[8 * c : 8 * c + 8]
-            wide = Cat(byte, byte[7] & is_signed).as_signed()
-            operands.append((wide - zero)[:OPERAND_BITS])
+            whole = operand(byte, OPERAND_BITS)
+            if self.spec.array.nibbles:
+                halves = Cat(operand(byte[:4], NIBBLE_BITS), operand(byte[4:], NIBBLE_BITS))
+                whole = Mux(pairs, halves, Cat(whole, Const(0, 1)))
+            operands.append(whole)
         read_done = Signal()
         m.d.sync += read_done.eq(reading)
         with m.If(read_done):
             m.d.sync += self.o_w.eq(Cat(*operands))
+            if self.spec.array.nibbles:
+                m.d.sync += self.o_nibbles.eq(pairs)
         shift = Signal(self.spec.array.rows)
         m.d.sync += shift.eq(Mux(reading, Mux(word == 0, 1, (shift << 1) | 1), 0))
         m.d.sync += self.o_shift.eq(shift)

@@ -7,8 +7,10 @@ writes region 1, and tokens make every FILL, which writes region 0, wait for the
 import numpy as np
 
 from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
+from systolith.sim.stress_specs import pick
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, encode
+from systolith.spec.precision import Precision
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
@@ -130,6 +132,8 @@ def draw_matmul(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, in
     flags = ("x_signed", "w_signed", "maximum", "w_hold")
     values |= {name: int(rng.integers(0, 2)) for name in flags}
     values["x_base"] = _base(rng, values, "x", MATMUL_LOOPS, spec.memory.activation_bytes)
+    if spec.array.nibbles:
+        values["precision"] = int(pick(rng, *sorted(spec.array.precisions)))
     return values | {"w_base": int(rng.integers(0, 10)), "w_zero": int(rng.integers(-100, 100))}
 
 
@@ -138,7 +142,10 @@ def draw_store(
 ) -> dict[str, int]:
     """Draw a STORE of all results of ``matmul`` to places of region 1 which do not overlap."""
     values = {f"{name}_count": matmul[f"{name}_count"] for name in STORE_LOOPS}
-    columns, stride = spec.array.columns, spec.array.columns
+    columns = spec.array.columns
+    if matmul.get("precision") == Precision.W4A8:
+        columns *= 2
+    stride = columns
     for name in reversed(STORE_LOOPS):
         values[f"y_{name}_stride"] = stride
         stride *= values[f"{name}_count"]
@@ -170,6 +177,7 @@ def draw_store(
         "r_high": 127,
         "table": int(rng.integers(0, 2)) if spec.memory.tables else 0,
         "table_index": int(rng.integers(0, max(1, spec.memory.tables))),
+        "packed": int(rng.integers(2)) if spec.array.packs else 0,
     }
 
 

@@ -74,6 +74,7 @@ class Requant:
     `formula` is a key of `systolith.profiles.formulas.REQUANT_FORMULAS`:
 
     - ``double``: two roundings with `multiplier` (q31) and `shift` (left if positive);
+    - ``upward``: the same, but the second rounding is half up;
     - ``float32``: ``rint(float32(float32(acc) * scale))``, scale float32;
     - ``f64away``: ``half_away(float64(acc) * scale)``, scale float64;
     - ``divide``: ``half_away(acc / divisor)``;
@@ -90,7 +91,7 @@ class Requant:
     formula: name of the function.
     zero_point, low, high: ints, the clamp already holds the fused activation.
     scale: real factor per channel, or of one element (float64, float32 for the float32 formulas).
-    multiplier, shift: int64 of scale's shape, for ``double``.
+    multiplier, shift: int64 of scale's shape, for ``double`` and ``upward``.
     divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
     output_scale: a float32 value, for ``ort_average`` and ``ort_mean``.

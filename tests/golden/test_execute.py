@@ -22,6 +22,7 @@ from systolith.spec.commands import (
     decode,
     encode,
 )
+from systolith.spec.precision import Precision
 from systolith.spec.program import Buffer, Layer, Program, ProgramError
 from systolith.spec.requant import RequantMode, ResidualRounding
 
@@ -37,6 +38,7 @@ SPEC = AcceleratorSpec(
     ),
     post=PostSpec(lanes=2),
 )
+NIBBLES = replace(SPEC, array=replace(SPEC.array, precisions=frozenset(Precision)))
 WHOLE = {
     f"region{g}": Buffer(base=g * SIZE, shape=(1, 1, SIZE), strides=(0, 0, 1), dtype="uint8")
     for g in range(2)
@@ -105,6 +107,7 @@ class Plain:
 
     def matmul(self, command):
         rows, columns = SPEC.array.rows, SPEC.array.columns
+        precision = Precision(command["precision"])
         totals = {}
         steps = {}
         for index in self.nest(command, MATMUL_LOOPS):
@@ -112,13 +115,11 @@ class Plain:
             tile = steps.setdefault((n, *k), len(steps)) * (1 - command["w_hold"])
             address = self.address(command, "x", MATMUL_LOOPS, index)
             x = [self.memory[self.place(address, r, rows)] for r in range(rows)]
-            x = [signed(v, 8) if command["x_signed"] else v for v in x]
-            for c in range(columns):
+            for c in range(columns * (2 if precision is Precision.W4A8 else 1)):
                 total = 0
                 for r in range(rows):
-                    w = int(self.program.weights[command["w_base"] + tile * rows + r, c])
-                    w = (signed(w, 8) if command["w_signed"] else w) - command["w_zero"]
-                    total += x[r] * signed(w, 9)
+                    w = int(self.program.weights[command["w_base"] + tile * rows + r, c % columns])
+                    total += self.product(command, precision, x[r], w, c // columns)
                 key = (t, n, my, mx, c)
                 if key not in totals:
                     totals[key] = total
@@ -127,18 +128,47 @@ class Plain:
                 else:
                     totals[key] = signed(totals[key] + total, 32)
         for vector in self.nest(command, ("t", "n", "my", "mx")):
-            self.queue.append([totals[*vector, c] for c in range(columns)])
+            n = sum(key[:4] == vector for key in totals)
+            self.queue.append([totals[*vector, c] for c in range(n)])
+
+    @staticmethod
+    def product(command, precision, x, w, half):
+        """What a byte of activations and a byte of weights add to a sum."""
+
+        def code(byte, nibble, is_signed):
+            bits = 8 if nibble is None else 4
+            value = byte >> 4 * (nibble or 0) & (1 << bits) - 1
+            return signed(value, bits) if is_signed else value
+
+        pairs = {
+            Precision.W8A8: [(None, None)],
+            Precision.W4A8: [(None, half)],
+            Precision.W4A4: [(0, 0), (1, 1)],
+        }[precision]
+        total = 0
+        for of_x, of_w in pairs:
+            value = code(w, of_w, command["w_signed"]) - command["w_zero"]
+            weight = signed(value, 9 if precision is Precision.W8A8 else 5)
+            total += code(x, of_x, command["x_signed"]) * weight
+        return total
 
     def store(self, command):
         for index in self.nest(command, STORE_LOOPS):
             vector = self.queue.popleft()
             n, width = index[1], command["tile_channels"]
             y, r = (self.address(command, s, STORE_LOOPS, index) for s in "yr")
-            for c in range(min(width, command["channels"] - n * width)):
+            count = min(width, command["channels"] - n * width)
+            codes = []
+            for c in range(count):
                 word = command["p_base"] + n * command["p_stride"] + c // SPEC.post.lanes
                 other = self.memory[self.place(r, c, SPEC.post.lanes)]
-                code = self.code(command, vector[c], word, c % SPEC.post.lanes, other)
-                self.memory[self.place(y, c, SPEC.post.lanes)] = code
+                codes.append(self.code(command, vector[c], word, c % SPEC.post.lanes, other))
+            port = SPEC.post.lanes
+            if command["packed"]:
+                codes, port = [v & 15 for v in [*codes, 0]], port // 2
+                codes = [codes[i] + 16 * codes[i + 1] for i in range(0, count, 2)]
+            for i, code in enumerate(codes):
+                self.memory[self.place(y, i, port)] = code
 
     def code(self, command, acc, word, lane, other):
         p = [int(v) for v in self.program.parameters[word, lane]]
@@ -172,6 +202,12 @@ def assert_equal(program, inputs):
 def test_random_programs(seed):
     rng = np.random.default_rng(seed)
     assert_equal(random_program(rng, SPEC), random_inputs(rng))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_random_programs_of_every_precision(seed):
+    rng = np.random.default_rng(seed)
+    assert_equal(random_program(rng, NIBBLES), random_inputs(rng))
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -210,7 +246,7 @@ def test_chunks_agree():
     inputs = random_inputs(rng)
     whole = execute(program, inputs)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("systolith.golden.execute._CHUNK", 100)
+        patch.setattr("systolith.golden.matmul._CHUNK", 100)
         parts = execute(program, inputs)
     assert all(np.array_equal(whole[name], parts[name]) for name in WHOLE)
 

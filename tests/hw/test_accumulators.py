@@ -5,16 +5,20 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from systolith.hw.accumulators import MINIMUM_PASS, Accumulators
+from systolith.hw.delay import column_delay
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.precision import Precision
 
-BITS = 24
+BITS, HIGH_BITS = 24, 19
 IDLE = {"i_valid": 0, "i_pass_first": 0, "i_k_first": 0, "i_k_last": 0, "i_maximum": 0}
 
 
-def spec_of(columns: int, depth: int) -> AcceleratorSpec:
+def spec_of(columns: int, depth: int, *precisions: Precision) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=1, columns=columns),
+        array=ArraySpec(
+            rows=1, columns=columns, precisions=frozenset({Precision.W8A8, *precisions})
+        ),
         memory=MemorySpec(
             weight_bytes=16 * columns, accumulator_depth=depth, parameter_channels=4 * columns
         ),
@@ -23,9 +27,10 @@ def spec_of(columns: int, depth: int) -> AcceleratorSpec:
 
 
 def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: float) -> list:
-    """Feed tiles (sums [passes, vectors, columns], maximum); read results as they are credited."""
+    """Feed tiles (sums [passes, vectors, channels], maximum); read results as they are credited."""
     columns, depth = spec.array.columns, spec.memory.accumulator_depth
-    dut = Accumulators(spec, BITS)
+    channels = columns * spec.array.column_sums
+    dut = Accumulators(spec, BITS, HIGH_BITS)
     rng = np.random.default_rng(columns * depth)
     feed: list[tuple[dict[str, int], np.ndarray | None]] = []  # per cycle, unless the ring is full
     for values, maximum in tiles:
@@ -52,7 +57,7 @@ def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: floa
         while len(results) < total:
             if asked:
                 word = ctx.get(dut.r_data)
-                results.append([word >> 32 * c & 0xFFFFFFFF for c in range(columns)])
+                results.append([word >> 32 * c & 0xFFFFFFFF for c in range(channels)])
                 asked = False
             flags, vector = feed[0] if feed else (IDLE, None)
             if flags["i_k_last"] and not space:
@@ -64,13 +69,17 @@ def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: floa
                 sums[cycle] = vector
             for name, value in flags.items():
                 ctx.set(getattr(dut, name), value)
-            # The sums come a cycle later, column c another c cycles later.
-            word = 0
-            for c in range(columns):
-                noise = rng.integers(-(1 << BITS - 1), 1 << BITS - 1, columns)
-                value = sums.get(cycle - 1 - c, noise)[c]
-                word |= (int(value) & (1 << BITS) - 1) << BITS * c
-            ctx.set(dut.i_sums, word)
+            # The sums come a cycle later, a column's when it is its turn.
+            words = [0, 0]
+            for c in range(channels):
+                half, column = divmod(c, columns)
+                late = column_delay(spec.array, column)
+                bits = (BITS, HIGH_BITS)[half]
+                value = sums.get(cycle - 1 - late, rng.integers(-(1 << 18), 1 << 18, channels))[c]
+                words[half] |= (int(value) & (1 << bits) - 1) << bits * column
+            ctx.set(dut.i_sums, words[0])
+            if channels > columns:
+                ctx.set(dut.i_highs, words[1])
             # A credit of this cycle may be used from the next one on.
             if waiting:
                 ctx.set(dut.r_address, place)
@@ -104,6 +113,26 @@ def test_tiles(columns: int, depth: int, pauses: float) -> None:
         tiles.append((values, int(rng.integers(2))))
     got = run(spec_of(columns, depth), tiles, pauses)
     np.testing.assert_array_equal(got, expected(tiles))
+
+
+@pytest.mark.parametrize(("columns", "depth"), [(1, 4), (4, 5), (3, 16)])
+@pytest.mark.parametrize("pauses", [0.0, 0.3])
+def test_two_sums_a_column(columns: int, depth: int, pauses: float) -> None:
+    """W4A8: low and high sums, of their own widths, by sum and by maximum."""
+    spec = spec_of(columns, depth, Precision.W4A8)
+    rng = np.random.default_rng(columns)
+    limits = np.repeat([1 << BITS - 1, 1 << HIGH_BITS - 1], columns)
+    tiles = []
+    for number in range(10):
+        shape = int(rng.integers(1, 5)), int(rng.integers(1, depth + 1)), 2 * columns
+        tiles.append((rng.integers(-limits, limits, shape), number % 2))
+    np.testing.assert_array_equal(run(spec, tiles, pauses), expected(tiles))
+
+
+def test_one_sum_a_column_without_w4a8() -> None:
+    """W4A4 makes one sum: there is no port and no memory for another."""
+    dut = Accumulators(spec_of(3, 4, Precision.W4A4), BITS, HIGH_BITS)
+    assert not hasattr(dut, "i_highs") and len(dut.r_data) == 3 * 32
 
 
 @pytest.mark.parametrize("vectors", [1, 2, 3])

@@ -11,18 +11,20 @@ from systolith.hw.store import StoreUnit
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import STORE_LOOPS, Opcode, encode
+from systolith.spec.precision import Precision
 from systolith.spec.requant import RequantMode
 
 
-def spec_of(columns: int, lanes: int, depth: int, queue: int = 2) -> AcceleratorSpec:
+def spec_of(columns: int, lanes: int, depth: int, *precisions: Precision) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=4, columns=columns),
+        array=ArraySpec(
+            rows=4, columns=columns, precisions=frozenset({Precision.W8A8, *precisions})
+        ),
         memory=MemorySpec(
             weight_bytes=16 * columns, accumulator_depth=depth, parameter_channels=lanes * 32,
             tables=0,
         ),
         post=PostSpec(lanes=lanes, modes=frozenset({RequantMode.FIXED})),
-        queue_depth=queue,
     )  # fmt: skip
 
 
@@ -30,7 +32,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
     command = {f"{n}_count": int(rng.integers(1, 4)) for n in STORE_LOOPS}
     for s, n in itertools.product("yr", STORE_LOOPS):
         command[f"{s}_{n}_stride"] = int(rng.integers(-90, 90))
-    width = int(rng.integers(1, spec.array.columns + 1))
+    width = int(rng.integers(1, spec.array.columns * spec.array.column_sums + 1))
     return command | {
         "y_base": int(rng.integers(3000, 60000)),
         "r_base": int(rng.integers(3000, 60000)),
@@ -48,6 +50,7 @@ def draw(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, int]:
         "r_multiplier_r": 1,
         **{name: int(rng.integers(8)) for name in ("wait", "signal")},
         "stamp": int(rng.integers(2)),
+        "packed": int(rng.integers(2)) if spec.array.packs else 0,
     }
 
 
@@ -65,7 +68,8 @@ def beats(command: dict[str, int], lanes: int) -> list[dict[str, int]]:
         for first in range(0, tile, lanes):
             result.append(
                 {
-                    "y": y + first, "r": r + first, "count": min(lanes, tile - first),
+                    "y": y + (first // 2 if command["packed"] else first), "r": r + first,
+                    "count": min(lanes, tile - first),
                     "beat": first // lanes, "ends": int(first + lanes >= tile),
                     "p": command["p_base"] + at["n"] * command["p_stride"] + first // lanes,
                 }
@@ -73,20 +77,46 @@ def beats(command: dict[str, int], lanes: int) -> list[dict[str, int]]:
     return result
 
 
-@pytest.mark.parametrize(
-    ("columns", "lanes", "depth"), [(1, 1, 4), (4, 4, 5), (6, 2, 4), (6, 1, 16), (5, 5, 7)]
-)
+SHAPES = [(1, 1, 4), (4, 4, 5), (6, 2, 4), (6, 1, 16), (5, 5, 7)]
+
+
+@pytest.mark.parametrize(("columns", "lanes", "depth"), SHAPES)
 @pytest.mark.parametrize("rate", [1.0, 0.3])
 @pytest.mark.parametrize("granted", [1.0, 0.4])
 def test_traffic(columns: int, lanes: int, depth: int, rate: float, granted: float) -> None:
-    """Results are credited at some rate; each result's value tells its place in the order.
+    """What is stored as bytes, of vectors as long as the array has columns."""
+    run_traffic(spec_of(columns, lanes, depth), rate, granted)
+
+
+@pytest.mark.parametrize(
+    ("columns", "lanes", "depth"), [(1, 1, 4), (6, 2, 4), (3, 1, 16), (5, 5, 7), (9, 3, 5)]
+)
+def test_traffic_of_nibbles(columns: int, lanes: int, depth: int) -> None:
+    """Vectors of two sums a column, stored as bytes or packed."""
+    run_traffic(spec_of(columns, lanes, depth, *Precision), rate=0.7, granted=0.6)
+
+
+def packed(beats: list[dict[str, int]], values: list[list[int]]) -> list[list[int]]:
+    """Bytes in the place of the beats of one vector's codes."""
+    codes = [v & 15 for beat in values for v in beat] + [0]
+    pairs = [codes[i] | codes[i + 1] << 4 for i in range(0, len(codes) - 1, 2)]
+    ends = np.cumsum([b["count"] for b in beats])
+    cuts = [0, *(e // 2 for e in ends[:-1]), len(pairs)]
+    return [pairs[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def run_traffic(spec: AcceleratorSpec, rate: float, granted: float) -> None:
+    """Run commands against a ring and memories of ours.
+
+    Results are credited at some rate; each result's value tells its place in the order.
 
     The parameters pass accumulators through, and the low byte of a result is its place in the ring
     plus its column, so that a written byte shows which result and lane it came from. A residual
     byte is its address modulo 13; reads are granted at some rate.
     """
-    spec = spec_of(columns, lanes, depth)
-    rng = np.random.default_rng(columns * depth)
+    lanes, depth = spec.post.lanes, spec.memory.accumulator_depth
+    channels = spec.array.columns * spec.array.column_sums
+    rng = np.random.default_rng(spec.array.columns * depth)
     unit = StoreUnit(spec)
     commands = [draw(rng, spec) for _ in range(5)]
     expected = [dict(b, command=k) for k, c in enumerate(commands) for b in beats(c, lanes)]
@@ -114,7 +144,7 @@ def test_traffic(columns: int, lanes: int, depth: int, rate: float, granted: flo
         residual: list[int | None] = [None] * ActivationMemory.read_latency
         while len(finished) < len(commands):
             # The ring answers one cycle later: result k has value k in column 0, k + c in c.
-            ctx.set(unit.result_data, sum((address + c) << 32 * c for c in range(columns)))
+            ctx.set(unit.result_data, sum((address + c) << 32 * c for c in range(channels)))
             ctx.set(unit.start_ready, int(rng.integers(3) > 0))
             ctx.set(unit.r_ready, int(rng.random() < granted))
             arrived = residual.pop(0)
@@ -153,11 +183,19 @@ def test_traffic(columns: int, lanes: int, depth: int, rate: float, granted: flo
     simulate(unit, push, bench)
     results = np.cumsum([0] + [b["ends"] for b in expected])[:-1]
     want = []
-    for k, b in zip(results, expected, strict=True):
-        values = [int(k) % depth + b["beat"] * lanes + i + b["p"] for i in range(b["count"])]
-        if commands[b["command"]]["residual"]:
-            values = [v + (b["r"] + i) % 13 for i, v in enumerate(values)]
-        want.append((b["y"], [min(127, v) for v in values]))
+    for _, group in itertools.groupby(
+        zip(results, expected, strict=True), key=lambda item: item[0]
+    ):
+        vector, values = [], []
+        for k, b in group:
+            codes = [int(k) % depth + b["beat"] * lanes + i + b["p"] for i in range(b["count"])]
+            if commands[b["command"]]["residual"]:
+                codes = [v + (b["r"] + i) % 13 for i, v in enumerate(codes)]
+            values.append([min(127, v) for v in codes])
+            vector.append(b)
+        if commands[vector[0]["command"]]["packed"]:
+            values = packed(vector, values)
+        want += [(b["y"], v) for b, v in zip(vector, values, strict=True) if v]
     assert written == want
     assert read == [b["r"] for b in expected if commands[b["command"]]["residual"]]
 

@@ -4,7 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 
 from systolith.compiler.check_depthwise import depthwise_fault
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Opcode, Unit
+from systolith.spec.precision import Precision
 from systolith.spec.program import Program
 from systolith.spec.softmax import SoftmaxForm
 
@@ -22,6 +24,10 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
     if v["w_base"] + words > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
+    if v["precision"] not in spec.array.precisions:
+        raise ProgramFault(f"{name} needs a precision that is not built in")
+    if v["depthwise"] and v["precision"] != Precision.W8A8:
+        raise ProgramFault(f"{name} is depthwise and not W8A8")
     if v["depthwise"]:
         fault = depthwise_fault(spec, v)
         if fault:
@@ -53,8 +59,8 @@ def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} leaves the parameter memory")
     if not 0 < v["channels"] - (v["n_count"] - 1) * v["tile_channels"] <= v["tile_channels"]:
         raise ProgramFault(f"{name} has channels and tiles that do not agree")
-    if width > spec.array.columns:
-        raise ProgramFault(f"{name} stores more channels than the array has columns")
+    if v["packed"] and not spec.array.packs:
+        raise ProgramFault(f"{name} packs nibbles, which is not built in")
     tables = spec.memory.tables if spec.external.data_bytes else len(program.tables)
     if v["table"] and v["table_index"] >= min(tables, spec.memory.tables):
         raise ProgramFault(f"{name} names a table that does not exist")
@@ -69,6 +75,11 @@ def _outputs(matmul: Command) -> list[int]:
     return [matmul[f"{n}_count"] for n in ("t", "n", *pixels)]
 
 
+def _column_sums(matmul: Command) -> int:
+    """Channels of a result vector for each column of the array."""
+    return 2 if matmul["precision"] == Precision.W4A8 else 1
+
+
 def _check_partial(matmuls: Sequence[Command]) -> list[Command]:
     """Sums that are left are added to, tile for tile; return the MATMULs with results."""
     left: Command | None = None
@@ -80,6 +91,8 @@ def _check_partial(matmuls: Sequence[Command]) -> list[Command]:
             raise ProgramFault(f"MATMUL {number} keeps sums of more than one tile")
         if left is not None and _outputs(m) != _outputs(left):
             raise ProgramFault(f"MATMUL {number} adds to sums of other pixels")
+        if left is not None and _column_sums(m) != _column_sums(left):
+            raise ProgramFault(f"MATMUL {number} adds to sums of other channels")
         left = m if m["partial"] else None
     if left is not None:
         raise ProgramFault("the last MATMUL must not be partial")
@@ -98,7 +111,7 @@ def _check_tokens(name: str, command: Command) -> None:
         raise ProgramFault(f"{name} needs a token that the fetcher does not give")
 
 
-def _check_pairing(commands: Sequence[Command]) -> None:
+def _check_pairing(spec: AcceleratorSpec, commands: Sequence[Command]) -> None:
     """STORE k consumes the tiles of MATMUL k, those left out that leave their sums for the next."""
     matmuls = _check_partial([c for c in commands if c.opcode is Opcode.MATMUL])
     stores = [c for c in commands if c.opcode is Opcode.STORE]
@@ -108,6 +121,8 @@ def _check_pairing(commands: Sequence[Command]) -> None:
     for index, (m, s) in enumerate(zip(matmuls, stores, strict=True)):
         if _outputs(m) != [s[n] for n in names]:
             raise ProgramFault(f"MATMUL and STORE {index} have different loops")
+        if min(s["tile_channels"], s["channels"]) > spec.array.columns * _column_sums(m):
+            raise ProgramFault(f"STORE {index} stores more channels than MATMUL {index} makes")
 
 
 _CHECKS = {
@@ -125,7 +140,7 @@ def check_commands(program: Program, commands: Sequence[Command]) -> None:
     ------
     ProgramFault: the first that is wrong.
     """
-    _check_pairing(commands)
+    _check_pairing(program.spec, commands)
     for number, command in enumerate(commands):
         name = f"{command.opcode.name} {number}"
         _check_tokens(name, command)

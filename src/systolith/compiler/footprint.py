@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.pairing import consumers
+from systolith.compiler.used_weights import used_rows, used_weights
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
     COPY_LOOPS,
@@ -110,42 +111,6 @@ def _grid(loops: Sequence[tuple[int, int]]) -> Int64Array:
     return total
 
 
-def _used_weights(
-    values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
-) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, columns]."""
-    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
-    passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
-    stored = 1 if values["w_hold"] else tiles * passes
-    words = weights[values["w_base"] : values["w_base"] + stored * rows]
-    used = words.reshape(-1, rows, columns) != np.uint8(values["w_zero"] & 255)
-    if values["w_hold"]:
-        return np.broadcast_to(used, (tiles, passes, rows, columns))
-    return used.reshape(tiles, passes, rows, columns)
-
-
-def _used_rows(
-    values: Mapping[str, int],
-    store: Mapping[str, int],
-    weights: NDArray[np.uint8],
-    spec: AcceleratorSpec,
-) -> tuple[Int64Array, Int64Array]:
-    """First and last + 1 array row with a weight that matters, of each (n, pass).
-
-    A weight matters if it is not zero and its column is stored.
-    """
-    used = _used_weights(values, weights, spec)
-    rows = spec.array.rows
-    first, last = (np.zeros(used.shape[:2], np.int64) for _ in range(2))
-    for tile in range(values["n_count"]):
-        left = store["channels"] - tile * store["tile_channels"]
-        width = min(store["tile_channels"], left)
-        some = used[tile][..., :width].any(axis=2)
-        reach = np.where(some.any(axis=1), rows - some[:, ::-1].argmax(axis=1), 0)
-        first[tile], last[tile] = some.argmax(axis=1), reach
-    return first, last
-
-
 def _depthwise_spans(
     values: Mapping[str, int],
     store: Mapping[str, int],
@@ -158,7 +123,7 @@ def _depthwise_spans(
     A weight matters if it is not zero and its column is stored.
     """
     t, n, ky, kx, kc, _, _ = _loops(values, MATMUL_LOOPS, "x")
-    used, passes, tiles = _used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
+    used, passes, tiles = used_weights(values, weights, spec), _grid([ky, kx, kc]), _grid([t])
     starts, ends = [], []
     for tile, number in np.ndindex(used.shape[:2]):
         width = min(store["channels"] - tile * store["tile_channels"], store["tile_channels"])
@@ -228,7 +193,7 @@ def _matmul_reads(
     t, n, ky, kx, kc, my, mx = _loops(values, MATMUL_LOOPS, "x")
     pixels = _offsets([t, my, mx]) + values["x_base"]
     grid = np.arange(n[0])[:, None] * n[1] + _grid([ky, kx, kc])
-    first, last = _used_rows(values, store, weights, spec)
+    first, last = used_rows(values, store, weights, spec)
     starts, ends = [], []
     for low, high in {(int(a), int(b)) for a, b in zip(first.flat, last.flat, strict=True)}:
         if high > low:
@@ -247,6 +212,8 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     full, width = values["channels"], values["tile_channels"]
     tiles, base = n[0], values[f"{stream}_base"]
     rest = full - (tiles - 1) * width
+    if stream == "y" and values["packed"]:
+        rest, width = -(-rest // 2), -(-width // 2)
     last = strided(base + (tiles - 1) * n[1], [t, my, mx], rest)
     if tiles == 1:
         return last

@@ -12,11 +12,16 @@ from systolith.spec.accelerator import AcceleratorSpec
 __all__ = ["check_memories"]
 
 
-def _parameters(layout: Layout, steps: Sequence[Step], spec: AcceleratorSpec) -> tuple[int, str]:
+def _parameters(
+    layout: Layout, steps: Sequence[Step], shapes: Shapes, spec: AcceleratorSpec
+) -> tuple[int, str]:
     """Parameter channels of the widest channel tile, and the layer that has it."""
     lanes, columns = spec.post.lanes, spec.array.columns
     needs = [
-        (-(-min(columns, layout.views[s.target].shape[2]) // lanes) * lanes, s.node.name)
+        (
+            -(-min(max(columns, shapes.tile(s)), layout.views[s.target].shape[2]) // lanes) * lanes,
+            s.node.name,
+        )
         for s in steps
     ]
     return max(needs, key=lambda n: n[0])
@@ -38,7 +43,7 @@ def check_memories(
         return
     memory, array = spec.memory, spec.array
     region, need, worst = max((*shapes.least(s), i) for i, s in enumerate(steps))
-    channels, widest = _parameters(layout, steps, spec)
+    channels, widest = _parameters(layout, steps, shapes, spec)
     largest, weights = steps[worst].node.name, array.rows * array.columns
     activations = f"layer {largest!r}: its smallest tiles take {need} bytes of activations"
     regions = f"{memory.activation_regions} regions of {memory.activation_bytes}"

@@ -16,8 +16,9 @@ from systolith.compiler.lower_matmul import (
     part_job,
 )
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.mac import mac_layer, mac_requantizer
+from systolith.compiler.mac import in_precision, mac_layer, mac_requantizer
 from systolith.compiler.pieces import Box, Piece, Span, other_piece
+from systolith.compiler.precision import chain_precision
 from systolith.compiler.reduction import Kernel
 from systolith.compiler.steps import Step
 from systolith.compiler.tiler import Place, Tiler, bound
@@ -176,7 +177,8 @@ class ChainTiler:
                 attributes=_cropped(own.node.attributes, (ny, nx)),
             ),
         )
-        layer, view = mac_layer(low, some), low.view(own.source)
+        precision = chain_precision(own.node, array, box.channels)
+        layer, view = in_precision(mac_layer(low, some), precision), low.view(own.source)
         kernel = Kernel(
             height=ny,
             width=nx,
@@ -185,11 +187,9 @@ class ChainTiler:
             channels=count,
         )
         if groups > 1:
-            made = diagonal_part(
-                layer.codes, layer.zero, groups, kernel, array.rows, array.columns, together=True
-            )
+            made = diagonal_part(layer, groups, kernel, array, together=True)
         else:
-            made = dense_part(layer.codes, layer.zero, kernel, (0, 0), array.rows, array.columns)
+            made = dense_part(layer.codes, layer, kernel, (0, 0), array)
         job = part_job(low, layer, made)
         if last:
             add_constants(low, layer, made, job, mac_requantizer(low, own))

@@ -18,11 +18,21 @@ from systolith.compiler.ir import Pair
 from systolith.compiler.lower_depthwise import depthwise_layer, lower_depthwise, plan_depthwise
 from systolith.compiler.lower_im2col import lower_gathered, plan_gather
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.mac import MacLayer, mac_layer, mac_requantizer, packings, part_of
+from systolith.compiler.mac import (
+    MacLayer,
+    mac_layer,
+    mac_requantizer,
+    packings,
+    part_of,
+    precisions,
+)
+from systolith.compiler.precision import columns_at_once
 from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Op
+from systolith.spec.array import ArraySpec
+from systolith.spec.precision import Precision
 
 __all__ = [
     "MacPart",
@@ -59,13 +69,13 @@ class MacPart:
 
 
 def dense_part(
-    w: Int64Array, zero: int, kernel: Kernel, group: tuple[int, int], rows: int, columns: int
+    w: Int64Array, layer: MacLayer, kernel: Kernel, group: tuple[int, int], array: ArraySpec
 ) -> MacPart:
     """One group (first input and output channel in ``group``), cut into tiles of all columns."""
     count = len(w)
-    tile = min(columns, count)
+    tile = min(columns_at_once(array, layer.precision), count)
     tiles = -(-count // tile)
-    padded = np.full((tiles * tile, *w.shape[1:]), zero, np.int64)
+    padded = np.full((tiles * tile, *w.shape[1:]), layer.zero, np.int64)
     padded[:count] = w
     return MacPart(
         first_in=group[0],
@@ -73,22 +83,16 @@ def dense_part(
         channels=count,
         tile=tile,
         x_tile=0,
-        reduction=best_reduction(kernel, rows),
+        reduction=best_reduction(kernel, array.rows, layer.precision),
         blocks=padded.reshape(tiles, tile, *w.shape[1:]),
     )
 
 
 def diagonal_part(
-    w: Int64Array,
-    zero: int,
-    groups: int,
-    kernel: Kernel,
-    rows: int,
-    columns: int,
-    *,
-    together: bool = False,
+    layer: MacLayer, groups: int, kernel: Kernel, array: ArraySpec, *, together: bool = False
 ) -> MacPart:
     """Several whole groups a tile, or all ``together``: blocks on the diagonal of a wider tap."""
+    w, zero, columns = layer.codes, layer.zero, columns_at_once(array, layer.precision)
     outputs, inputs = len(w) // groups, w.shape[3]
 
     def widened(side: int) -> Reduction:
@@ -99,7 +103,7 @@ def diagonal_part(
             pixel=kernel.pixel,
             channels=side * inputs,
         )
-        return best_reduction(tap, rows)
+        return best_reduction(tap, array.rows, layer.precision)
 
     sides = [groups] if together else range(1, min(groups, columns // outputs) + 1)
     side = min(sides, key=lambda s: (-(-groups // s) * widened(s).passes, s))
@@ -122,17 +126,16 @@ def diagonal_part(
     )
 
 
-def _parts(
-    w: Int64Array, zero: int, groups: int, kernel: Kernel, rows: int, columns: int
-) -> Iterator[MacPart]:
+def _parts(layer: MacLayer, kernel: Kernel, array: ArraySpec) -> Iterator[MacPart]:
+    w, groups = layer.codes, layer.window.groups
     outputs = len(w) // groups
-    if groups > 1 and outputs <= columns:
-        yield diagonal_part(w, zero, groups, kernel, rows, columns)
+    if groups > 1 and outputs <= columns_at_once(array, layer.precision):
+        yield diagonal_part(layer, groups, kernel, array)
         return
     for group in range(groups):
         own = w[group * outputs : (group + 1) * outputs]
         first = group * w.shape[3], group * outputs
-        yield dense_part(own, zero, kernel, first, rows, columns)
+        yield dense_part(own, layer, kernel, first, array)
 
 
 def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
@@ -160,7 +163,7 @@ def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
 
 def add_weights(low: Lowering, layer: MacLayer, part: MacPart, job: Job) -> None:
     """Store the weights of one part and complete the MATMUL of its job."""
-    tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec)
+    tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec, layer.precision)
     job.matmul.update(
         layer.fields,
         x_signed=int(low.signed(layer.step.source)),
@@ -185,13 +188,20 @@ class _Option:
     Parameters
     ----------
     cycles: estimate.
+    words: of weights.
     lower: makes its commands.
     depthwise: whether the array streams all pixels of a channel tile before the next tile.
     """
 
     cycles: int
+    words: int
     lower: Callable[[Requantizer], list[Pair]]
     depthwise: bool = False
+
+
+def _words(low: Lowering, part: MacPart) -> int:
+    """Weight words of a part."""
+    return len(part.blocks) * part.reduction.passes * low.spec.array.rows
 
 
 def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
@@ -204,7 +214,7 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
         pixel=view.pixel * window.dilations[1],
         channels=layer.codes.shape[3],
     )
-    parts = list(_parts(layer.codes, layer.zero, window.groups, kernel, array.rows, array.columns))
+    parts = list(_parts(layer, kernel, array))
     jobs = [part_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
@@ -219,7 +229,8 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
             pairs += emit_pairs(job, regions)
         return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
-    return _Option(cycles=sum(job_cycles(job, region) for job in jobs), lower=lower)
+    cycles = sum(job_cycles(job, region) for job in jobs)
+    return _Option(cycles=cycles, words=sum(_words(low, part) for part in parts), lower=lower)
 
 
 def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
@@ -227,7 +238,7 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
     array, size = low.spec.array, layer.codes[0].size
     kernel = Kernel(height=1, width=1, row=0, pixel=0, channels=size)
     w = layer.codes.reshape(-1, 1, 1, size)
-    part = dense_part(w, layer.zero, kernel, (0, 0), array.rows, array.columns)
+    part = dense_part(w, layer, kernel, (0, 0), array)
     job = part_job(low, layer, part)
     plan = plan_gather(low, layer, job, direct)
     if plan is None:
@@ -239,7 +250,7 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
         by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs
 
-    return _Option(cycles=plan.cycles, lower=lower)
+    return _Option(cycles=plan.cycles, words=_words(low, part), lower=lower)
 
 
 def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
@@ -252,7 +263,7 @@ def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
     def lower(requantizer: Requantizer) -> list[Pair]:
         return lower_depthwise(low, filters, plan[0], requantizer)
 
-    return _Option(cycles=plan[1], lower=lower, depthwise=True)
+    return _Option(cycles=plan[1], words=0, lower=lower, depthwise=True)
 
 
 def _by_tile(low: Lowering, step: Step, pairs: list[Pair]) -> list[Pair]:
@@ -268,14 +279,18 @@ def _by_tile(low: Lowering, step: Step, pairs: list[Pair]) -> list[Pair]:
 def _cheapest(low: Lowering, step: Step) -> _Option:
     """The way that takes fewest cycles."""
     layer = mac_layer(low, step)
-    options = [_depthwise(low, layer)]
-    for variant in packings(low, layer):
-        direct = _ordinary(low, variant)
-        options.append(direct)
-        whole = layer.window.dilations[0] == 1 or layer.window.kernel[0] == 1
-        if layer.window.groups == 1 and layer.window.kernel != (1, 1) and whole:
-            options.append(_gathered(low, variant, direct.cycles))
-    return min((o for o in options if o is not None), key=lambda o: o.cycles)
+    whole = layer.window.dilations[0] == 1 or layer.window.kernel[0] == 1
+    windows = layer.window.groups == 1 and layer.window.kernel != (1, 1) and whole
+    options = []
+    for own in precisions(low, layer):
+        if own.precision is Precision.W8A8:
+            options.append(_depthwise(low, own))
+        for variant in packings(low, own):
+            direct = _ordinary(low, variant)
+            options.append(direct)
+            if windows:
+                options.append(_gathered(low, variant, direct.cycles))
+    return min((o for o in options if o is not None), key=lambda o: (o.cycles, o.words))
 
 
 def _is_depthwise(low: Lowering, step: Step | None, source: str) -> bool:

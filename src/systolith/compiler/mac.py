@@ -10,11 +10,22 @@ from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
 from systolith.compiler.lowering import Lowering
+from systolith.compiler.precision import columns_at_once, exact_precisions, weight_codes
 from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
+from systolith.spec.precision import Precision
 
-__all__ = ["MacLayer", "Window", "mac_layer", "mac_requantizer", "packings", "part_of"]
+__all__ = [
+    "MacLayer",
+    "Window",
+    "in_precision",
+    "mac_layer",
+    "mac_requantizer",
+    "packings",
+    "part_of",
+    "precisions",
+]
 
 Int64Array = NDArray[np.int64]
 
@@ -42,6 +53,7 @@ class MacLayer:
     zero: the code that multiplies by zero.
     fields: the MATMUL's weight fields.
     packed: neighbouring output pixels that are computed as channels of one.
+    precision: of the array's elements.
     """
 
     step: Step
@@ -50,6 +62,7 @@ class MacLayer:
     zero: int
     fields: dict[str, int]
     packed: int = 1
+    precision: Precision = Precision.W8A8
 
     @property
     def outputs(self) -> int:
@@ -113,6 +126,34 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
     )
 
 
+def precisions(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
+    """Yield the layer in every precision that is exact for it."""
+    for precision in exact_precisions(layer.step.node, low.spec.array):
+        yield in_precision(layer, precision)
+
+
+def in_precision(layer: MacLayer, precision: Precision) -> MacLayer:
+    """The layer, of bytes, with weights as a precision that is exact for it takes them."""
+    if precision is Precision.W8A8:
+        return layer
+    arithmetic = layer.step.node.arithmetic
+    assert isinstance(arithmetic, MacArithmetic)
+    nibbles = weight_codes(arithmetic)
+    assert nibbles is not None
+    values = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
+    return replace(
+        layer,
+        codes=values + nibbles.zero,
+        zero=nibbles.zero,
+        fields={
+            "precision": int(precision),
+            "w_signed": int(nibbles.signed),
+            "w_zero": nibbles.zero,
+        },
+        precision=precision,
+    )
+
+
 def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     """Yield the layer, and the same with several neighbouring outputs in the array's columns.
 
@@ -123,7 +164,8 @@ def packings(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     views = [target] + ([low.view(step.addition.other)] if step.addition else [])
     dense = all(v.pixel == target.shape[2] and v.shape == target.shape for v in views)
     if layer.window.groups == 1 and dense:
-        most = min(low.spec.array.columns, low.spec.memory.parameter_channels)
+        columns = columns_at_once(low.spec.array, layer.precision)
+        most = min(columns, low.spec.memory.parameter_channels)
         for count in range(2, most // len(layer.codes) + 1):
             if target.shape[1] % count == 0:
                 yield _packed(layer, count)

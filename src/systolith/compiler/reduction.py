@@ -6,20 +6,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.precision import codes_a_byte, columns_at_once, nibble_bytes
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.precision import Precision
 
 __all__ = ["Kernel", "Reduction", "best_reduction", "pack_tiles"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Kernel:
-    """A window on the input.
+    """A window on the input; a code is a byte, or half of one.
 
     Parameters
     ----------
     height, width: taps.
-    row, pixel: bytes between taps, dilation included.
-    channels: consecutive bytes of a tap that one channel tile reads.
+    row, pixel: codes between taps, dilation included.
+    channels: consecutive codes of a tap that one channel tile reads.
     """
 
     height: int
@@ -31,20 +33,27 @@ class Kernel:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Reduction:
-    """Loops (ky, kx, kc) over row vectors, and where each tap's bytes fall.
+    """Loops (ky, kx, kc) over row vectors, and where each tap's codes fall.
 
     Rows of ``group`` taps are read together: ``ky`` counts groups. With ``whole_rows`` a row's
-    taps are one run of bytes (kx is 1), otherwise kx counts taps.
+    taps are one run of codes (kx is 1), otherwise kx counts taps.
+
+    Parameters
+    ----------
+    kernel: the window.
+    rows: codes of a row vector.
+    codes: codes a byte.
     """
 
     kernel: Kernel
     rows: int
     group: int
     whole_rows: bool
+    codes: int = 1
 
     @property
     def span(self) -> int:
-        """Bytes from the first to the last that one (ky, kx) covers."""
+        """Codes from the first to the last that one (ky, kx) covers."""
         k = self.kernel
         width = (k.width - 1) * k.pixel if self.whole_rows else 0
         return (self.group - 1) * k.row + width + k.channels
@@ -59,7 +68,8 @@ class Reduction:
     @property
     def strides(self) -> tuple[int, int, int]:
         """Byte strides of ky, kx, kc."""
-        return self.group * self.kernel.row, self.kernel.pixel, self.rows
+        strides = self.group * self.kernel.row, self.kernel.pixel, self.rows
+        return strides[0] // self.codes, strides[1] // self.codes, strides[2] // self.codes
 
     @property
     def passes(self) -> int:
@@ -68,37 +78,51 @@ class Reduction:
         return ky * kx * kc
 
     def positions(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Pass number and array row of every (ky, kx, channel) byte, [height, width, channels]."""
+        """Pass number and array row of every (ky, kx, channel) code, [height, width, channels]."""
         k = self.kernel
         y, x, c = np.ogrid[: k.height, : k.width, : k.channels]
         _, taps, cuts = self.counts
-        byte = (y % self.group) * k.row + c + (x * k.pixel if self.whole_rows else 0)
+        place = (y % self.group) * k.row + c + (x * k.pixel if self.whole_rows else 0)
         tap = 0 if self.whole_rows else x
-        number = ((y // self.group) * taps + tap) * cuts + byte // self.rows
+        number = ((y // self.group) * taps + tap) * cuts + place // self.rows
         shape = (k.height, k.width, k.channels)
-        return np.broadcast_to(number, shape), np.broadcast_to(byte % self.rows, shape)
+        return np.broadcast_to(number, shape), np.broadcast_to(place % self.rows, shape)
 
 
-def _options(kernel: Kernel, rows: int) -> Iterator[Reduction]:
-    # Where padding is shared, a wide row of taps ends in the next one: a byte has two weights.
+def _options(kernel: Kernel, rows: int, codes: int) -> Iterator[Reduction]:
+    # Where padding is shared, a wide row of taps ends in the next one: a code has two weights.
     apart = kernel.row >= (kernel.width - 1) * kernel.pixel + kernel.channels
     for whole in (False, True):
         for group in range(1, kernel.height + 1 if apart or not whole else 2):
-            option = Reduction(kernel=kernel, rows=rows, group=group, whole_rows=whole)
+            option = Reduction(kernel=kernel, rows=rows, group=group, whole_rows=whole, codes=codes)
             if group > 1 and option.span > 4 * rows:
                 break
             yield option
 
 
-def best_reduction(kernel: Kernel, rows: int) -> Reduction:
-    """Return the reduction with the fewest passes."""
-    return min(_options(kernel, rows), key=lambda r: (r.passes, r.group))
+def best_reduction(kernel: Kernel, rows: int, precision: Precision = Precision.W8A8) -> Reduction:
+    """Return the reduction with the fewest passes.
+
+    Parameters
+    ----------
+    kernel: the window.
+    rows: of the array.
+    precision: of its elements.
+    """
+    codes = codes_a_byte(precision)
+    return min(_options(kernel, rows * codes, codes), key=lambda r: (r.passes, r.group))
 
 
 def pack_tiles(
-    reduction: Reduction, blocks: NDArray[np.int64], fill: int, spec: AcceleratorSpec
+    reduction: Reduction,
+    blocks: NDArray[np.int64],
+    fill: int,
+    spec: AcceleratorSpec,
+    precision: Precision = Precision.W8A8,
 ) -> NDArray[np.int64]:
     """Scatter weights into tiles [n, pass, rows, columns]; unused places hold ``fill``.
+
+    A tile's elements are bytes, of one code or of two as the precision has them.
 
     Parameters
     ----------
@@ -106,10 +130,11 @@ def pack_tiles(
     blocks: codes [n, tile channels, kh, kw, channels of a tap].
     fill: the code that multiplies by zero.
     spec: gives the tile's shape.
+    precision: of the elements.
     """
     tiles, width = blocks.shape[:2]
-    shape = (tiles, reduction.passes, spec.array.rows, spec.array.columns)
+    shape = (tiles, reduction.passes, reduction.rows, columns_at_once(spec.array, precision))
     packed = np.full(shape, fill, np.int64)
     number, row = reduction.positions()
     packed[:, number, row, :width] = np.moveaxis(blocks, 1, -1)
-    return packed
+    return nibble_bytes(packed, precision)

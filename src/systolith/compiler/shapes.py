@@ -16,6 +16,7 @@ from systolith.compiler.pieces import (
     piece_bytes,
     source_piece,
 )
+from systolith.compiler.precision import columns_at_once, exact_precisions
 from systolith.compiler.shape_cuts import doubled, extents, nested, runs
 from systolith.compiler.steps import Step
 from systolith.compiler.tile_shape import Choice, TileShape, packs
@@ -68,7 +69,8 @@ class Shapes:
         """Output channels of the array at once."""
         array = self.spec.array
         if isinstance(step.node.arithmetic, MacArithmetic):
-            return array.columns
+            widest = list(exact_precisions(step.node, array))[-1]
+            return columns_at_once(array, widest)
         return min(array.rows, array.columns)
 
     def least(self, step: Step) -> tuple[int, int]:

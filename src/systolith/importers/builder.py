@@ -50,7 +50,8 @@ def mac_requant(row: Row, source: Codes, weights: NDArray[np.float32], out: Code
     """Return the requantizer that a profile's row means for these scales (no activation)."""
     factor = SCALE_RULES[row.scale](source.scale, weights, out.scale)
     empty = np.zeros(0, np.int64)
-    q, shift = quantize_multiplier(factor) if row.formula == "double" else (empty, empty)
+    fixed = row.formula in ("double", "upward")
+    q, shift = quantize_multiplier(factor) if fixed else (empty, empty)
     return Requant(
         formula=row.formula,
         zero_point=out.zero_point,

@@ -8,26 +8,16 @@ import onnx
 from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes
-from systolith.graph import Quantization, Tensor
-from systolith.importers.builder import GraphBuilder, canonical_shape
+from systolith.graph import Tensor
+from systolith.importers.channels_first import (
+    ChannelsFirst,
+    codes_quantization,
+    default_order,
+    layout,
+)
 from systolith.profiles.table import Profile
 
-__all__ = ["FloatMean", "FloatTable", "OnnxContext", "default_order", "layout"]
-
-
-def default_order(shape: tuple[int, ...]) -> NDArray[np.int64] | None:
-    """Return the canonical order of a tensor: NCHW to HWC for rank 4, else as it is."""
-    if len(shape) != 4 or shape[1] == 1 or shape[2] * shape[3] == 1:
-        return None
-    places = np.arange(int(np.prod(shape)), dtype=np.int64)
-    return places.reshape(shape).transpose(0, 2, 3, 1).ravel()
-
-
-def layout(shape: tuple[int, ...], what: str) -> tuple[int, int, int]:
-    """Return the canonical shape of an ONNX tensor in its default layout (rank 4 is NCHW)."""
-    if len(shape) == 4:
-        return canonical_shape((shape[0], shape[2], shape[3], shape[1]), what)
-    return canonical_shape(shape, what)
+__all__ = ["FloatMean", "FloatTable", "OnnxContext"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -67,7 +57,7 @@ class FloatMean:
     layer: str
 
 
-class OnnxContext(GraphBuilder):
+class OnnxContext(ChannelsFirst):
     """A graph builder that reads one node of an ONNX graph at a time.
 
     Parameters
@@ -80,7 +70,6 @@ class OnnxContext(GraphBuilder):
         super().__init__(profile)
         self.constants = constants
         self.node = onnx.NodeProto()
-        self.known: dict[str, Codes] = {}
         self.tables: dict[str, FloatTable] = {}
         self.dequantized: dict[str, Codes] = {}
         self.means: dict[str, FloatMean] = {}
@@ -172,77 +161,15 @@ class OnnxContext(GraphBuilder):
         """Return an input that must be NCHW of rank 4 (two spatial sides)."""
         return self.plain_image(self.input(position, dtype))
 
-    def plain_image(self, tensor: Tensor) -> Tensor:
-        """Return a tensor that must be NCHW of rank 4, in the default layout."""
-        if len(tensor.source_shape) != 4:
-            self.unsupported(f"its input must have rank 4, not {list(tensor.source_shape)}")
-        return self.plain(tensor)
-
     def axes(self) -> tuple[int, ...] | None:
         """Return the axes that an input gives, an attribute in older opsets; None if neither."""
         if len(self.node.input) > 1 and self.node.input[1]:
             return tuple(int(axis) for axis in self.constant(1, "axes").reshape(-1))
         return self.attribute("axes", ()) or None
 
-    def plain(self, tensor: Tensor) -> Tensor:
-        """Return a tensor in the default canonical layout, moved there if need be."""
-        shape, wanted = layout(tensor.source_shape, tensor.name), _order_of(tensor.source_shape)
-        same = np.array_equal(_order(tensor), wanted)
-        if tensor.shape == shape and same:
-            return tensor
-        name = f"{tensor.name}/plain"
-        if name not in self.tensors:
-            inverse = np.empty(tensor.size, np.int64)
-            inverse[_order(tensor)] = np.arange(tensor.size)
-            self.tensor(name, tensor.source_shape, tensor, None)
-            self.add_choice(tensor.name, name, inverse[wanted], f"/{tensor.name}")
-        return self.tensors[name]
-
     def is_made(self, name: str) -> bool:
         """Say whether a tensor has a value: it is an input, or a node writes it."""
         return name in self.from_input or any(name in node.outputs for node in self.nodes)
-
-    def tensor(
-        self, name: str, shape: tuple[int, ...], source: Tensor, like: Tensor | None
-    ) -> Tensor:
-        """Make a tensor of a source's codes (or floats) under another shape.
-
-        Parameters
-        ----------
-        like: tensor whose canonical layout it shares; the default layout if None.
-        """
-        if name in self.tensors:
-            self.fail(f"output {name!r} must be written once")
-        if source.name in self.known:
-            self.known[name] = self.known[source.name]
-        return self.add_tensor(
-            Tensor(
-                name=name,
-                shape=like.shape if like else layout(shape, f"tensor {name!r}"),
-                dtype=source.dtype,
-                quantization=source.quantization,
-                source_name=name,
-                source_shape=shape,
-                order=like.order if like else default_order(shape),
-                limits=source.limits,
-            )
-        )
-
-    def quantized(self, name: str, shape: tuple[int, ...], codes: Codes) -> Tensor:
-        """Make a tensor of codes in the default layout."""
-        self.known[name] = codes
-        return self.add_tensor(
-            Tensor(
-                name=name,
-                shape=layout(shape, f"tensor {name!r}"),
-                dtype=codes.dtype,
-                quantization=_quantization(codes),
-                source_name=name,
-                source_shape=shape,
-                order=default_order(shape),
-                limits=codes.limits,
-            )
-        )
 
     def output(
         self,
@@ -271,26 +198,10 @@ class OnnxContext(GraphBuilder):
                 name=name,
                 shape=like.shape if like else layout(shape, f"tensor {name!r}"),
                 dtype=codes.dtype if codes else "float32",
-                quantization=None if codes is None else _quantization(codes),
+                quantization=None if codes is None else codes_quantization(codes),
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
                 limits=None if codes is None else codes.limits,
             )
         )
-
-
-def _quantization(codes: Codes) -> Quantization:
-    return Quantization(
-        scale=np.array([codes.scale], np.float32),
-        zero_point=np.array([codes.zero_point], np.int64),
-    )
-
-
-def _order_of(shape: tuple[int, ...]) -> NDArray[np.int64]:
-    order = default_order(shape)
-    return np.arange(int(np.prod(shape)), dtype=np.int64) if order is None else order
-
-
-def _order(tensor: Tensor) -> NDArray[np.int64]:
-    return np.arange(tensor.size, dtype=np.int64) if tensor.order is None else tensor.order

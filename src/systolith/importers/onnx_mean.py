@@ -3,8 +3,8 @@
 import numpy as np
 
 from systolith.arithmetic import Codes, Requant
+from systolith.importers.channels_first import append_move, moved
 from systolith.importers.onnx_context import FloatMean, OnnxContext
-from systolith.importers.onnx_moves import append_move, moved
 from systolith.importers.places import all_places
 from systolith.importers.reduce import add_mean, canonical_axes
 

@@ -9,12 +9,13 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import OnnxContext, default_order, layout
+from systolith.graph import Tensor
+from systolith.importers.channels_first import append_move, default_order, layout, moved
+from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_resize import resize
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
-__all__ = ["MOVES", "append_move", "input_layout", "move", "moved", "pad_widths", "place_results"]
+__all__ = ["MOVES", "input_layout", "move", "pad_widths", "place_results"]
 
 Places = NDArray[np.int64]
 Rule = Callable[[OnnxContext, Places], Places]
@@ -206,64 +207,6 @@ def _move(ctx: OnnxContext, source: Tensor, places: Places, position: int) -> No
     if source.name in ctx.from_input:
         ctx.from_input.add(name)
     append_move(ctx, source, target, index, suffix)
-
-
-def append_move(
-    ctx: OnnxContext, source: Tensor, target: Tensor, index: Places | None, suffix: str
-) -> None:
-    """Append the node that makes what `moved` returned."""
-    if index is None:
-        ctx.add_node(Op.RESHAPE, (source.name,), (target.name,), suffix=suffix)
-    else:
-        ctx.add_choice(source.name, target.name, index, suffix)
-
-
-def moved(
-    ctx: OnnxContext, source: Tensor, places: Places, name: str
-) -> tuple[Tensor, Places | None]:
-    """Make the tensor of some places of a source.
-
-    All elements stay where they lie, and the runtime's order is tracked; fewer, or repeated ones,
-    get the default layout.
-
-    Returns
-    -------
-    The tensor, and which of the source's elements its are, in canonical order; None for all.
-    """
-    flat, size = places.ravel(), source.size
-    inverse = np.empty(size, np.int64)
-    inverse[_order(source)] = np.arange(size)
-    seen = np.zeros(size, bool)
-    seen[flat] = True
-    if flat.size == size and seen.all():
-        after = np.empty(size, np.int64)
-        after[flat] = np.arange(size)
-        return _renamed(ctx, source, places.shape, after[_order(source)], name), None
-    wanted = default_order(places.shape)
-    chosen = inverse[flat if wanted is None else flat[wanted]]
-    return ctx.tensor(name, places.shape, source, None), chosen
-
-
-def _order(tensor: Tensor) -> Places:
-    return np.arange(tensor.size, dtype=np.int64) if tensor.order is None else tensor.order
-
-
-def _renamed(
-    ctx: OnnxContext, source: Tensor, shape: tuple[int, ...], order: Places, name: str
-) -> Tensor:
-    """Make the output: in the default layout where the bytes lie so, else as the source lies."""
-    identity = np.arange(source.size, dtype=np.int64)
-    wanted = default_order(shape)
-    if len(shape) <= 4 and np.array_equal(order, identity if wanted is None else wanted):
-        return ctx.tensor(name, shape, source, None)
-    flat = len(shape) <= 2 and int(np.prod(shape[:-1])) == 1
-    like = Tensor(
-        name="",
-        shape=(1, 1, source.size) if flat else source.shape,
-        dtype=source.dtype,
-        order=order,
-    )
-    return ctx.tensor(name, shape, source, like)
 
 
 def input_layout(

@@ -15,7 +15,8 @@ from systolith.arithmetic import (
     SoftmaxArithmetic,
 )
 from systolith.graph import Op, Tensor
-from systolith.importers.onnx_context import FloatTable, OnnxContext, default_order, layout
+from systolith.importers.channels_first import default_order, layout
+from systolith.importers.onnx_context import FloatTable, OnnxContext
 from systolith.importers.onnx_mean import quantize_mean
 from systolith.profiles.binary import binary_table, code_values
 from systolith.profiles.edges import dequantize_codes, quantize_codes

@@ -10,9 +10,9 @@ import numpy as np
 
 from systolith.arithmetic import Codes, MaxPoolArithmetic
 from systolith.graph import Op, Tensor
+from systolith.importers.channels_first import append_move, moved
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_layers import check_ceil, window_of
-from systolith.importers.onnx_moves import append_move, moved
 from systolith.importers.places import all_places
 from systolith.importers.reduce import add_maximum, canonical_axes
 from systolith.profiles.binary import code_values

@@ -12,14 +12,13 @@ from systolith.arithmetic import (
     FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     LutArithmetic,
-    MacArithmetic,
     PoolArithmetic,
     Requant,
 )
 from systolith.float_steps import FloatStep, FloatSums, Quantizer
 from systolith.graph import Op, Tensor
+from systolith.importers.channels_first import default_order, layout
 from systolith.importers.geometry import Window
-from systolith.importers.onnx_context import default_order, layout
 from systolith.importers.onnx_moves import MOVES, move
 from systolith.importers.onnx_reduce import global_max_pool, max_pool
 from systolith.importers.qonnx_context import QonnxContext, channel_axis
@@ -32,6 +31,7 @@ from systolith.importers.qonnx_pending import (
     PoolBase,
 )
 from systolith.importers.qonnx_quantizers import constant_codes, read_quantizer
+from systolith.importers.qonnx_sums import add_sums, sum_bytes
 from systolith.profiles.binary import code_values
 from systolith.profiles.steps import (
     apply_steps,
@@ -163,36 +163,6 @@ def _thresholds(
     return requant, codes
 
 
-def _mac_arithmetic(
-    ctx: QonnxContext, weights: Int64Array, zero: int, requant: Requant
-) -> MacArithmetic:
-    low, high = int(weights.min()), int(weights.max())
-    if not (low >= -128 and high <= 127 or low >= 0 and high <= 255):
-        ctx.unsupported(
-            f"its weights {low} to {high} are no 8-bit codes (a negative factor turns a channel's "
-            "signs); use a narrow range"
-        )
-    return MacArithmetic(
-        weights=weights.astype(np.int8 if high <= 127 else np.uint8),
-        weight_zero_point=0,
-        bias=np.zeros(len(weights), np.int32),
-        input_zero_point=zero,
-        requant=requant,
-    )
-
-
-def _add_mac(ctx: QonnxContext, base: MacBase, target: Tensor, arithmetic: MacArithmetic) -> None:
-    source = ctx.tensors[base.source]
-    if base.window is None:
-        rows = source.shape[1]
-        flat = ctx.unfolded(target, (1, rows, target.shape[2]), f"/{ctx.layer}")
-        ctx.add_mac(Op.FULLY_CONNECTED, source, flat, arithmetic)
-        ctx.fold(flat, target, "/out")
-        return
-    attributes = base.window.attributes(groups=base.groups)
-    ctx.add_mac(Op.CONV2D, source, target, arithmetic, attributes)
-
-
 def _emit_mac(ctx: QonnxContext, target: _Target, base: MacBase, name: str) -> None:
     channels = len(base.weights)
     falls = fall_with((*target.steps, *target.quantizer.steps), channels)
@@ -201,13 +171,7 @@ def _emit_mac(ctx: QonnxContext, target: _Target, base: MacBase, name: str) -> N
     requant, codes = _thresholds(ctx, target, base.sums, lo, hi, signs)
     weights = base.weights * signs[:, None, None, None]
     made = ctx.quantized(name, target.pending.shape, codes)
-    zero = ctx.known[base.source].zero_point if base.source in ctx.known else _zero(ctx, base)
-    _add_mac(ctx, base, made, _mac_arithmetic(ctx, weights, zero, requant))
-
-
-def _zero(ctx: QonnxContext, base: MacBase) -> int:
-    quantization = ctx.tensors[base.source].quantization
-    return int(quantization.zero_point[0]) if quantization is not None else 0
+    add_sums(ctx, replace(base, weights=weights), made, requant)
 
 
 def _emit_pool(ctx: QonnxContext, target: _Target, base: PoolBase, name: str) -> None:
@@ -337,7 +301,7 @@ def emit_output(ctx: QonnxContext, name: str) -> None:
         ctx.unsupported(f"output {name!r} must come from a layer with weights or a Quant")
     if pending.maximum:
         ctx.unsupported(f"output {name!r} must not be a maximum of floats; put a Quant before it")
-    codes = _sum_bytes(ctx, base, pending, f"{name}/sums")
+    codes = sum_bytes(ctx, base, pending.shape, f"{name}/sums")
     final = f"{name}/{ctx.layer}" if pending.later else name
     shape = pending.shape
     ctx.add_tensor(
@@ -353,36 +317,3 @@ def emit_output(ctx: QonnxContext, name: str) -> None:
     arithmetic = FloatOutputArithmetic(sums=base.sums, steps=pending.steps, offset=codes[1])
     ctx.add_node(Op.DEQUANTIZE, codes[0], (final,), arithmetic, suffix="/float")
     _emit_later(ctx, pending.later, final, name)
-
-
-def _identity(offset: int, lo: int, hi: int, shift: int = 0) -> Requant:
-    """Return the requantizer ``(sum >> shift) + offset`` of sums from lo to hi, one byte."""
-    low, high = (lo >> shift) + offset, (hi >> shift) + offset
-    steps = ((np.arange(low + 1, high + 1) - offset) << shift).astype(np.int64)
-    return Requant(
-        formula="thresholds",
-        zero_point=0,
-        low=low,
-        high=high,
-        scale=np.ones(1),
-        thresholds=steps[:, None],
-    )
-
-
-def _sum_bytes(
-    ctx: QonnxContext, base: MacBase, pending: Pending, name: str
-) -> tuple[tuple[str, ...], int]:
-    """Append the layer with its sums as codes; return the tensors and what is to be subtracted."""
-    lo, hi = int(base.lo.min()), int(base.hi.max())
-    if hi - lo > 255:
-        ctx.unsupported(
-            f"output sums of {lo} to {hi} do not fit a byte; put a Quant before the output"
-        )
-    offset = 0 if lo >= -128 and hi <= 127 else -128 - lo
-    requant = _identity(offset, lo, hi)
-    unit = float(base.sums.unit.reshape(-1)[0])
-    codes = Codes(dtype="int8", scale=unit, zero_point=offset, limits=(requant.low, requant.high))
-    made = ctx.quantized(name, pending.shape, codes)
-    arithmetic = _mac_arithmetic(ctx, base.weights, _zero(ctx, base), requant)
-    _add_mac(ctx, base, made, arithmetic)
-    return (made.name,), offset

@@ -14,6 +14,9 @@ from systolith.importers.tflite_context import TfliteContext
 
 __all__ = ["average_pool", "conv", "depthwise", "fully_connected", "max_pool"]
 
+_WEIGHTS = {"INT8": 128, "INT4": 8}
+"""Types of weights, and the number of their codes below 0."""
+
 
 def _window(
     ctx: TfliteContext, options: Any, source: Tensor, kernel: tuple[int, int], dilated: bool
@@ -45,10 +48,10 @@ def _check_output(ctx: TfliteContext, window: Window, source: Tensor, target: Te
 def _weights(
     ctx: TfliteContext, index: int, axis: int
 ) -> tuple[NDArray[Any], NDArray[np.float32], int]:
-    """Return codes, scales and the one zero point of an int8 weight tensor."""
+    """Return codes, scales and the one zero point of a weight tensor of int8 or int4."""
     raw = ctx.raw(index)
-    if raw.dtype != "INT8":
-        ctx.fail(f"weights must be int8, not {raw.dtype.lower()}")
+    if raw.dtype not in _WEIGHTS:
+        ctx.fail(f"weights must be int8 or int4, not {raw.dtype.lower()}")
     if raw.data is None:
         ctx.fail("weights must be constant")
     if raw.scales.size == 0:
@@ -57,9 +60,9 @@ def _weights(
         ctx.fail(f"weights must be quantized along axis {axis}, not {raw.axis}")
     if np.any(raw.zero_points != raw.zero_points[0]):
         ctx.fail("weights must have one zero point for all channels")
-    zero = int(raw.zero_points[0])
-    if not -128 <= zero <= 127:
-        ctx.fail(f"weights' zero point must be an int8 value, not {zero}")
+    zero, half = int(raw.zero_points[0]), _WEIGHTS[raw.dtype]
+    if not -half <= zero < half:
+        ctx.fail(f"weights' zero point must be an {raw.dtype.lower()} value, not {zero}")
     return raw.data, raw.scales, zero
 
 
@@ -80,7 +83,9 @@ def _mac(
     inputs = ctx.operator.inputs
     weights, scales, zero = _weights(ctx, inputs[1], axis)
     source, out = ctx.codes(inputs[0]), ctx.codes(ctx.operator.outputs[0])
-    requant = mac_requant(ctx.row(name), source, scales, out)
+    narrow = ctx.raw(inputs[1]).dtype == "INT4"
+    row = ctx.row(f"{name}_int4" if narrow else "conv2d" if name == "depthwise" else name)
+    requant = mac_requant(row, source, scales, out)
     requant = ctx.clamped(requant, activation, out)
     channels = weights.shape[axis]
     arithmetic = MacArithmetic(
@@ -124,7 +129,7 @@ def depthwise(ctx: TfliteContext) -> None:
     ctx.arity(2, 3)
     options = ctx.operator.options("DepthwiseConv2DOptions")
     source, target = ctx.input(0), ctx.output()
-    weights, arithmetic = _mac(ctx, "conv2d", 3, options.FusedActivationFunction())
+    weights, arithmetic = _mac(ctx, "depthwise", 3, options.FusedActivationFunction())
     if weights.ndim != 4 or weights.shape[0] != 1 or weights.shape[3] % source.shape[2]:
         ctx.fail(f"weights must be [1, h, w, m * {source.shape[2]}], not {list(weights.shape)}")
     window = _window(ctx, options, source, (weights.shape[1], weights.shape[2]), True)

@@ -36,7 +36,7 @@ _MAX_ELEMENTS = 1 << 31
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class RawTensor:
-    """One tensor of the file, as it stands there."""
+    """One tensor of the file, as it stands there; codes of 4 bits are int8 in `data`."""
 
     index: int
     name: str
@@ -109,12 +109,26 @@ def _contents(model: Any, index: int, dtype: str, shape: tuple[int, ...]) -> NDA
     raw = model.Buffers(index).DataAsNumpy() if index < model.BuffersLength() else 0
     if isinstance(raw, int) or raw.size == 0:
         return None
-    kind = _NUMPY.get(dtype)
+    kind, count = _NUMPY.get(dtype), int(np.prod(shape, dtype=np.int64))
+    if dtype == "INT4":
+        if raw.size != -(-count // 2):
+            need = f"{-(-count // 2)} bytes, two codes each"
+            raise ModelError(
+                f"damaged file: buffer {index} of INT4{list(shape)} must have {need}, "
+                f"not {raw.size}"
+            )
+        return _nibbles(np.asarray(raw, np.uint8))[:count].reshape(shape)
     if kind is None:
         return np.asarray(raw, np.uint8)
-    if raw.size != int(np.prod(shape, dtype=np.int64)) * kind.itemsize:
+    if raw.size != count * kind.itemsize:
         raise ModelError(f"damaged file: buffer {index} must hold {dtype}{list(shape)}")
     return np.frombuffer(raw.tobytes(), kind).reshape(shape)
+
+
+def _nibbles(raw: NDArray[np.uint8]) -> NDArray[np.int8]:
+    """Signed codes of 4 bits, the low one of a byte first."""
+    codes = np.stack([raw & 15, raw >> 4], axis=-1).reshape(-1).astype(np.int8)
+    return np.where(codes > 7, codes - 16, codes).astype(np.int8)
 
 
 def _tensor(model: Any, table: Any, index: int) -> RawTensor:

@@ -67,6 +67,13 @@ def _double(acc: Int, r: Requant) -> Int:
     return multiply_by_quantized_multiplier(acc, r.multiplier, r.shift)
 
 
+def _upward(acc: Int, r: Requant) -> Int:
+    right = np.maximum(-r.shift, 0)
+    high = high_mul(wrap32(acc << np.maximum(r.shift, 0)), r.multiplier)
+    answer: Int = (high + ((np.int64(1) << right) >> 1)) >> right
+    return answer
+
+
 def _float32(acc: Int, r: Requant) -> Int:
     with np.errstate(over="ignore"):
         product = acc.astype(np.float32) * np.asarray(r.scale, np.float32)
@@ -113,6 +120,7 @@ def _thresholds(acc: Int, r: Requant) -> Int:
 REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType(
     {
         "double": _double,
+        "upward": _upward,
         "float32": _float32,
         "f64away": _f64away,
         "divide": _divide,

@@ -96,12 +96,21 @@ def sum_values(sums: NDArray[Any], base: FloatSums, side: int = 0) -> Float:
     return (real + side * base.noise).astype(np.float32)
 
 
-def float_outputs(codes: Sequence[NDArray[Any]], arithmetic: FloatOutputArithmetic) -> Float:
-    """Return a float32 output of one tensor of codes, or of high and low bytes of sums."""
-    total = codes[0].astype(np.int64)
+def float_outputs(
+    codes: Sequence[NDArray[Any]], arithmetic: FloatOutputArithmetic, side: int = 0
+) -> Float:
+    """Return a float32 output of one tensor of codes, or of high and low bytes of sums.
+
+    Parameters
+    ----------
+    codes: canonical; the high bytes' first channels belong to the low ones.
+    side: as in `sum_values`.
+    """
+    total = codes[-1].astype(np.int64)
     if len(codes) > 1:
-        total = 256 * total + codes[1].astype(np.int64)
-    return apply_steps(sum_values(total - arithmetic.offset, arithmetic.sums), arithmetic.steps)
+        total = total + 256 * codes[0][..., : total.shape[-1]].astype(np.int64)
+    sums = sum_values(total - arithmetic.offset, arithmetic.sums, side)
+    return apply_steps(sums, arithmetic.steps)
 
 
 def fall_with(steps: Sequence[FloatStep], channels: int) -> NDArray[np.bool_]:

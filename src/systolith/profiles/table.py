@@ -79,6 +79,9 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     **_MOVES,
     "conv2d": ("double", "double_product"),
     "fully_connected": ("f64away", "double_product"),
+    "conv2d_int4": ("double", "double_product"),
+    "depthwise_int4": ("double", "double_product"),
+    "fully_connected_int4": ("f64away", "double_product"),
     "avg_pool": ("divide",),
     "mean": ("double",),
     "add": ("tflite_add",),
@@ -99,8 +102,13 @@ _TFLITE_DOUBLE: dict[str, tuple[str, ...]] = {
     **_LITERT_UNARY,
 }
 
+# Fully connected layers with int4 weights are rejected by TensorFlow Lite Micro's kernels.
 _TFLM: dict[str, tuple[str, ...]] = {
-    **{key: row for key, row in _TFLITE_DOUBLE.items() if key not in _LITERT_UNARY},
+    **{
+        key: row
+        for key, row in _TFLITE_DOUBLE.items()
+        if key not in _LITERT_UNARY and key != "fully_connected_int4"
+    },
     "fully_connected": ("double", "single_product"),
     "mul": ("tflm_mul",),
     "relu6": ("tflm_relu6",),
@@ -111,6 +119,10 @@ _TFLITE_XNNPACK: dict[str, tuple[str, ...]] = {
     **_MOVES,
     "conv2d": ("float32", "single"),
     "fully_connected": ("float32", "single"),
+    # XNNPACK does not take convolutions with int4 weights: these are LiteRT's optimized kernels,
+    # and the depthwise one rounds the last channels in another way.
+    "conv2d_int4": ("upward", "double_product"),
+    "fully_connected_int4": ("float32", "single"),
     "avg_pool": ("divide",),
     "mean": ("xnn_mean",),
     "add": ("xnnpack_add",),

@@ -57,6 +57,11 @@ class ArraySpec:
         return 2 if Precision.W4A8 in self.precisions else 1
 
     @property
+    def packs(self) -> bool:
+        """Whether STORE can pack two codes into a byte: where `Precision.W4A4` can read them."""
+        return Precision.W4A4 in self.precisions
+
+    @property
     def depthwise_taps(self) -> int:
         """Taps of a kernel row that one depthwise pass covers; 0 without the depthwise mode."""
         return self.rows // self.depthwise_lines if self.depthwise_lines else 0

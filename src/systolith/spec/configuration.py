@@ -142,10 +142,11 @@ def _preset(
     queue_depth: int = 2,
     softmax_tables: int = 2,
     product: bool = True,
+    precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
     **memory: int,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines),
+        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines, precisions=precisions),
         memory=MemorySpec(**memory),
         post=PostSpec(lanes=lanes, product=product, softmax_tables=softmax_tables),
         external=ExternalSpec(data_bytes=data_bytes),
@@ -168,12 +169,21 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
     "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
+    "mixed": _preset(
+        16,
+        16,
+        16,
+        data_bytes=16,
+        queue_depth=8,
+        weight_bytes=256 * KIB,
+        precisions=frozenset(Precision),
+    ),
     "large": _preset(32, 32, 16, lines=5),
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
 All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory.
+`stream`, which has an AXI4 master to external memory, and `mixed`: `stream` with every precision.
 """
 
 

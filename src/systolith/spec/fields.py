@@ -151,11 +151,20 @@ STORE_FIELDS = (
     ),
     Field("p_stride", 16, doc="Lane words a channel tile."),
     Field("channels", 16, doc="Output channels over all of loop n."),
-    Field("tile_channels", 8, doc="Output channels of a full tile (at most the array's columns)."),
+    Field(
+        "tile_channels",
+        8,
+        doc="Output channels of a full tile: at most the array's columns, after W4A8 twice them.",
+    ),
     Field("zero", 9, True, "Output zero point of the requantizer."),
     Field("low", 9, True, "Lower clamp of the requantizer."),
     Field("high", 9, True, "Upper clamp of the requantizer."),
-    Field("packed", 1, doc="Outputs are nibbles: channels 2i and 2i+1 make byte i."),
+    Field(
+        "packed",
+        1,
+        doc="1: byte i is the low 4 bits of a tile's channels 2i and, above them, 2i + 1 (0 if "
+        "there is none); residual operands stay bytes. Needs an array with W4A4.",
+    ),
     Field("r_product", 1, doc="The residual stream is multiplied (1) or added (0)."),
     Field("r_zero_r", 9, True, "Product: zero point of the residual operand."),
     Field("r_base", _ADDRESS, doc="Activation byte address of the first residual vector."),

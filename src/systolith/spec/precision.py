@@ -2,10 +2,12 @@
 
 from enum import IntEnum, StrEnum
 
-__all__ = ["NIBBLE_BITS", "MultiplierForm", "Precision", "WeightFormat"]
+__all__ = ["BOOK_WORDS", "NIBBLE_BITS", "MultiplierForm", "Precision", "WeightFormat"]
 
 NIBBLE_BITS = 5
 """A 4-bit operand less its zero point is a 5-bit signed number in the array."""
+BOOK_WORDS = 16
+"""Weight words of a codebook: one for every value of a nibble."""
 
 
 class Precision(IntEnum):
@@ -28,13 +30,14 @@ class Precision(IntEnum):
 class WeightFormat(IntEnum):
     """How the weight memory holds a tile of ``rows`` x ``columns`` weights; MATMUL's `w_format`.
 
-    Rows lie in the order of their numbers. A decoder at the array's edge makes int8 codes (with
-    `Precision.W8A8`) of what is read. The weights of a nibble precision are always DENSE: a byte
-    holds the two nibbles of an element.
+    Every tile starts at a word of ``columns`` bytes and follows the one before it. A decoder at the
+    array's edge makes bytes of what is read, which `w_signed` and `w_zero` make weights of. It is
+    for `Precision.W8A8`: the weights of a nibble precision are always DENSE, a byte holds the two
+    nibbles of an element.
     """
 
     DENSE = 0
-    """A word a row: byte c is column c."""
+    """A word a row, row 0 first: byte c is column c."""
     INT4 = 1
     """A word two rows: in byte c the low nibble is column c of the even row, the high one of the
     odd row. ``ceil(rows / 2)`` words a tile; int4 or uint4 as `w_signed` says."""
@@ -42,10 +45,14 @@ class WeightFormat(IntEnum):
     """As INT4, but a nibble is a sign (bit 3) and an exponent e (bits 0 to 2): 0 if e is 0, else
     plus or minus ``2**(e - 1)``. Nibble 8 is -128."""
     CODEBOOK = 3
-    """As INT4, but a nibble k of column c selects byte c of word k of the codebook, 16 words in
-    front of the first tile of every channel tile n (`book_hold` 0) or of the command (1)."""
+    """As INT4, but a nibble k of column c selects byte c of word k of a codebook: 16 words in
+    front of the first tile of every channel tile n, or of the command, if `book_hold` or `w_hold`
+    is 1."""
     BITMAP = 4
-    """Only the weights that are not 0 (code `w_zero`), behind one bit a weight."""
+    """Only some of the weights, the others are 0. The words of a tile are a string of bytes, byte 0
+    of a word first. It holds every row, the last one first: ``ceil(columns / 8)`` bytes with a bit
+    for every column (column c is bit ``c % 8`` of byte ``c // 8``), behind them a byte for every
+    bit that is 1, of the lowest column first."""
 
 
 class MultiplierForm(StrEnum):
