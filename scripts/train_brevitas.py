@@ -24,6 +24,7 @@ from brevitas.quant.fixed_point import (
 from brevitas.quant.scaled_int import (
     Int8ActPerTensorFloat,
     Int8WeightPerChannelFloat,
+    Int16Bias,
     Uint8ActPerTensorFloat,
 )
 from numpy.typing import NDArray
@@ -79,8 +80,9 @@ class Network(nn.Module):
         self.shared = qnn.QuantIdentity(act_quant=signed, bit_width=bits, return_quant_tensor=True)
         self.again = nn.Sequential(relu(), conv(deep, deep))
         self.last = relu()
-        self.average = qnn.TruncAvgPool2d(4, bit_width=bits)
-        self.classes = qnn.QuantLinear(deep, CLASSES, **{**own, "bias": True})
+        self.average = qnn.TruncAvgPool2d(4, bit_width=bits, return_quant_tensor=True)
+        linear = {**own, "bias": True, "bias_quant": Int16Bias}
+        self.classes = qnn.QuantLinear(deep, CLASSES, **linear)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return one score a class for images [N, 1, 8, 8] in [0, 1]."""

@@ -109,7 +109,12 @@ def _fitted(low: Lowering, step: Step) -> Requantizer:
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
     )
     narrow = bool(low.spec.external.data_bytes)
-    return choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
+    found = choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
+    undecided = arithmetic.requant.undecided
+    if not undecided:
+        return found
+    note = f"within one code on {undecided} of them: the runtime's float order decides"
+    return replace(found, note=f"{found.note}; {note}")
 
 
 def mac_layer(low: Lowering, step: Step) -> MacLayer:

@@ -226,18 +226,7 @@ def choose_requantizer(
         zero=requant.zero_point,
         low=requant.low,
         high=requant.high,
-        note=note + _open(problem),
-    )
-
-
-def _open(problem: Problem) -> str:
-    """Say how many sums the runtime's own float arithmetic leaves open."""
-    open_ = problem.requant.undecided
-    if not open_:
-        return ""
-    return (
-        f"; within one code on {open_} of {problem.accumulators} sums:"
-        " the runtime's float order decides"
+        note=note,
     )
 
 

@@ -18,7 +18,8 @@ from systolith.importers.onnx_reader import constants, fixed_shape, parse_onnx
 from systolith.importers.onnx_reduce import global_max_pool, max_pool
 from systolith.importers.places import all_places
 from systolith.importers.qonnx_context import QonnxContext
-from systolith.importers.qonnx_emit import emit_output, quantize
+from systolith.importers.qonnx_edges import emit_output
+from systolith.importers.qonnx_emit import quantize
 from systolith.importers.qonnx_quantizers import QUANTIZERS
 from systolith.profiles.table import Profile
 

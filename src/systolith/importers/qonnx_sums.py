@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from systolith.arithmetic import Codes, ConcatArithmetic, MacArithmetic, Requant
 from systolith.graph import Op, Quantization, Tensor
 from systolith.importers.qonnx_context import QonnxContext
-from systolith.importers.qonnx_pending import MacBase
+from systolith.importers.qonnx_pending import MacBase, PoolBase
 
-__all__ = ["add_sums", "sum_bytes"]
+__all__ = ["add_sums", "pool_of_ones", "sum_bytes"]
 
 Int64Array = NDArray[np.int64]
 
@@ -143,3 +143,21 @@ def _two_bytes(
     bias = np.full(channels, 256 * (up - _zero(source)), np.int64)
     add_sums(ctx, rest, low, lowest, bias)
     return (high.name, low.name), 256 * up - 128
+
+
+def pool_of_ones(ctx: QonnxContext, base: PoolBase) -> MacBase:
+    """Return the pool as a depthwise convolution with ones, which has a function a channel."""
+    channels, codes = ctx.tensors[base.source].shape[2], base.codes
+    kernel = base.window.kernel
+    count, zero = kernel[0] * kernel[1], codes.zero_point
+    full = np.ones(channels, np.int64)
+    ends = (min(codes.low, zero) - zero, max(codes.high, zero) - zero)
+    return MacBase(
+        source=base.source,
+        weights=np.ones((channels, *kernel, 1), np.int64),
+        window=base.window,
+        groups=channels,
+        sums=base.sums,
+        lo=full * count * ends[0],
+        hi=full * count * ends[1],
+    )

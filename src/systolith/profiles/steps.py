@@ -11,6 +11,7 @@ from systolith.arithmetic import FloatOutputArithmetic, FloatQuantizeArithmetic
 from systolith.float_steps import FloatStep, FloatSums, Quantizer
 
 __all__ = [
+    "affine",
     "apply_steps",
     "fall_with",
     "float_outputs",
@@ -111,6 +112,28 @@ def float_outputs(
         total = total + 256 * codes[0][..., : total.shape[-1]].astype(np.int64)
     sums = sum_values(total - arithmetic.offset, arithmetic.sums, side)
     return apply_steps(sums, arithmetic.steps)
+
+
+def affine(
+    steps: Sequence[FloatStep], unit: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return factor and constant of a chain on ``unit * sum``, its bounds and roundings left out.
+
+    Parameters
+    ----------
+    unit: float64 per channel.
+    """
+    slope, offset = unit.astype(np.float64), np.zeros_like(unit, np.float64)
+    for step in steps:
+        c = step.operand.astype(np.float64)
+        if step.op in ("mul", "div"):
+            gain = c if step.op == "mul" else 1 / c
+            slope, offset = slope * gain, offset * gain
+        elif step.op == "rsub":
+            slope, offset = -slope, c - offset
+        elif step.op in ("add", "sub"):
+            offset = offset + (c if step.op == "add" else -c)
+    return slope, offset
 
 
 def fall_with(steps: Sequence[FloatStep], channels: int) -> NDArray[np.bool_]:
