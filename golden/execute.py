@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.errors import InputError
+from systolith.golden.convert import dequantize, quantize
 from systolith.golden.matmul import matmul
 from systolith.golden.memory import Chip, Results
 from systolith.golden.nests import counts, offsets
@@ -205,5 +206,7 @@ _RUN: Mapping[Opcode, Callable[[_Machine, Command], None]] = {
     Opcode.SAVE: lambda machine, command: save(machine.chip, machine.external, command),
     Opcode.JUMP: lambda machine, command: None,
     Opcode.SOFTMAX: lambda machine, command: softmax(machine.chip, command),
+    Opcode.QUANTIZE: lambda machine, command: quantize(machine.chip, command),
+    Opcode.DEQUANTIZE: lambda machine, command: dequantize(machine.chip, command),
 }
 """What each command of a unit does."""

@@ -13,7 +13,7 @@ from systolith.golden.nests import counts, offsets
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Command
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, nibble_zeros
 from systolith.spec.program import ProgramError
 
 __all__ = ["matmul"]
@@ -62,8 +62,15 @@ def _check(spec: AcceleratorSpec, command: Command) -> None:
     """Require a precision that is built in, and tiles that the accumulators hold."""
     t, n, ky, kx, kc, my, mx = counts(command, MATMUL_LOOPS)
     if command["precision"] not in spec.array.precisions:
-        built = sorted(p.name for p in spec.array.precisions)
-        raise ProgramError(f"precision must be one of {built}, not {command['precision']}")
+        names = ", ".join(p.name for p in sorted(spec.array.precisions))
+        raise ProgramError(
+            f"precision must be one of {names} on this accelerator, not {command['precision']}"
+        )
+    zeros = nibble_zeros(command["w_signed"])
+    if command["precision"] != Precision.W8A8 and command["w_zero"] not in zeros:
+        raise ProgramError(
+            f"w_zero of nibbles must be {zeros[0]} to {zeros[-1]}, not {command['w_zero']}"
+        )
     if command["depthwise"]:
         if command["precision"] != Precision.W8A8:
             raise ProgramError("precision must be W8A8 if depthwise is 1")

@@ -9,7 +9,7 @@ from systolith.spec.commands import COPY_LOOPS, TRANSFER_LOOPS, Command, Paramet
 from systolith.spec.program import ProgramError
 from systolith.spec.registers import Window, parameter_part_bytes, window_stride
 
-__all__ = ["External", "copy", "load", "require_apart", "save"]
+__all__ = ["External", "copy", "load", "require_apart", "require_disjoint", "save"]
 
 
 class External:
@@ -118,11 +118,22 @@ def require_apart(
     ------
     ProgramError: there is such a byte; the text names it.
     """
-    read = np.zeros(len(chip.activations.bytes), bool)
-    read[chip.activations.places(sources, length, chip.spec.line_bytes)] = True
-    written = chip.activations.places(targets, length, chip.spec.line_bytes)
-    if read[written].any():
-        both = int(written[read[written]][0])
+    line = chip.spec.line_bytes
+    read, written = (chip.activations.places(a, length, line) for a in (sources, targets))
+    require_disjoint(chip, read, written)
+
+
+def require_disjoint(chip: Chip, read: NDArray[np.int64], written: NDArray[np.int64]) -> None:
+    """Require that no address is in both arrays.
+
+    Raises
+    ------
+    ProgramError: there is such an address; the text names it.
+    """
+    known = np.zeros(len(chip.activations.bytes), bool)
+    known[read] = True
+    if known[written].any():
+        both = int(written[known[written]][0])
         raise ProgramError(f"source and target must not overlap, but both have byte {both:#x}")
 
 

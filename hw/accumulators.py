@@ -7,7 +7,6 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.delay import column_delay
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["MINIMUM_PASS", "Accumulators"]
@@ -86,7 +85,7 @@ class Accumulators(wiring.Component):
         stages = [control]  # by cycles behind the inputs
         halves = []
         for c in range(self.spec.array.columns):
-            late = column_delay(self.spec.array, c)
+            late = self.spec.array.column_delay(c)
             while len(stages) < late + 3:
                 stage = Signal(len(control), name=f"control_{len(stages)}")
                 m.d.sync += stage.eq(stages[-1])

@@ -1,6 +1,7 @@
 """The weight-stationary systolic array."""
 
 from collections.abc import Set
+from typing import Self
 
 from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
@@ -11,11 +12,13 @@ from systolith.hw.multiplier import (
     HIGH_BITS,
     OPERAND_BITS,
     PRODUCT_BITS,
+    Multiplier,
     activation_bits,
-    multiplier,
+    multipliers,
     weight_bits,
 )
 from systolith.hw.pe import ProcessingElement
+from systolith.spec.array import ArraySpec
 from systolith.spec.precision import MultiplierForm, Precision
 
 __all__ = ["WeightStationaryArray", "high_sum_bits", "sum_bits"]
@@ -34,7 +37,8 @@ def high_sum_bits(rows: int) -> int:
 class WeightStationaryArray(wiring.Component):
     """``o[c] = sum_r x[r] * w[r][c]`` for a new activation vector x every cycle.
 
-    Inputs are not skewed; output column c is c cycles behind column 0. Weights are double buffered:
+    Inputs are not skewed; output column c is `column_delay` cycles behind column 0, which is c, or
+    c // 2 where two columns share a multiplier (`columns_together`). Weights are double buffered:
     a tile is shifted in over `rows` cycles, bottom row first, while the resident tile works, and
     the switch travels with the activations, so tiles of at least `rows` vectors follow without a
     bubble. A new tile's first word may enter in the cycle of the previous tile's `i_switch`, not
@@ -96,15 +100,17 @@ class WeightStationaryArray(wiring.Component):
         if not 0 <= lines <= rows:
             raise ValueError(f"lines must be between 0 and {rows}, not {lines!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
-        self.multiplier = multiplier(form, precisions)
+        self.groups = multipliers(form, precisions, columns, depthwise=bool(lines))
+        self.multiplier = self.groups[0]
+        self.modes = self.multiplier.modes
         depthwise = {"i_lane": In(1), "i_d": In(OPERAND_BITS * lines * columns)}
         nibbles = {"i_precision": In(2), "i_nibbles": In(1)}
         high = {"o_high": Out(high_sum_bits(rows) * columns)}
         self.x_bits, self.w_bits = activation_bits(precisions), weight_bits(precisions)
         super().__init__(
             (depthwise if lines else {})
-            | (nibbles if self.multiplier.modes else {})
-            | (high if self.multiplier.has_high else {})
+            | (nibbles if self.modes else {})
+            | (high if Precision.W4A8 in self.modes else {})
             | {
                 "i_x": In(self.x_bits * rows),
                 "i_switch": In(1),
@@ -114,74 +120,109 @@ class WeightStationaryArray(wiring.Component):
             }
         )
 
+    @classmethod
+    def of(cls, spec: ArraySpec) -> Self:
+        """The array of an accelerator."""
+        return cls(
+            spec.rows,
+            spec.columns,
+            pipelined=spec.pipelined,
+            lines=spec.depthwise_lines,
+            precisions=spec.precisions,
+            form=spec.multiplier,
+        )
+
     @property
     def latency(self) -> int:
         """Cycles from `i_x` to column 0 of `o`."""
         return self.rows + int(self.pipelined)
+
+    @property
+    def columns_together(self) -> int:
+        """Neighbouring columns that work on the same activation in the same cycle."""
+        return self.multiplier.columns
+
+    def column_delay(self, column: int) -> int:
+        """Cycles from column 0 of `o` to this one."""
+        return column // self.columns_together
 
     def elaborate(self, platform: object) -> Module:
         """A grid of processing elements between two skewing triangles."""
         m = Module()
         mode, xs, above_w = self._operands(m)
         shifts = [self.i_shift]
-        for c in range(1, self.columns):
-            shifts.append(delay(m, shifts[c - 1], 1, f"shift_column{c}", reset=True))
-        above: list[tuple[Value, Value]] = [(Const(0), Const(0))] * self.columns
+        for g in range(1, len(self.groups)):
+            shifts.append(delay(m, shifts[g - 1], 1, f"shift_column{g}", reset=True))
+        above: list[tuple[Value, Value]] = [(Const(0), Const(0))] * len(self.groups)
         switch = self.i_switch
         streams = self._streams(m)
         lane: Value = self.i_lane if self.lines else Const(0)
         for r, stream in enumerate(streams):
             left_x, left_switch, left_lane, left_mode = xs[r], switch, lane, mode
-            for c in range(self.columns):
-                m.submodules[f"pe_{r}_{c}"] = pe = self._element(bool(stream))
+            for g, kind in enumerate(self.groups):
+                m.submodules[f"pe_{r}_{g}"] = pe = self._element(kind, bool(stream))
                 m.d.comb += [
                     pe.i_x.eq(left_x),
                     pe.i_switch.eq(left_switch),
-                    pe.i_shift.eq(shifts[c][r]),
-                    pe.i_w.eq(above_w[c]),
-                    pe.i_sum.eq(above[c][0]),
+                    pe.i_shift.eq(shifts[g][r]),
+                    pe.i_w.eq(above_w[g]),
+                    pe.i_sum.eq(above[g][0]),
                 ]
                 if stream:
-                    m.d.comb += [pe.i_d.eq(stream[c]), pe.i_lane.eq(left_lane)]
+                    m.d.comb += [pe.i_d.eq(stream[g]), pe.i_lane.eq(left_lane)]
                     left_lane = pe.o_lane
-                if self.multiplier.modes:
+                if self.modes:
                     m.d.comb += pe.i_mode.eq(left_mode)
                     left_mode = pe.o_mode
-                left_x, left_switch, above_w[c] = pe.o_x, pe.o_switch, pe.o_w
-                if self.multiplier.has_high:
-                    m.d.comb += pe.i_high.eq(above[c][1])
-                above[c] = pe.o_sum, pe.o_high if self.multiplier.has_high else Const(0)
+                left_x, left_switch, above_w[g] = pe.o_x, pe.o_switch, pe.o_w
+                if kind.has_high:
+                    m.d.comb += pe.i_high.eq(above[g][1])
+                above[g] = pe.o_sum, pe.o_high if kind.has_high else Const(0, 0)
             switch = delay(m, switch, 1, f"switch_row{r + 1}", reset=True)
-            mode = delay(m, mode, int(bool(self.multiplier.modes)), f"mode_row{r + 1}")
+            mode = delay(m, mode, int(bool(self.modes)), f"mode_row{r + 1}")
             if r + 1 < self.rows and streams[r + 1]:
                 lane = delay(m, lane, 1, f"lane_row{r + 1}", reset=True)
-        m.d.comb += self.o.eq(Cat(*(low.as_unsigned() for low, _ in above)))
-        if self.multiplier.has_high:
-            m.d.comb += self.o_high.eq(Cat(*(high.as_unsigned() for _, high in above)))
+        self._outputs(m, above)
         return m
 
-    def _element(self, depthwise: bool) -> ProcessingElement:
+    def _element(self, kind: Multiplier, depthwise: bool) -> ProcessingElement:
         return ProcessingElement(
             sum_bits(self.rows),
             pipelined=self.pipelined,
             depthwise=depthwise,
-            multiplier=self.multiplier,
-            high_bits=high_sum_bits(self.rows),
+            multiplier=kind,
+            high_bits=sum_bits(self.rows) if kind.columns > 1 else high_sum_bits(self.rows),
         )
 
     def _operands(self, m: Module) -> tuple[Value, list[Value], list[Value]]:
-        """Mode, and encoded operands of the rows and columns, skewed."""
-        kind, x, w = self.multiplier, self.i_x, self.i_w
-        mode: Value = Const(0, 0)
-        if kind.modes:
-            mode = kind.mode(self.i_precision)
-            elements = (x.word_select(r, self.x_bits) for r in range(self.rows))
-            x = Cat(*(kind.activation(e, mode)[: kind.activation_bits] for e in elements))
-            elements = (w.word_select(c, self.w_bits) for c in range(self.columns))
-            w = Cat(*(kind.weight(e, self.i_nibbles)[: kind.weight_bits] for e in elements))
-        xs = skew(m, x, kind.activation_bits, "x")
-        ws = skew(m, w, kind.weight_bits, "w")
-        return mode, [v.as_signed() for v in xs], [v.as_signed() for v in ws]
+        """Mode, and encoded operands of the rows and groups of columns, skewed."""
+        kind = self.multiplier
+        mode: Value = kind.mode(self.i_precision) if self.modes else Const(0, 0)
+        nibbles: Value = self.i_nibbles if self.modes else Const(0)
+        x, w = self.i_x, []
+        if self.modes:
+            rows = (x.word_select(r, self.x_bits) for r in range(self.rows))
+            x = Cat(*(kind.activation(e, mode)[: kind.activation_bits] for e in rows))
+        for g, group in enumerate(self.groups):
+            first = self.w_bits * kind.columns * g
+            code = self.i_w[first : first + self.w_bits * group.columns]
+            w.append(group.weight(code, nibbles)[: group.weight_bits])
+        xs = [v.as_signed() for v in skew(m, x, kind.activation_bits, "x")]
+        if kind is self.groups[-1]:
+            return mode, xs, [v.as_signed() for v in skew(m, Cat(*w), kind.weight_bits, "w")]
+        pairs = skew(m, Cat(*w[:-1]), kind.weight_bits, "w") if w[:-1] else []
+        last = delay(m, w[-1], len(pairs), "w_last")
+        return mode, xs, [v.as_signed() for v in (*pairs, last)]
+
+    def _outputs(self, m: Module, sums: list[tuple[Value, Value]]) -> None:
+        """The sums that leave the bottom row, by columns."""
+        low, high = ([v.as_unsigned() for v in values] for values in zip(*sums, strict=True))
+        if self.columns_together > 1:
+            m.d.comb += self.o.eq(Cat(*(Cat(*pair) for pair in zip(low, high, strict=True))))
+            return
+        m.d.comb += self.o.eq(Cat(*low))
+        if Precision.W4A8 in self.modes:
+            m.d.comb += self.o_high.eq(Cat(*high))
 
     def _streams(self, m: Module) -> list[list[Value]]:
         """Per row the depthwise operand of every column; none in rows that no line reaches.

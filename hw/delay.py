@@ -2,17 +2,7 @@
 
 from amaranth.hdl import Module, Signal, Value
 
-from systolith.spec.array import ArraySpec
-
-__all__ = ["column_delay", "delay", "skew"]
-
-
-def column_delay(array: ArraySpec, column: int) -> int:
-    """Cycles that a column of the systolic array works behind column 0: in step or one more each.
-
-    From the array's spec alone, because whatever works below the columns keeps step with them.
-    """
-    return column
+__all__ = ["delay", "skew"]
 
 
 def delay(

@@ -47,7 +47,8 @@ class Fetcher(wiring.Component):
         self.spec = spec
         self.address_bits = (spec.memory.command_words - 1).bit_length()
         softmax = (Opcode.SOFTMAX,) if spec.post.softmax_tables else ()
-        self.queued = _QUEUED + softmax + (_TRANSFERS if spec.external.data_bytes else ())
+        edges = (Opcode.QUANTIZE, Opcode.DEQUANTIZE) if spec.post.quantize_lanes else ()
+        self.queued = _QUEUED + softmax + edges + (_TRANSFERS if spec.external.data_bytes else ())
         words = max(COMMANDS[opcode].words for opcode in self.queued)
         members = {
             "start": In(1), "entry": In(16), "units_busy": In(1),

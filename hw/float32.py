@@ -10,28 +10,31 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.pipeline import Pipeline
 
-__all__ = ["Float32Adder", "Float32Divider", "Float32Multiplier", "Float32Rounder"]
+__all__ = [
+    "Float32Adder", "Float32Divider", "Float32Multiplier", "Float32Rounder",
+    "bit_length", "float32_parts", "round_float32", "shift_sticky",
+]  # fmt: skip
 
 _INFINITY = 0xFF << 23
 _BIAS = 150
 """Exponent field e and significand m, of 24 bits, stand for ``m * 2**(e - 150)``."""
 
 
-def _parts(bits: Value) -> tuple[Value, Value]:
-    """Significand and exponent field: that of subnormal numbers counts as 1."""
+def float32_parts(bits: Value) -> tuple[Value, Value]:
+    """Return significand and exponent field; that of subnormal numbers counts as 1."""
     normal = bits[23:31].any()
     return Cat(bits[:23], normal), Mux(normal, bits[23:31], 1)
 
 
-def _bit_length(value: Value) -> Value:
-    """Number of significant bits."""
+def bit_length(value: Value) -> Value:
+    """Return the number of significant bits."""
     result: Value = Const(0, len(value).bit_length())
     for k in range(len(value)):
         result = Mux(value[k], Const(k + 1, len(result)), result)
     return result
 
 
-def _shift_sticky(p: Pipeline, name: str, value: Value, amount: Value) -> Value:
+def shift_sticky(p: Pipeline, name: str, value: Value, amount: Value) -> Value:
     """Shift right; the lowest bit of the result is set, too, if a bit that is lost was."""
     for k in range(len(amount)):
         value = p.wire(f"{name}_{1 << k}", value)
@@ -42,7 +45,7 @@ def _shift_sticky(p: Pipeline, name: str, value: Value, amount: Value) -> Value:
     return p.wire(name, value)
 
 
-def _round(p: Pipeline, value: Value, step: Value) -> None:
+def round_float32(p: Pipeline, value: Value, step: Value) -> None:
     """Set ``bits``: 24 bits of significand, guard and sticky bit, and exponent field less 1.
 
     The significand's leading bit adds to the exponent field, which is 0 where there is none.
@@ -58,7 +61,7 @@ def _measure(p: Pipeline) -> None:
     A number other than 0 has 24 significant bits or more, or is subnormal.
     """
     value, exponent = p["value"], p["exponent"]
-    normal = p.wire("normal", _bit_length(value) - 24)
+    normal = p.wire("normal", bit_length(value) - 24)
     subnormal = p.wire("subnormal", 1 - exponent)
     keeps = p.wire("keeps", (normal >= subnormal) & value.any())
     cut = p.wire("least_cut", Mux(keeps, normal, Mux(subnormal > 63, 63, subnormal)))
@@ -68,7 +71,7 @@ def _measure(p: Pipeline) -> None:
 
 def _cut(p: Pipeline) -> None:
     """Set ``short``: significand, guard and sticky bit."""
-    p["short"] = _shift_sticky(p, "shifted", Cat(Const(0, 2), p["value"]), p["cut"])[:26]
+    p["short"] = shift_sticky(p, "shifted", Cat(Const(0, 2), p["value"]), p["cut"])[:26]
 
 
 class Float32Adder(wiring.Component):
@@ -101,20 +104,20 @@ class Float32Adder(wiring.Component):
         m = Module()
         p = Pipeline(m, self.i_valid)
         swap = p.wire("swap", self.i_a[:31] < self.i_b[:31])
-        large, large_exponent = _parts(p.wire("large_bits", Mux(swap, self.i_b, self.i_a)))
-        small, small_exponent = _parts(p.wire("small_bits", Mux(swap, self.i_a, self.i_b)))
+        large, large_exponent = float32_parts(p.wire("large_bits", Mux(swap, self.i_b, self.i_a)))
+        small, small_exponent = float32_parts(p.wire("small_bits", Mux(swap, self.i_a, self.i_b)))
         apart = p.wire("apart", (large_exponent - small_exponent)[:8])
         p["large"], p["small"] = large, small
         p["shift"] = Mux(apart >= 31, 31, apart)[:5]
         p["exponent"] = large_exponent
         p.advance()
-        aligned = _shift_sticky(p, "aligned", Cat(Const(0, 2), p["small"]), p["shift"])
+        aligned = shift_sticky(p, "aligned", Cat(Const(0, 2), p["small"]), p["shift"])
         total = p.wire("total", Cat(Const(0, 2), p["large"]) + aligned)
         carry = total[26]
         p["short"] = Mux(carry, Cat(total[:2].any(), total[2:]), total[:26])
         p["step"] = (p["exponent"] - 1 + carry)[:9]
         p.advance()
-        _round(p, p["short"], p["step"])
+        round_float32(p, p["short"], p["step"])
         p.advance()
         m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["bits"])]
         return m
@@ -149,7 +152,7 @@ class Float32Multiplier(wiring.Component):
         """Two parts of the product, of the widths of common multiplier blocks; add; round."""
         m = Module()
         p = Pipeline(m, self.i_valid)
-        (a, a_exponent), (b, b_exponent) = _parts(self.i_a), _parts(self.i_b)
+        (a, a_exponent), (b, b_exponent) = float32_parts(self.i_a), float32_parts(self.i_b)
         p["low_part"], p["high_part"] = a * b[:17], a * b[17:]
         p["exponents"] = a_exponent + b_exponent
         p.advance()
@@ -159,7 +162,7 @@ class Float32Multiplier(wiring.Component):
         for stage in (_measure, _cut):
             stage(p)
             p.advance()
-        _round(p, p["short"], p["step"])
+        round_float32(p, p["short"], p["step"])
         p.advance()
         m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["bits"])]
         return m
@@ -198,11 +201,11 @@ class Float32Divider(wiring.Component):
         m = Module()
         p = Pipeline(m, self.i_valid)
         for name, bits in (("a", self.i_a), ("b", self.i_b)):
-            p[name], p[f"{name}_field"] = _parts(bits)
+            p[name], p[f"{name}_field"] = float32_parts(bits)
         p.advance()
         exponents = []
         for name in ("a", "b"):
-            lift = p.wire(f"{name}_lift", (24 - _bit_length(p[name]))[:5])
+            lift = p.wire(f"{name}_lift", (24 - bit_length(p[name]))[:5])
             p[f"{name}_normal"] = (p[name] << lift)[:24]
             exponents.append(p[f"{name}_field"] - lift)
         p["difference"] = exponents[0] - exponents[1]
@@ -215,7 +218,7 @@ class Float32Divider(wiring.Component):
         for stage in (_measure, _cut):
             stage(q)
             q.advance()
-        _round(q, q["short"], q["step"])
+        round_float32(q, q["short"], q["step"])
         q.advance()
         m.d.comb += [self.o_valid.eq(q.valid), self.o.eq(q["bits"])]
         return m
@@ -280,10 +283,10 @@ class Float32Rounder(wiring.Component):
         """Shift to two bits behind the point; round."""
         m = Module()
         p = Pipeline(m, self.i_valid)
-        significand, exponent = _parts(self.i)
+        significand, exponent = float32_parts(self.i)
         p["large"] = exponent >= _BIAS - 23 + self.bits
         shift = p.wire("shift", Mux(exponent < _BIAS - 31, 31, _BIAS - exponent)[:5])
-        p["short"] = _shift_sticky(p, "shifted", Cat(Const(0, 2), significand), shift)
+        p["short"] = shift_sticky(p, "shifted", Cat(Const(0, 2), significand), shift)
         p["away"] = self.i_away
         p.advance()
         short = p["short"]

@@ -1,11 +1,12 @@
-"""The move unit: constant runs, copies and softmax in the activation memory."""
+"""The move unit: constant runs, copies, softmax and conversions in the activation memory."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.activation import ActivationMemory
+from systolith.hw.convert import Converter
 from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
@@ -20,14 +21,19 @@ _READING = ActivationMemory.read_latency
 _SLOTS = 4
 """Pieces of a copy between their read and their write: `read_latency` of them on the way, and one
 more, as a slot is free again only in the cycle after its write."""
+_CONVERTED_SLOTS = 16
+"""Those of a conversion, which takes the lanes' latency besides."""
 
 
 class MoveUnit(wiring.Component):
-    """Run FILL, COPY and SOFTMAX commands in order.
+    """Run FILL, COPY, SOFTMAX, QUANTIZE and DEQUANTIZE commands in order.
 
     A run goes in pieces of a line, one a cycle; its last may be shorter. A FILL writes its first
     piece in the cycle after its start, a COPY `read_latency` cycles later. A command starts when
     the one before it has written its last byte.
+
+    A conversion is a COPY whose pieces are as many numbers as there are lanes, that arrive the
+    lanes' latency later; its fields lie where those of a COPY do.
 
     Parameters
     ----------
@@ -36,6 +42,7 @@ class MoveUnit(wiring.Component):
     Attributes
     ----------
     softmax: the softmax unit, or None.
+    converter: the lanes of QUANTIZE and DEQUANTIZE, or None.
 
     Members
     -------
@@ -52,7 +59,10 @@ class MoveUnit(wiring.Component):
         self.spec = spec
         bits, line = spec.activation_address_bits, spec.line_bytes
         self.softmax = SoftmaxUnit(spec) if spec.post.softmax_tables else None
-        command = max(map(command_bits, (Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX)))
+        self.converter = Converter(spec) if spec.post.quantize_lanes else None
+        opcodes = {Opcode.FILL, Opcode.COPY, Opcode.SOFTMAX}
+        opcodes |= {Opcode.QUANTIZE, Opcode.DEQUANTIZE} if self.converter else set()
+        command = max(map(command_bits, opcodes))
         super().__init__(
             {
                 "push": In(1), "push_ready": Out(1), "i": In(command),
@@ -81,7 +91,7 @@ class MoveUnit(wiring.Component):
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fill["wait"]), self.signal.eq(fill["signal"]),
             self.stamp.eq(fill["stamp"]),
-            copies.eq(fill["opcode"] == Opcode.COPY),
+            copies.eq((fill["opcode"] == Opcode.COPY) | self._converts(m, queue.o)),
             length.eq(Mux(copies, copy["length"], fill["length"])),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
             nest.load.eq(self.start), self.busy.eq(queue.valid),
@@ -90,10 +100,9 @@ class MoveUnit(wiring.Component):
             m.d.sync += running.eq(1)
         self._connect_nest(m, nest, fill, copy, copies)
         sent = Signal()  # a piece has been written by a FILL or read by a COPY
-        offset, count, last = self._pieces(m, nest, length, sent)
+        source, target, count, last = self._pieces(m, nest, length, sent)
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
-        target = (nest.address1 + offset)[: len(self.f_address)]
         taken, ended = self.f_valid & self.f_ready, Signal()
         valid, place, data, single = self._copy(
             m, running & copies, Cat(target, count), taken & copies
@@ -110,7 +119,7 @@ class MoveUnit(wiring.Component):
                 self.f_data.eq(fill["value"].replicate(self.spec.line_bytes)),
                 sent.eq(taken), ended.eq(last),
             ]  # fmt: skip
-        m.d.comb += self.c_address.eq(nest.address0 + offset)
+        m.d.comb += self.c_address.eq(source)
         if self.softmax is not None:
             with m.If(self._run_softmax(m, self.softmax, queue.o)):
                 m.d.comb += [sent.eq(0), ended.eq(self.softmax.done)]
@@ -123,6 +132,14 @@ class MoveUnit(wiring.Component):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += draining.eq(0)
         return m
+
+    def _converts(self, m: Module, command: Value) -> Value:
+        """Whether a command is a conversion."""
+        if self.converter is None:
+            return Const(0)
+        m.submodules.converter = self.converter
+        m.d.comb += self.converter.command.eq(command)
+        return self.converter.active
 
     def _run_softmax(self, m: Module, softmax: SoftmaxUnit, command: Value) -> Value:
         """Let the softmax unit have the ports while its command runs; return whether that is so."""
@@ -164,19 +181,30 @@ class MoveUnit(wiring.Component):
 
     def _pieces(
         self, m: Module, nest: LoopNest, length: Value, sent: Value
-    ) -> tuple[Value, Value, Value]:
-        """Cut runs into lines: offset in the run and bytes of a piece, and the end of the last."""
-        line = self.spec.line_bytes
+    ) -> tuple[Value, Value, Value, Value]:
+        """Cut runs into pieces: addresses, bytes that are written, and the end of the last."""
+        line, bits = self.spec.line_bytes, len(self.f_address)
         offset, rest = Signal(16), Signal(16)
         count, run_ends, last = Signal(range(line + 1)), Signal(), Signal()
+        most: Value = Const(line)
+        read: Value = offset
+        written: Value = offset
+        size: Value = count
+        if self.converter is not None:
+            converts, number = self.converter.active, Cat(Const(0, 2), offset)
+            most = Mux(converts, self.spec.post.quantize_lanes, line)
+            read = Mux(converts & ~self.converter.widens, number, offset)
+            written = Mux(self.converter.widens, number, offset)
+            size = Mux(self.converter.widens, count << 2, count)
         m.d.comb += [
-            rest.eq(length - offset), run_ends.eq(rest <= line),
-            count.eq(Mux(run_ends, rest, line)),
+            rest.eq(length - offset), run_ends.eq(rest <= most),
+            count.eq(Mux(run_ends, rest, most)),
             nest.step.eq(sent & run_ends), last.eq(nest.step & nest.done),
         ]  # fmt: skip
         with m.If(sent):
-            m.d.sync += offset.eq(Mux(run_ends, 0, offset + line))
-        return offset, count, last
+            m.d.sync += offset.eq(Mux(run_ends, 0, offset + most))
+        source, target = (nest.address0 + read)[:bits], (nest.address1 + written)[:bits]
+        return source, target, size[: len(count)], last
 
     def _copy(
         self, m: Module, reading: Value, place: Value, taken: Value
@@ -193,25 +221,26 @@ class MoveUnit(wiring.Component):
         -------
         Whether there is a write, its place and data; whether no other piece is on the way.
         """
-        m.submodules.places = places = Memory(shape=len(place), depth=_SLOTS, init=[])
-        m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=_SLOTS, init=[])
+        slots = _SLOTS if self.converter is None else _CONVERTED_SLOTS
+        m.submodules.places = places = Memory(shape=len(place), depth=slots, init=[])
+        m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=slots, init=[])
         asks, granted = Signal(), Signal()
-        arrives = delay(m, granted, _READING, "arrives", reset=True)
-        under_way, waiting = Signal(range(_SLOTS + 1)), Signal(range(_SLOTS + 1))
+        arrives, arrived, most = self._arrivals(m, granted)
+        under_way, waiting = Signal(range(slots + 1)), Signal(range(slots + 1))
         m.d.comb += [
-            asks.eq(reading & (under_way != _SLOTS)), granted.eq(asks & self.c_ready),
+            asks.eq(reading & (under_way != most)), granted.eq(asks & self.c_ready),
             self.c_valid.eq(asks),
         ]  # fmt: skip
         m.d.sync += [
             under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
         ]  # fmt: skip
         # Slots are used in turn: pieces arrive and are written in the order of their reads.
-        out = Signal(range(_SLOTS), name="slot_written")
+        out = Signal(range(slots), name="slot_written")
         with m.If(taken):
             m.d.sync += out.eq(out + 1)
         stored = []
-        for memory, enable, value in ((places, granted, place), (lines, arrives, self.c_data)):
-            slot = Signal(range(_SLOTS), name="slot_stored")
+        for memory, enable, value in ((places, granted, place), (lines, arrives, arrived)):
+            slot = Signal(range(slots), name="slot_stored")
             with m.If(enable):
                 m.d.sync += slot.eq(slot + 1)
             write, read = memory.write_port(), memory.read_port(domain="comb")
@@ -219,5 +248,18 @@ class MoveUnit(wiring.Component):
                 write.addr.eq(slot), write.data.eq(value), write.en.eq(enable), read.addr.eq(out)
             ]  # fmt: skip
             stored.append(read.data)
-        data = Mux(waiting == 0, self.c_data, stored[1])
+        data = Mux(waiting == 0, arrived, stored[1])
         return arrives | (waiting != 0), stored[0], data, under_way == 1
+
+    def _arrivals(self, m: Module, granted: Value) -> tuple[Value, Value, Value]:
+        """Whether a piece is there to be written, its bytes, and how many may be under way."""
+        read = delay(m, granted, _READING, "arrives", reset=True)
+        if self.converter is None:
+            return read, self.c_data, Const(_SLOTS)
+        converter = self.converter
+        m.d.comb += [converter.i_valid.eq(read), converter.i.eq(self.c_data)]
+        return (
+            Mux(converter.active, converter.o_valid, read),
+            Mux(converter.active, converter.o, self.c_data),
+            Mux(converter.active, _CONVERTED_SLOTS, _SLOTS),
+        )

@@ -98,12 +98,12 @@ class ProcessingElement(wiring.Component):
         (m.d.sync if self.pipelined else m.d.comb).__iadd__(product.eq(value))
         low, high = self.multiplier.products(product, passed if self.pipelined else mode)
         m.d.sync += [x.eq(self.i_x), self.o_switch.eq(self.i_switch)]
-        m.d.sync += total.eq(self.i_sum + low)
+        m.d.sync += total.eq(low.plus(self.i_sum))
         if self.multiplier.modes:
             m.d.comb += self.o_mode.eq(passed)
         if self.multiplier.has_high:
             total_high = Signal(self.o_high.shape(), reset_less=True)
-            m.d.sync += total_high.eq(self.i_high + high)
+            m.d.sync += total_high.eq(high.plus(self.i_high))
             m.d.comb += self.o_high.eq(total_high)
         m.d.comb += [self.o_x.eq(x), self.o_w.eq(shadow), self.o_sum.eq(total)]
         return m

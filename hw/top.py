@@ -58,10 +58,7 @@ class Accelerator(wiring.Component):
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         shape = spec.array
-        self.array = array or WeightStationaryArray(
-            shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines,
-            precisions=shape.precisions, form=shape.multiplier,
-        )  # fmt: skip
+        self.array = array or WeightStationaryArray.of(shape)
         self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 

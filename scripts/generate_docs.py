@@ -13,7 +13,7 @@ from enum import Enum
 from pathlib import Path
 
 from systolith.report.registers import command_reference, register_map
-from systolith.spec import accelerator, commands, registers
+from systolith.spec import accelerator, commands, quantize, registers
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.commands import (
     COPY_LOOPS,
@@ -27,6 +27,7 @@ from systolith.spec.commands import (
     Target,
 )
 from systolith.spec.configuration import PRESETS, spec_to_toml
+from systolith.spec.quantize import QuantizeForm
 from systolith.spec.registers import COUNTERS, REGISTERS
 from systolith.spec.requant import RequantMode, ResidualRounding
 from systolith.spec.softmax import SoftmaxForm
@@ -46,6 +47,8 @@ LOOPS = {
     Opcode.SAVE: TRANSFER_LOOPS,
     Opcode.JUMP: (),
     Opcode.SOFTMAX: SOFTMAX_LOOPS,
+    Opcode.QUANTIZE: COPY_LOOPS,
+    Opcode.DEQUANTIZE: COPY_LOOPS,
 }
 _STREAMS = """\
 Units run their own commands in order and wait for each other through tokens: see `wait` and
@@ -123,6 +126,9 @@ def commands_page() -> str:
             "## Forms of SOFTMAX\n",
             inspect.cleandoc(SoftmaxForm.__doc__ or "").split("\n\n", 1)[1] + "\n",
             _enumeration(SoftmaxForm),
+            "## Forms of QUANTIZE\n",
+            inspect.cleandoc(quantize.__doc__ or "").split("\n\n", 1)[1] + "\n",
+            _enumeration(QuantizeForm),
         ]
     )
 

@@ -8,6 +8,7 @@ from filelock import FileLock
 
 import systolith.hw
 import systolith.spec
+from systolith.hw.array import WeightStationaryArray
 from systolith.hw.top import Accelerator
 from systolith.sim import array, emit, gating, verilog_text
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
@@ -39,10 +40,7 @@ def _sources() -> bytes:
 def _emit(spec: AcceleratorSpec, structural: bool, gated: bool) -> str:
     if structural:
         return simulation_verilog(Accelerator(spec), TOP, gated=gated)
-    shape = spec.array
-    model = ArrayModel(
-        shape.rows, shape.columns, pipelined=shape.pipelined, lines=shape.depthwise_lines
-    )
+    model = ArrayModel(WeightStationaryArray.of(spec.array))
     text = simulation_verilog(Accelerator(spec, array=model), TOP, gated=gated)
     return f"{text}\n{ARRAY_SOURCE.read_text()}"
 

@@ -4,10 +4,11 @@ from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In
 
-from systolith.hw.array import sum_bits
-from systolith.hw.pe import OPERAND_BITS
+from systolith.hw.array import WeightStationaryArray, high_sum_bits, sum_bits
+from systolith.hw.multiplier import OPERAND_BITS
+from systolith.spec.precision import Precision
 
 __all__ = ["ARRAY_SOURCE", "ArrayModel"]
 
@@ -20,7 +21,7 @@ class ArrayModel(wiring.Component):
 
     Parameters
     ----------
-    rows, columns, pipelined, lines: as of `WeightStationaryArray`.
+    grid: the array that this is a model of; its ports are the model's, and it is not elaborated.
 
     Members
     -------
@@ -28,33 +29,31 @@ class ArrayModel(wiring.Component):
     others: as of `WeightStationaryArray`.
     """
 
-    def __init__(self, rows: int, columns: int, *, pipelined: bool = False, lines: int = 0):
-        self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
-        self.latency = rows + int(pipelined)
-        depthwise = {"i_lane": In(1), "i_d": In(OPERAND_BITS * lines * columns)}
-        super().__init__(
-            (depthwise if lines else {})
-            | {
-                "reset": In(1),
-                "i_x": In(OPERAND_BITS * rows),
-                "i_switch": In(1),
-                "i_w": In(OPERAND_BITS * columns),
-                "i_shift": In(rows),
-                "o": Out(sum_bits(rows) * columns),
-            }
-        )
+    def __init__(self, grid: WeightStationaryArray):
+        self.grid = grid
+        self.latency = grid.latency
+        super().__init__({"reset": In(1), **grid.signature.members})
 
     def elaborate(self, platform: object) -> Module:
         """One instance of the module in `ARRAY_SOURCE`."""
         m = Module()
+        grid = self.grid
+        modes = grid.modes
+        outputs = {"o_o": self.o}
+        if Precision.W4A8 in modes:
+            outputs["o_o_high"] = self.o_high
         m.submodules.model = Instance(
             "systolith_array",
-            p_ROWS=self.rows, p_COLUMNS=self.columns, p_SUM_BITS=sum_bits(self.rows),
-            p_PIPELINED=int(self.pipelined), p_LINES=self.lines,
+            p_ROWS=grid.rows, p_COLUMNS=grid.columns, p_SUM_BITS=sum_bits(grid.rows),
+            p_PIPELINED=int(grid.pipelined), p_LINES=grid.lines, p_GROUP=grid.columns_together,
+            p_W4A8=int(Precision.W4A8 in modes), p_W4A4=int(Precision.W4A4 in modes),
+            p_X_BITS=grid.x_bits, p_W_BITS=grid.w_bits, p_HIGH_BITS=high_sum_bits(grid.rows),
             i_clk=ClockSignal(), i_rst=ResetSignal() | self.reset,
             i_i_x=self.i_x, i_i_switch=self.i_switch, i_i_w=self.i_w, i_i_shift=self.i_shift,
-            i_i_lane=self.i_lane if self.lines else Const(0),
-            i_i_d=self.i_d if self.lines else Const(0, OPERAND_BITS * self.columns),
-            o_o=self.o,
+            i_i_precision=self.i_precision if modes else Const(0, 2),
+            i_i_nibbles=self.i_nibbles if modes else Const(0),
+            i_i_lane=self.i_lane if grid.lines else Const(0),
+            i_i_d=self.i_d if grid.lines else Const(0, OPERAND_BITS * grid.columns),
+            **outputs,
         )  # fmt: skip
         return m

@@ -10,7 +10,7 @@ from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise
 from systolith.sim.stress_specs import pick
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import FILL_LOOPS, MATMUL_LOOPS, STORE_LOOPS, Opcode, Unit, encode
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, nibble_zeros
 from systolith.spec.program import Buffer, Program
 from systolith.spec.requant import RequantMode, ResidualRounding
 
@@ -134,7 +134,10 @@ def draw_matmul(rng: np.random.Generator, spec: AcceleratorSpec) -> dict[str, in
     values["x_base"] = _base(rng, values, "x", MATMUL_LOOPS, spec.memory.activation_bytes)
     if spec.array.nibbles:
         values["precision"] = int(pick(rng, *sorted(spec.array.precisions)))
-    return values | {"w_base": int(rng.integers(0, 10)), "w_zero": int(rng.integers(-100, 100))}
+    zero = int(rng.integers(-100, 100))
+    if values.get("precision"):
+        zero = int(pick(rng, *nibble_zeros(values["w_signed"])))
+    return values | {"w_base": int(rng.integers(0, 10)), "w_zero": zero}
 
 
 def draw_store(

@@ -92,6 +92,9 @@ def _work(command: Command, spec: AcceleratorSpec, timing: MemoryTiming) -> int:
         return _product(command, SOFTMAX_LOOPS) * (_COMMAND + _SOFTMAX_CODE * command["length"])
     if command.opcode is Opcode.COPY:
         return 2 * _product(command, COPY_LOOPS) * (2 + command["length"] // spec.line_bytes)
+    if command.opcode in (Opcode.QUANTIZE, Opcode.DEQUANTIZE):
+        pieces = 2 + command["length"] // spec.post.quantize_lanes
+        return 2 * _product(command, COPY_LOOPS) * pieces
     if command.opcode in (Opcode.LOAD, Opcode.SAVE):
         return _transfer(command, spec, timing)
     return 0

@@ -7,7 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.sim.stress_depthwise import DepthwiseDraw, draw_depthwise, draw_pairs
-from systolith.sim.stress_moves import random_copy
+from systolith.sim.stress_moves import random_conversion, random_copy
+from systolith.sim.stress_nibbles import (
+    draw_nibbles,
+    draw_packed,
+    draw_precision,
+    mix_precisions,
+    result_channels,
+)
 from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.sim.stress_specs import WEIGHT_TILES, pick
@@ -101,6 +108,10 @@ class ProgramGenerator:
         """Emit a SOFTMAX, if there is a place for it."""
         self._move(Opcode.SOFTMAX, random_softmax(self.rng, self.spec))
 
+    def conversion(self) -> None:
+        """Emit a QUANTIZE or a DEQUANTIZE, if there is a place for it."""
+        self._move(*random_conversion(self.rng, self.spec))
+
     def _move(self, opcode: Opcode, drawn: tuple[dict[str, int], Mask, Mask] | None) -> None:
         """Emit what was drawn; its masks are of activations, which come first in all masks."""
         if drawn is not None:
@@ -133,10 +144,9 @@ class ProgramGenerator:
             "w_zero": int(rng.integers(-128, 128) if signed else rng.integers(0, 256)),
             "w_base": int(rng.integers(self.spec.weight_words - tiles * self.spec.array.rows + 1)),
         }  # fmt: skip
-        for name, count, stride in zip(
-            ("t", "n", "ky", "kx", "kc", "my", "mx"), counts, strides, strict=True
-        ):
+        for name, count, stride in zip(MATMUL_LOOPS, counts, strides, strict=True):
             fields |= {f"{name}_count": count, f"x_{name}_stride": stride}
+        fields |= draw_precision(rng, self.spec, signed)
         nothing = np.zeros(self.span, bool)
         reads = self._mask(placed[1], self.spec.array.rows)
         self.issued.append(Issued(Opcode.MATMUL, fields, reads, nothing))
@@ -201,24 +211,28 @@ class ProgramGenerator:
         assert part.shape == (words, lanes, 8)
         return base if (part[..., 7] == 1 + mode).all() else -1
 
-    def store(self, nest: tuple[int, int, int, int], columns: int) -> bool:
-        """Emit the STORE of a MATMUL's results; False if there was no place for it."""
+    def store(self, nest: tuple[int, int, int, int]) -> bool:
+        """Emit the STORE of the last MATMUL's results; False if there was no place for it."""
         rng, lanes = self.rng, self.spec.post.lanes
         t, n, my, mx = nest
-        width = int(rng.integers(1, columns + 1))
+        width = int(rng.integers(1, result_channels(self.spec, self.issued[-1].fields) + 1))
         channels = (n - 1) * width + int(rng.integers(1, width + 1))
         mode = pick(rng, *sorted(self.spec.post.modes))
         words = -(-width // lanes)
         p_stride = int(rng.integers(words + 1))
         base = self._parameters(mode, words + (n - 1) * p_stride)
-        pixel = channels + int(rng.integers(3))
-        strides = [my * mx * pixel, width, mx * pixel, pixel]
+        packed = draw_packed(rng, self.spec)
+        tile, last = (-(-k // (1 + packed)) for k in (width, channels - (n - 1) * width))  # bytes
+        pixel = (n - 1) * tile + last + int(rng.integers(3))
         signs = pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
-        strides = [strides[0] * signs[0], width, strides[2] * signs[1], strides[3] * signs[2]]
-        placed = self._stream([t, n, my, mx], strides, width)
+        outer = [
+            k * sign for k, sign in zip((my * mx * pixel, mx * pixel, pixel), signs, strict=True)
+        ]
+        strides = [outer[0], tile, *outer[1:]]
+        placed = self._stream([t, n, my, mx], strides, tile)
         if placed is None or base < 0:
             return False
-        writes = self._mask(placed[1], width)
+        writes = self._mask(placed[1], tile)
         # To wait for the MATMUL whose results it takes is for ever, if it cannot store them all.
         many = t * n * my * mx > self.spec.memory.accumulator_depth
         if many and (writes & self.issued[-1].reads).any():
@@ -230,6 +244,8 @@ class ProgramGenerator:
             "zero": int(rng.integers(-50, 50)) + (low + high) // 2, "low": low, "high": high,
             "stamp": int(self.stamps < self.spec.memory.stamps and rng.integers(2)),
         }  # fmt: skip
+        if packed:
+            fields |= draw_nibbles(rng)
         reads = np.zeros(self.span, bool)
         if self.spec.post.residual and rng.integers(2):
             reads = self._residual(fields, [t, n, my, mx], strides, writes)
@@ -250,7 +266,7 @@ class ProgramGenerator:
         how far reads run ahead of writes.
         """
         rng, width = self.rng, fields["tile_channels"]
-        if rng.integers(4) == 0:
+        if rng.integers(4) == 0 and not fields.get("packed"):
             strides, base, reads = y_strides, fields["y_base"], writes
         else:
             strides = [int(v) for v in rng.integers(-20, 21, 4)]
@@ -319,7 +335,7 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
     """
     generator = ProgramGenerator(rng, spec)
     kinds = (Opcode.MATMUL, Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.FILL, Opcode.COPY)
-    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX))
+    longest = sum(COMMANDS[o].words for o in (*kinds, Opcode.SOFTMAX, Opcode.QUANTIZE))
     budget = spec.memory.command_words - 1
     for _ in range(20 * layers):
         words = sum(COMMANDS[c.opcode].words for c in generator.issued)
@@ -332,11 +348,14 @@ def random_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 4) -> Progr
             generator.copy()
         if spec.post.softmax_tables and rng.integers(2):
             generator.softmax()
+        if spec.post.quantize_lanes and rng.integers(2):
+            generator.conversion()
         nest = generator.drawn_matmul()
-        if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
+        if nest and not any(generator.store(nest) for _ in range(20)):
             generator.issued.pop()
         elif nest:
             parts = cut_matmul(rng, generator.issued[-2].fields, spec.array.rows)
+            mix_precisions(rng, spec, parts)
             generator.issued[-2:-1] = [replace(generator.issued[-2], fields=f) for f in parts]
     generator.order()
     return _assemble(generator)

@@ -68,8 +68,10 @@ def random_external_program(rng: Rng, spec: AcceleratorSpec, *, layers: int = 5)
             generator.copy()
         if spec.post.softmax_tables and rng.integers(2):
             generator.softmax()
+        if spec.post.quantize_lanes and rng.integers(2):
+            generator.conversion()
         nest = generator.drawn_matmul()
-        if nest and not any(generator.store(nest, spec.array.columns) for _ in range(20)):
+        if nest and not any(generator.store(nest) for _ in range(20)):
             generator.issued.pop()
     for _ in range(3):
         generator.transfer()

@@ -3,21 +3,52 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.sim.float_samples import scales
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COPY_LOOPS
+from systolith.spec.commands import COPY_LOOPS, Opcode
 
-__all__ = ["random_copy"]
+__all__ = ["random_conversion", "random_copy"]
 
 Rng = np.random.Generator
 Mask = NDArray[np.bool_]
 _ATTEMPTS = 20
 
 
-def random_copy(rng: Rng, spec: AcceleratorSpec) -> tuple[dict[str, int], Mask, Mask] | None:
+def random_conversion(
+    rng: Rng, spec: AcceleratorSpec
+) -> tuple[Opcode, tuple[dict[str, int], Mask, Mask] | None]:
+    """Draw a QUANTIZE or a DEQUANTIZE, placed as a COPY is; the float32 numbers are any bytes."""
+    opcode = Opcode(int(rng.choice([Opcode.QUANTIZE, Opcode.DEQUANTIZE])))
+    drawn = random_copy(rng, spec, (4, 1) if opcode is Opcode.QUANTIZE else (1, 4))
+    if drawn is None:
+        return opcode, None
+    scale, signed = int(scales(rng, 1)[0]), bool(rng.integers(2))
+    low = -128 if signed else 0
+    fields = {"scale": scale, "zero": low + int(rng.integers(256))}
+    if opcode is Opcode.DEQUANTIZE:
+        return opcode, (drawn[0] | fields | {"signed": int(signed)}, *drawn[1:])
+    with np.errstate(under="ignore"):
+        inverse = np.float32(1) / np.uint32(scale).view(np.float32)
+    fields |= {
+        "form": int(rng.choice(sorted(spec.post.quantize_forms))),
+        "inverse": int(inverse.view(np.uint32)),
+        "low": low,
+        "high": low + 255,
+    }
+    return opcode, (drawn[0] | fields, *drawn[1:])
+
+
+def random_copy(
+    rng: Rng, spec: AcceleratorSpec, widths: tuple[int, int] = (1, 1)
+) -> tuple[dict[str, int], Mask, Mask] | None:
     """Draw a COPY inside of the activation regions.
 
     Runs of the source may overlap each other, as the windows of an image do, and so may runs of the
     target, of which the last then holds. No byte is both read and written.
+
+    Parameters
+    ----------
+    widths: bytes of an element of the source, of the target.
 
     Returns
     -------
@@ -31,9 +62,9 @@ def random_copy(rng: Rng, spec: AcceleratorSpec) -> tuple[dict[str, int], Mask, 
         fields = {f"{name}_count": count for name, count in zip(COPY_LOOPS, counts, strict=True)}
         fields["length"] = length
         touched = []
-        for stream in "sd":
-            strides = _strides(rng, counts, length)
-            placed = _place(rng, spec, counts, strides, length)
+        for stream, width in zip("sd", widths, strict=True):
+            strides = _strides(rng, counts, length * width)
+            placed = _place(rng, spec, counts, strides, length * width)
             if placed is None:
                 break
             fields[f"{stream}_base"] = placed[0]

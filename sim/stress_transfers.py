@@ -77,9 +77,9 @@ class ExternalGenerator(ProgramGenerator):
             fields = self.issued[-1].fields
             self._reads("exponents", fields["table"], 1 + (fields["form"] == SoftmaxForm.QUOTIENT))
 
-    def store(self, nest: tuple[int, int, int, int], columns: int) -> bool:
+    def store(self, nest: tuple[int, int, int, int]) -> bool:
         """As of the parent; the parameters and the table it reads are noted."""
-        if not super().store(nest, columns):
+        if not super().store(nest):
             return False
         fields = self.issued[-1].fields
         words = -(-fields["tile_channels"] // self.spec.post.lanes)

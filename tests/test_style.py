@@ -32,7 +32,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 
 # Where golden may name a floating-point type, and why the result is still an integer's.
 GOLDEN_FLOATS = {
-    "golden/execute.py": {"float64"},  # sums of products by BLAS: integers below 2**53, exact
+    "golden/matmul.py": {"float64"},  # sums of products by BLAS: integers below 2**53, exact
     "golden/memory.py": {"float64"},  # weight tiles for them
     "golden/depthwise.py": {"float64"},  # the same tiles
 }

@@ -5,7 +5,6 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from systolith.hw.accumulators import MINIMUM_PASS, Accumulators
-from systolith.hw.delay import column_delay
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.precision import Precision
@@ -73,7 +72,7 @@ def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: floa
             words = [0, 0]
             for c in range(channels):
                 half, column = divmod(c, columns)
-                late = column_delay(spec.array, column)
+                late = spec.array.column_delay(column)
                 bits = (BITS, HIGH_BITS)[half]
                 value = sums.get(cycle - 1 - late, rng.integers(-(1 << 18), 1 << 18, channels))[c]
                 words[half] |= (int(value) & (1 << bits) - 1) << bits * column

@@ -109,7 +109,7 @@ def check(
     return compared
 
 
-@pytest.mark.parametrize("form", [MultiplierForm.GENERIC])
+@pytest.mark.parametrize("form", MultiplierForm)
 @pytest.mark.parametrize("pipelined", [False, True])
 @pytest.mark.parametrize("precisions", SETS)
 def test_precisions_vector_by_vector(
@@ -120,14 +120,14 @@ def test_precisions_vector_by_vector(
     assert check(array, precisions, tiles=30, extra=2) == 30 * 5 * 4 * 2
 
 
-@pytest.mark.parametrize("form", [MultiplierForm.GENERIC])
+@pytest.mark.parametrize("form", MultiplierForm)
 @pytest.mark.parametrize(("rows", "columns"), [(1, 1), (5, 2), (2, 5)])
 def test_sizes(rows: int, columns: int, form: MultiplierForm) -> None:
     array = WeightStationaryArray(rows, columns, precisions=SETS[2], form=form)
     assert check(array, SETS[2], tiles=12, extra=0) == 12 * rows * columns * 2
 
 
-@pytest.mark.parametrize("form", [MultiplierForm.GENERIC])
+@pytest.mark.parametrize("form", MultiplierForm)
 @pytest.mark.parametrize("pipelined", [False, True])
 def test_depthwise_among_precisions(pipelined: bool, form: MultiplierForm) -> None:
     """Depthwise vectors are W8A8, whatever is around them."""

@@ -11,6 +11,7 @@ from systolith.hw.feeder import Feeder
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, PostSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, encode
+from systolith.spec.precision import Precision
 
 STALLS = ("commands", "tokens", "weights", "accumulators", "activations")
 
@@ -25,6 +26,7 @@ def draw(rng: np.random.Generator, pixels: tuple[int, int] | None = None) -> dic
         name: int(rng.integers(1 << bits))
         for name, bits in (
             ("x_signed", 1), ("w_hold", 1), ("maximum", 1), ("wait", 3), ("signal", 3),
+            ("precision", 2),
         )
     }  # fmt: skip
 
@@ -42,6 +44,7 @@ def expected(command: dict[str, int]) -> list[dict[str, int]]:
                 "x_address": command["x_base"]
                 + sum(at[n] * command[f"x_{n}_stride"] for n in MATMUL_LOOPS),
                 "x_signed": command["x_signed"],
+                "o_precision": command["precision"],
                 "o_switch": int(pass_first and new_tile),
                 "o_pass_first": int(pass_first),
                 "o_k_first": int(at["ky"] == at["kx"] == at["kc"] == 0),
@@ -56,7 +59,9 @@ def expected(command: dict[str, int]) -> list[dict[str, int]]:
 def run(commands: list[dict[str, int]], rates: dict[str, float], depth: int = 2) -> tuple:
     """Issue commands while inputs are ready at random; return vectors, their cycles, stalls."""
     spec = AcceleratorSpec(
-        array=ArraySpec(rows=4, columns=4), post=PostSpec(lanes=4), queue_depth=depth
+        array=ArraySpec(rows=4, columns=4, precisions=frozenset(Precision)),
+        post=PostSpec(lanes=4),
+        queue_depth=depth,
     )
     feeder = Feeder(spec)
     rng = np.random.default_rng(1)

@@ -26,6 +26,7 @@ BOUNDS = {
     ("memory", "stamps"): (2, 4096),
     ("post", "lanes"): (1, 64),
     ("post", "softmax_tables"): (0, 4),
+    ("post", "quantize_lanes"): (0, 16),
     ("array", "depthwise_lines"): (0, 8),
     ("array", "depthwise_width"): (4, 4096),
     ("external", "data_bytes"): (0, 32),

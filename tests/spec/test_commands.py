@@ -67,7 +67,7 @@ def test_streams_of_several_commands() -> None:
     [
         ([], "command stream must end with END"),
         (encode(Opcode.FILL), "command stream must end with END"),
-        ([9], "opcode at word 0 must be known, not 9"),
+        ([15], "opcode at word 0 must be known, not 15"),
         ([*encode(Opcode.FILL), 15], "opcode at word 7 must be known, not 15"),
         (encode(Opcode.FILL)[:-1], "command at word 0 must have 7 words, not 6"),
     ],

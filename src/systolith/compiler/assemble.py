@@ -82,7 +82,7 @@ def _footprints(
     pairs = [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)]
     found = accesses(pairs, weights, constants.spec)
     found = [_with_border(c, a, padded) for c, a in zip(commands, found, strict=True)]
-    moves = (Opcode.SOFTMAX, Opcode.COPY)
+    moves = (Opcode.SOFTMAX, Opcode.COPY, Opcode.QUANTIZE, Opcode.DEQUANTIZE)
     if any(v["stamp"] for c, v in zip(commands, resolved, strict=True) if c.opcode in moves):
         # The units MOVE and STORE both stamp: their order matters.
         return [stamped(a) if v["stamp"] else a for v, a in zip(resolved, found, strict=True)]

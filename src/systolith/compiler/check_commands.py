@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from systolith.compiler.check_depthwise import depthwise_fault
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Opcode, Unit
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, nibble_zeros
 from systolith.spec.program import Program
+from systolith.spec.quantize import scale_fault, zero_fault
 from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["ProgramFault", "check_commands", "result_vectors"]
@@ -26,6 +27,8 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["precision"] not in spec.array.precisions:
         raise ProgramFault(f"{name} needs a precision that is not built in")
+    if v["precision"] != Precision.W8A8 and v["w_zero"] not in nibble_zeros(v["w_signed"]):
+        raise ProgramFault(f"{name} has a zero point that is no code of a nibble")
     if v["depthwise"] and v["precision"] != Precision.W8A8:
         raise ProgramFault(f"{name} is depthwise and not W8A8")
     if v["depthwise"]:
@@ -47,6 +50,26 @@ def _check_softmax(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} names a table that does not exist")
     if not v["length"]:
         raise ProgramFault(f"{name} has empty rows")
+
+
+def _check_conversion(program: Program, name: str, v: Mapping[str, int]) -> None:
+    post = program.spec.post
+    if not post.quantize_lanes:
+        raise ProgramFault(f"{name} needs lanes for float32 numbers")
+    if not v["length"]:
+        raise ProgramFault(f"{name} converts no numbers")
+    fault = scale_fault(v["scale"])
+    if fault:
+        raise ProgramFault(f"{name}: {fault}")
+
+
+def _check_quantize(program: Program, name: str, v: Mapping[str, int]) -> None:
+    _check_conversion(program, name, v)
+    if v["form"] not in program.spec.post.quantize_forms:
+        raise ProgramFault(f"{name} has a form that is not built in")
+    fault = zero_fault(v["zero"], v["low"], v["high"])
+    if fault:
+        raise ProgramFault(f"{name}: {fault}")
 
 
 def _check_store(program: Program, name: str, v: Mapping[str, int]) -> None:
@@ -130,6 +153,8 @@ _CHECKS = {
     Opcode.STORE: _check_store,
     Opcode.COPY: _check_copy,
     Opcode.SOFTMAX: _check_softmax,
+    Opcode.QUANTIZE: _check_quantize,
+    Opcode.DEQUANTIZE: _check_conversion,
 }
 
 

@@ -7,6 +7,7 @@ from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constant_operands import fold_constants
 from systolith.compiler.constants import Constants
+from systolith.compiler.edges import FLOAT_BYTES, as_bytes, plan_edges
 from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair
@@ -47,8 +48,17 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 class _Compiler:
     def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
         self.source, self.spec, self.report = graph, spec, report
-        self.graph = graph = fold_constants(graph)
-        self.cut: Partition = partition(graph, spec.post.softmax_tables)
+        graph = fold_constants(graph)
+        edges = plan_edges(graph, spec.post)
+        self.cut: Partition = partition(graph, spec.post.softmax_tables, edges)
+        self._numbers = {
+            name
+            for node in self.cut.device
+            if node.name in self.cut.edges
+            for name in (*node.inputs, *node.outputs)
+            if graph.tensor(name).dtype == "float32"
+        }
+        self.graph = graph = as_bytes(graph, self._numbers)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
         self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
         self.low = Lowering(
@@ -113,17 +123,19 @@ class _Compiler:
     def _buffers(self, out: Emission) -> dict[str, Buffer]:
         """Where tensors lie; inputs and outputs in external memory if there is one."""
         views = self.layout.views | out.views
-        return {
-            name: Buffer(
-                base=view.storage.address + view.offset,
-                shape=view.shape,
-                strides=(view.row, view.pixel, 1),
-                dtype=self.graph.tensor(name).dtype,
-                external=view.storage.external,
-            )
-            for name, view in views.items()
-            if view.storage.address >= 0
-        }
+        buffers = {}
+        for name, view in views.items():
+            if view.storage.address >= 0:
+                size = FLOAT_BYTES if name in self._numbers else 1
+                height, width, channels = view.shape
+                buffers[name] = Buffer(
+                    base=view.storage.address + view.offset,
+                    shape=(height, width, channels // size),
+                    strides=(view.row, view.pixel, size),
+                    dtype="float32" if size > 1 else self.graph.tensor(name).dtype,
+                    external=view.storage.external,
+                )
+        return buffers
 
     def _notes(self, out: Emission) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}

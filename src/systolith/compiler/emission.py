@@ -11,6 +11,7 @@ from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.layout import gather_origins
 from systolith.compiler.lower_chain import ChainTiler
+from systolith.compiler.lower_edges import edge_tiles
 from systolith.compiler.lower_softmax import softmax_tiles
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.moves import copied, move_tiles
@@ -89,6 +90,9 @@ class Emitter:
             if step.node.op is Op.SOFTMAX:
                 softmax = self.cut.softmax.layers[step.node.name]
                 works = softmax_tiles(self.low, softmax, step, plan.shapes.get(id(step)))
+            elif step.node.name in self.cut.edges:
+                edge = self.cut.edges[step.node.name]
+                works = edge_tiles(self.low, edge, step, plan.shapes.get(id(step)))
             elif not outside:
                 works = [copied(self.low, step) or TileWork(pairs=self._lowered(step))]
             elif step.is_move:

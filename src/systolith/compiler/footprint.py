@@ -223,6 +223,15 @@ def _store_spans(values: Mapping[str, int], stream: str) -> Spans:
     )
 
 
+_MOVES = {
+    Opcode.COPY: (COPY_LOOPS, 1, 1),
+    Opcode.SOFTMAX: (SOFTMAX_LOOPS, 1, 1),
+    Opcode.QUANTIZE: (COPY_LOOPS, 4, 1),
+    Opcode.DEQUANTIZE: (COPY_LOOPS, 1, 4),
+}
+"""Loops, and bytes of an element that is read and of one that is written."""
+
+
 def accesses(
     commands: Sequence[tuple[Opcode, Mapping[str, int]]],
     weights: NDArray[np.uint8],
@@ -245,15 +254,13 @@ def accesses(
         elif opcode is Opcode.FILL:
             loops = _loops(values, FILL_LOOPS, "d")
             result.append(Access(writes=strided(values["d_base"], loops, values["length"])))
-        elif opcode in (Opcode.COPY, Opcode.SOFTMAX):
-            names = COPY_LOOPS if opcode is Opcode.COPY else SOFTMAX_LOOPS
-            s, d = (_loops(values, names, stream) for stream in "sd")
-            result.append(
-                Access(
-                    reads=strided(values["s_base"], s, values["length"]),
-                    writes=strided(values["d_base"], d, values["length"]),
-                )
+        elif opcode in _MOVES:
+            names, *widths = _MOVES[opcode]
+            reads, writes = (
+                strided(values[f"{s}_base"], _loops(values, names, s), width * values["length"])
+                for s, width in zip("sd", widths, strict=True)
             )
+            result.append(Access(reads=reads, writes=writes))
         else:
             result.append(EMPTY_ACCESS)
     return result

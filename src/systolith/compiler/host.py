@@ -1,10 +1,11 @@
 """Which nodes the host computes before and after the accelerator runs."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from systolith.arithmetic import PoolArithmetic
 from systolith.compiler.average import OPEN_SUMS, open_sums
+from systolith.compiler.edges import EdgePlan, EdgePlans
 from systolith.compiler.errors import layer_error
 from systolith.compiler.softmax import SoftmaxPlans, plan_layers
 from systolith.graph import Graph, Node, Op
@@ -27,6 +28,7 @@ class Partition:
     outputs: tensors that the host reads from it.
     reasons: why nodes are on the host although an accelerator could have them, by name.
     softmax: the softmax layers among the device's nodes.
+    edges: QUANTIZE and DEQUANTIZE nodes among them, by name.
     """
 
     prologue: tuple[Node, ...]
@@ -36,6 +38,7 @@ class Partition:
     outputs: tuple[str, ...]
     reasons: Mapping[str, str]
     softmax: SoftmaxPlans
+    edges: Mapping[str, EdgePlan]
 
 
 def _closure(nodes: Iterable[Node], ready: Callable[[Node, set[str]], bool]) -> tuple[Node, ...]:
@@ -91,18 +94,39 @@ def _open_sums(arithmetic: PoolArithmetic) -> tuple[int, int]:
     return sum(c[0] for c in counts), sum(c[1] for c in counts)
 
 
-def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
+def _converted_here(
+    graph: Graph, epilogue: Sequence[Node], edges: Mapping[str, EdgePlan]
+) -> set[str]:
+    """Return DEQUANTIZE nodes, with what only renames their codes, that follow the device's."""
+    inside = {name: node for node in epilogue for name in node.outputs}
+    found: set[str] = set()
+    for node in epilogue:
+        if node.op is not Op.DEQUANTIZE or node.name not in edges:
+            continue
+        chain, before = [node], inside.get(node.inputs[0])
+        while before is not None and before.op is Op.RESHAPE:
+            chain.append(before)
+            before = inside.get(before.inputs[0])
+        if before is None or before.name in found:
+            found.update(each.name for each in chain)
+    return found
+
+
+def partition(graph: Graph, softmax_tables: int = 0, edges: EdgePlans | None = None) -> Partition:
     """Cut the host's nodes off both ends of the graph.
 
     Parameters
     ----------
     softmax_tables: `PostSpec.softmax_tables`: softmax is the device's as far as they suffice.
+    edges: conversions that the device could compute; it does unless the host has what is before a
+        DEQUANTIZE.
 
     Raises
     ------
     CompileError: an operator that only the host computes lies between others.
     """
     forced = host_tail(graph)
+    edges = edges or EdgePlans()
     free = (node for node in graph.nodes if node.name not in forced)
     softmax = plan_layers(graph, free, softmax_tables)
 
@@ -111,23 +135,17 @@ def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
         return (hosted or node.name in forced) and _only_read_by(graph, node, chosen)
 
     tail = _closure(reversed(graph.nodes), may_follow)
-    epilogue = tuple(reversed(tail))
+    here = _converted_here(graph, tail[::-1], edges.nodes)
+    epilogue = tuple(node for node in reversed(tail) if node.name not in here)
     rest = [node for node in graph.nodes if node not in epilogue]
 
     def may_precede(node: Node, chosen: set[str]) -> bool:
-        return (node.op in _BEFORE or _in_float(graph, node)) and _only_reads(graph, node, chosen)
+        hosted = node.op in _BEFORE and node.name not in edges.nodes or _in_float(graph, node)
+        return hosted and _only_reads(graph, node, chosen)
 
     prologue = _closure(rest, may_precede)
     device = tuple(node for node in rest if node not in prologue)
-    for node in device:
-        if node.op in _HOST_ONLY and node.name not in softmax.layers:
-            reason = softmax.reasons.get(node.name)
-            why = f" ({reason})" if reason else ""
-            raise layer_error(
-                node,
-                f"{node.op} is computed by the host and must be at the network's edge{why}",
-                "cut the network there and compile the parts",
-            )
+    _check_device(device, softmax, edges)
     written = {name for node in device for name in node.outputs}
     read = [name for node in device for name in node.inputs]
     inputs = [n for n in read if n not in written and graph.tensor(n).data is None]
@@ -139,9 +157,24 @@ def partition(graph: Graph, softmax_tables: int = 0) -> Partition:
         epilogue=epilogue,
         inputs=tuple(dict.fromkeys(inputs)),
         outputs=tuple(dict.fromkeys(outputs)),
-        reasons={**forced, **softmax.reasons},
+        reasons={**forced, **edges.reasons, **softmax.reasons},
         softmax=softmax,
+        edges={node.name: edges.nodes[node.name] for node in device if node.name in edges.nodes},
     )
+
+
+def _check_device(device: Iterable[Node], softmax: SoftmaxPlans, edges: EdgePlans) -> None:
+    """Require that the device has no node which only the host computes."""
+    for node in device:
+        known = node.name in softmax.layers or node.name in edges.nodes
+        if node.op in _HOST_ONLY and not known:
+            reason = (softmax.reasons | edges.reasons).get(node.name)
+            why = f" ({reason})" if reason else ""
+            raise layer_error(
+                node,
+                f"{node.op} is computed by the host and must be at the network's edge{why}",
+                "cut the network there and compile the parts",
+            )
 
 
 def _in_float(graph: Graph, node: Node) -> bool:

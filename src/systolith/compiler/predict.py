@@ -48,6 +48,9 @@ def cycles(opcode: Opcode, values: Mapping[str, int], spec: AcceleratorSpec) -> 
         return values["row_count"] * (
             _SOFTMAX_ROW + _SOFTMAX_CODE[values["form"]] * values["length"]
         )
+    if opcode in (Opcode.QUANTIZE, Opcode.DEQUANTIZE):
+        pieces = -(-values["length"] // max(1, spec.post.quantize_lanes))
+        return _product(values, COPY_LOOPS) * pieces
     loops = {
         Opcode.FILL: FILL_LOOPS,
         Opcode.COPY: COPY_LOOPS,

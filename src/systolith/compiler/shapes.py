@@ -7,6 +7,7 @@ from math import ceil, prod
 from systolith.arithmetic import ConcatArithmetic, MacArithmetic
 from systolith.compiler.chains import cut_window, least_part
 from systolith.compiler.copies import box_reach
+from systolith.compiler.edges import FLOAT_BYTES
 from systolith.compiler.layout import Layout
 from systolith.compiler.pieces import (
     Box,
@@ -18,7 +19,7 @@ from systolith.compiler.pieces import (
 )
 from systolith.compiler.precision import columns_at_once, exact_precisions
 from systolith.compiler.shape_cuts import doubled, extents, nested, runs
-from systolith.compiler.steps import Step
+from systolith.compiler.steps import BESIDE, Step
 from systolith.compiler.tile_shape import Choice, TileShape, packs
 from systolith.compiler.tiling import COMMAND_CYCLES
 from systolith.graph import Graph, Op
@@ -63,6 +64,8 @@ class Shapes:
             return (
                 max(s[0] for s in shapes), max(s[1] for s in shapes), max(s[2] for s in shapes)
             )  # fmt: skip
+        if step.node.op is Op.DEQUANTIZE:
+            return views[step.source].shape
         return views[step.target].shape
 
     def tile(self, step: Step) -> int:
@@ -105,7 +108,7 @@ class Shapes:
         if step.node.op is Op.GATHER:
             yield from nested(height, width, channels)
             return
-        if step.node.op is Op.SOFTMAX:
+        if step.node.op in BESIDE:
             cuts = [channels]
         else:
             tile = self.tile(step)
@@ -153,7 +156,7 @@ class Shapes:
 
     def choice(self, step: Step, shape: TileShape, external: External) -> Choice:
         """What tiles of a shape take and cost."""
-        if step.is_move or step.node.op is Op.SOFTMAX:
+        if step.is_move or step.node.op in BESIDE:
             return self._moved(step, shape, external)
         views, slabs, loads, saves = self.layout.views, [], 0.0, 0.0
         target, source = views[step.target], views[step.source]
@@ -181,14 +184,19 @@ class Shapes:
         return Choice(shape=shape, slabs=tuple(slabs), cycles=cycles)
 
     def _moved(self, step: Step, shape: TileShape, external: External) -> Choice:
-        """A tile of a move, or of softmax: as many bytes in as out."""
+        """A tile of a move, of softmax, or of a conversion, whose numbers have four bytes."""
         size = prod((shape.rows, shape.columns, shape.channels))
         tables = isinstance(step.node.arithmetic, ConcatArithmetic) and any(
             table is not None for table in step.node.arithmetic.tables
         )
-        twice = step.node.op is Op.SOFTMAX or tables
+        twice = step.node.op in BESIDE or tables
         inside = sum(not external(n) for n in (step.source, step.target)) if twice else 0
         slabs = (size,) * (2 - inside if twice else 1)
+        if step.node.op in (Op.QUANTIZE, Op.DEQUANTIZE):
+            depth = self.extent(step)[2]
+            sides = [n for n in (step.source, step.target) if external(n)]
+            slabs = tuple(size * (self.layout.views[n].shape[2] // depth) for n in sides)
+            size *= FLOAT_BYTES
         if step.node.op is Op.GATHER:
             slabs = self._gathered(step, shape, external)
         tiles = prod(ceil(n / m) for n, m in zip(

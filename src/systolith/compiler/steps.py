@@ -12,10 +12,12 @@ from systolith.graph import Graph, Node, Op, Tensor
 from systolith.profiles.binary import binary_table
 from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["Addition", "Step", "build_steps"]
+__all__ = ["BESIDE", "Addition", "Step", "build_steps"]
 
 _PRODUCERS = frozenset({Op.CONV2D, Op.FULLY_CONNECTED, Op.AVG_POOL, Op.MAX_POOL})
 _MOVES = frozenset({Op.RESHAPE, Op.GATHER, Op.PAD, Op.CONCAT})
+BESIDE = frozenset({Op.SOFTMAX, Op.QUANTIZE, Op.DEQUANTIZE})
+"""Operators that the move unit computes."""
 _COPIED = frozenset({Op.LUT, Op.ADD, Op.SUB, Op.MUL})
 
 
@@ -124,7 +126,7 @@ class _Builder:
             self._plain(node)
 
     def _plain(self, node: Node) -> None:
-        if node.op not in _PRODUCERS | _MOVES | {Op.SOFTMAX}:
+        if node.op not in _PRODUCERS | _MOVES | BESIDE:
             raise layer_error(node, "the accelerator has no such operator", "remove the layer")
         for name in node.inputs:
             if self.graph.tensor(name).data is not None:
@@ -228,7 +230,7 @@ class _Builder:
                 self.steps.remove(step)
                 nodes, hidden = (*step.nodes, *nodes), (*step.hidden, step.target, *hidden)
         for index, step in enumerate(self.steps):
-            free = step.target == source and not step.is_move and step.node.op is not Op.SOFTMAX
+            free = step.target == source and not step.is_move and step.node.op not in BESIDE
             if free and self._private(source, nodes):
                 self.steps[index] = replace(
                     step,

@@ -1,4 +1,4 @@
-"""The move unit: when every line of a FILL, a COPY or a SOFTMAX is read and written."""
+"""The move unit: when every line of a command is read and written."""
 
 from collections.abc import Iterator, Sequence
 
@@ -17,8 +17,20 @@ from systolith.spec.softmax import SoftmaxForm
 __all__ = ["Move"]
 
 _SLOTS = 4
-"""Lines of a copy between their read and their write."""
-_LOOPS = {Opcode.FILL: FILL_LOOPS, Opcode.COPY: COPY_LOOPS, Opcode.SOFTMAX: ("row",)}
+"""Lines of a copy between their read and their write, at most."""
+_CONVERTED_SLOTS = 16
+"""Those of a conversion."""
+_LANES = {Opcode.QUANTIZE: 8, Opcode.DEQUANTIZE: 4}
+"""Latency of the lanes that convert: tests compare them with the hardware's."""
+_WIDTHS = {Opcode.QUANTIZE: (4, 1), Opcode.DEQUANTIZE: (1, 4)}
+"""Bytes of an element that is read, that is written."""
+_LOOPS = {
+    Opcode.FILL: FILL_LOOPS,
+    Opcode.COPY: COPY_LOOPS,
+    Opcode.SOFTMAX: ("row",),
+    Opcode.QUANTIZE: COPY_LOOPS,
+    Opcode.DEQUANTIZE: COPY_LOOPS,
+}
 _READ_BEFORE, _WRITTEN_BEFORE = before(Port.COPY), before(Port.LINE)
 
 
@@ -46,14 +58,14 @@ class Move(Process):
 
     def _mask(self, command: Command, stream: str) -> int:
         low, high = reach(command, stream, _loops(command))
-        base = command[f"{stream}_base"]
-        return touched(self.machine.spec, base + low, base + high + command["length"])
+        base, size = command[f"{stream}_base"], command["length"] * _width(command, stream)
+        return touched(self.machine.spec, base + low, base + high + size)
 
     def work(self, issued: Issued) -> Iterator[None]:
         """Line after line, as far as the other units' requests are known."""
         targets = self._lines(issued.command, "d")
         self.left = len(targets)
-        if issued.command.opcode is Opcode.COPY:
+        if issued.command.opcode in (Opcode.COPY, *_LANES):
             yield from self._copy(issued, self._lines(issued.command, "s"), targets)
         elif issued.command.opcode is Opcode.SOFTMAX:
             yield from self._softmax(issued, self._lines(issued.command, "s"), targets)
@@ -64,8 +76,12 @@ class Move(Process):
         """Region of every line's first byte; one line at least in a run."""
         counts(command, _loops(command))
         runs = command[f"{stream}_base"] + offsets(command, stream, _loops(command))
-        limited("bytes of a command", len(runs) * command["length"])
-        inside = np.arange(0, max(command["length"], 1), self.machine.spec.line_bytes)
+        width = _width(command, stream)
+        size, piece = command["length"] * width, self.machine.spec.line_bytes
+        if command.opcode in _LANES:
+            piece = self.machine.spec.post.quantize_lanes * width
+        limited("bytes of a command", len(runs) * size)
+        inside = np.arange(0, max(size, 1), piece)
         return regions(self.machine.spec, (runs[:, None] + inside).reshape(-1))
 
     def _fill(self, issued: Issued, targets: Int64Array) -> Iterator[None]:
@@ -87,8 +103,11 @@ class Move(Process):
         self.end(issued, after - 1 + WRITE_LATENCY)
 
     def _copy(self, issued: Issued, sources: Int64Array, targets: Int64Array) -> Iterator[None]:
-        """Read and write, with at most `_SLOTS` lines between."""
-        copy = _Copy(issued.start + 1, sources, targets)
+        """Read and write, with a few lines between."""
+        latency = _LANES.get(issued.command.opcode)
+        slots = _SLOTS if latency is None else _CONVERTED_SLOTS
+        delay = READ_LATENCY + (latency or 0)
+        copy = _Copy(issued.start + 1, sources, targets, slots, delay)
         read_mask, write_mask = self._mask(issued.command, "s"), self._mask(issued.command, "d")
         while len(copy.writes) < len(targets):
             known_read = self.machine.limit(_READ_BEFORE, read_mask)
@@ -96,8 +115,8 @@ class Move(Process):
             many, read, written = 0, len(copy.reads), len(copy.writes)
             if len(copy.reads) == len(copy.writes):
                 asked = copy.asked()
-                end = min(known_read, known_write - READ_LATENCY, asked + self.left)
-                if self._free(read_mask, write_mask, asked, end) and copy.runs():
+                end = min(known_read, known_write - delay, asked + self.left)
+                if self._free(read_mask, write_mask, asked, end, delay) and copy.runs():
                     many = copy.advance(end - asked)
             if not many:
                 slot_known = copy.asked() < NEVER
@@ -108,7 +127,7 @@ class Move(Process):
                 refused = known_read if slot_known and not many else 0
                 self.wait_until(copy.bound(refused, self._next_write))
                 if len(copy.writes) == len(copy.reads):
-                    self._next_write = self.clock + READ_LATENCY
+                    self._next_write = self.clock + delay
                 if not many and not wrote:
                     yield from self.watch()
                     continue
@@ -163,12 +182,12 @@ class Move(Process):
     def _logs(self, ports: tuple[Port, ...]) -> list[PortLog]:
         return [self.machine.uses[port] for port in ports]
 
-    def _free(self, read_mask: int, write_mask: int, first: int, end: int) -> bool:
+    def _free(self, read_mask: int, write_mask: int, first: int, end: int, delay: int) -> bool:
         """Whether no other unit reads where and when lines might be, nor writes a little later."""
         return end > first and not (
             any(log.any_between(read_mask, first, end) for log in self._logs(_READ_BEFORE))
             or any(
-                log.any_between(write_mask, first + READ_LATENCY, end + READ_LATENCY)
+                log.any_between(write_mask, first + delay, end + delay)
                 for log in self._logs(_WRITTEN_BEFORE)
             )
         )
@@ -181,20 +200,25 @@ class _Copy:
     ----------
     first: no read comes before.
     sources, targets: regions of the lines.
+    slots: lines between their read and their write, at most.
+    latency: cycles from a line's read to the first in which it may be written.
 
     Attributes
     ----------
     reads, writes: cycles decided so far.
     """
 
-    def __init__(self, first: int, sources: Int64Array, targets: Int64Array) -> None:
+    def __init__(
+        self, first: int, sources: Int64Array, targets: Int64Array, slots: int, latency: int
+    ) -> None:
         self._first, self._sources, self._targets = first, sources, targets
+        self._slots, self._latency = slots, latency
         self.reads: list[int] = []
         self.writes: list[int] = []
 
     def asked(self) -> int:
         """First cycle in which the next line may be read; NEVER if its slot's write is unknown."""
-        slot = len(self.reads) - _SLOTS
+        slot = len(self.reads) - self._slots
         if slot >= len(self.writes):
             return NEVER
         after = self.reads[-1] + 1 if self.reads else self._first
@@ -204,7 +228,7 @@ class _Copy:
         """A cycle before which no line is written whose write is not decided."""
         after = self.writes[-1] + 1 if self.writes else 0
         if len(self.writes) < len(self.reads):
-            return max(after, self.reads[len(self.writes)] + READ_LATENCY, known)
+            return max(after, self.reads[len(self.writes)] + self._latency, known)
         return after
 
     def bound(self, known: int, next_write: int) -> int:
@@ -216,16 +240,17 @@ class _Copy:
 
     def runs(self) -> bool:
         """Whether lines, undisturbed, would be read and written one a cycle from now on."""
-        asked, late = self.asked(), self.writes[-_SLOTS:]
-        free = asked + _SLOTS - len(late)  # when the slot of the first of them is needed
+        asked, late = self.asked(), self.writes[-self._slots :]
+        free = asked + self._slots - len(late)  # when the slot of the first of them is needed
         in_time = all(done < free + i for i, done in enumerate(late))
-        return in_time and (not late or late[-1] < asked + READ_LATENCY)
+        return in_time and (not late or late[-1] < asked + self._latency)
 
     def advance(self, count: int) -> int:
         """Decide ``count`` undisturbed lines."""
         asked = self.asked()
         self.reads += range(asked, asked + count)
-        self.writes += range(asked + READ_LATENCY, asked + READ_LATENCY + count)
+        first = asked + self._latency
+        self.writes += range(first, first + count)
         return count
 
     def read_one(self, logs: Sequence[PortLog], known: int) -> int:
@@ -247,6 +272,11 @@ class _Copy:
         if cycle < known:
             self.writes.append(cycle)
         return int(cycle < known)
+
+
+def _width(command: Command, stream: str) -> int:
+    """Bytes of an element of a stream."""
+    return _WIDTHS.get(command.opcode, (1, 1))["sd".index(stream)]
 
 
 def _loops(command: Command) -> tuple[str, ...]:

@@ -38,8 +38,9 @@ class Store(Process):
             if stream == "y" or command["residual"]:
                 low, high = reach(command, stream, STORE_LOOPS)
                 low, high = low + command[f"{stream}_base"], high + command[f"{stream}_base"]
-                spec = self.machine.spec
-                masks[port] = touched(spec, low, high + spec.array.columns - 1)
+                step = command["tile_channels"] - 1  # of the last lane vector, at most
+                step >>= int(stream == "y" and command["packed"])
+                masks[port] = touched(self.machine.spec, low, high + step)
         return masks
 
     def next_read(self, mask: int) -> int | None:
@@ -108,7 +109,10 @@ class Store(Process):
         if self._touched[Port.RESIDUAL][self._current]:
             machine.note(Port.RESIDUAL, times, job.regions("r", part))
         if self._touched[Port.POST][self._current] & machine.wanted(Port.POST):
-            machine.note(Port.POST, times + machine.timing.write, job.regions("y", part))
+            writes = job.writes[part]
+            machine.note(
+                Port.POST, times[writes] + machine.timing.write, job.regions("y", part)[writes]
+            )
         machine.ring.release(times[job.last[part]])
         self.stepped(len(times), int(times[-1]) + 1)
         return int(times[-1]) + 1
@@ -122,6 +126,7 @@ class _Job:
     vector: per lane vector, the number of its result vector in the command.
     step: per lane vector, its number in the result vector.
     first, last: whether it is the result vector's first, last.
+    writes: whether it completes a byte: packed, every other one of a single lane may not.
 
     Raises
     ------
@@ -142,12 +147,17 @@ class _Job:
         self.first = self.step == 0
         self.last = np.zeros(len(self.first), bool)
         self.last[ends - 1] = True
+        waits = command["packed"] and spec.post.lanes == 1
+        self.writes = self.last | bool(not waits) | (self.step % 2 == 1)
         self._regions: dict[str, Int64Array] = {}
 
     def regions(self, stream: str, part: slice) -> Int64Array:
         """Region of every lane vector's bytes."""
         if stream not in self._regions:
             starts = self._command[f"{stream}_base"] + offsets(self._command, stream, STORE_LOOPS)
-            addresses = starts[self.vector] + self.step * self._spec.post.lanes
+            channels = self.step * self._spec.post.lanes
+            addresses = starts[self.vector] + (
+                channels >> int(stream == "y" and self._command["packed"])
+            )
             self._regions[stream] = regions(self._spec, addresses)
         return self._regions[stream][part]

@@ -54,8 +54,9 @@ class Timing:
     def of(cls, spec: AcceleratorSpec) -> "Timing":
         """The latencies of an accelerator."""
         array = spec.array
+        last = array.column_delay(array.columns - 1)
         # Through the array, along the columns, two stages of the accumulators, the credit counter.
-        credit = READ_LATENCY + array.rows + array.pipelined - 1 + array.columns - 1 + 2 + 1
+        credit = READ_LATENCY + array.rows + array.pipelined - 1 + last + 2 + 1
         lane = _requantizer(spec.post.modes)
         lane += _RESIDUAL_ADD if spec.post.residual else 0
         lane += 1 if spec.memory.tables else 0

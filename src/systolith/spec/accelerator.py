@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from systolith.spec.array import ArraySpec
-from systolith.spec.checks import check
+from systolith.spec.checks import check, check_members
 from systolith.spec.keywords import KEYWORDS
+from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
 
 __all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
@@ -65,6 +66,8 @@ class PostSpec:
     residual: whether the lanes can add a second operand.
     product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
+    quantize_lanes: float32 numbers converted a cycle: 0, or a power of two that fits a line.
+    quantize_forms: what QUANTIZE can compute (`QuantizeForm`), one at least.
     """
 
     lanes: int = 8
@@ -72,10 +75,18 @@ class PostSpec:
     residual: bool = True
     product: bool = False
     softmax_tables: int = 0
+    quantize_lanes: int = 0
+    quantize_forms: frozenset[QuantizeForm] = field(default_factory=lambda: frozenset(QuantizeForm))
 
     def __post_init__(self) -> None:
         check("post.lanes", self.lanes, 1, 64)
         check("post.softmax_tables", self.softmax_tables, 0, 4)
+        check("post.quantize_lanes", self.quantize_lanes, 0, 16)
+        if self.quantize_lanes & (self.quantize_lanes - 1):
+            raise ValueError(
+                f"post.quantize_lanes must be a power of two, not {self.quantize_lanes!r}"
+            )
+        check_members("post.quantize_forms", self.quantize_forms, QuantizeForm)
         if not isinstance(self.modes, frozenset) or not all(
             isinstance(m, RequantMode) for m in self.modes
         ):
@@ -155,6 +166,11 @@ class AcceleratorSpec:
             raise ValueError(
                 f"external.data_bytes must be at most an activation line ({self.line_bytes} bytes),"
                 f" not {self.external.data_bytes!r}"
+            )
+        if 4 * self.post.quantize_lanes > self.line_bytes:
+            raise ValueError(
+                f"post.quantize_lanes must be at most {self.line_bytes // 4}, the float32 numbers "
+                f"of an activation line, not {self.post.quantize_lanes!r}"
             )
         if self.array.columns % lanes:
             raise ValueError(

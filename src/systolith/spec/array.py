@@ -62,6 +62,18 @@ class ArraySpec:
         return Precision.W4A4 in self.precisions
 
     @property
+    def columns_together(self) -> int:
+        """Neighbouring columns that work on the same activation in the same cycle, because they
+        share a multiplier: 2 with `MultiplierForm.PACKED27`, if the array does bytes alone."""
+        if self.nibbles or self.depthwise_lines or self.columns == 1:
+            return 1
+        return 2 if self.multiplier is MultiplierForm.PACKED27 else 1
+
+    def column_delay(self, column: int) -> int:
+        """Cycles from a vector's sum in column 0 to the one in this column."""
+        return column // self.columns_together
+
+    @property
     def depthwise_taps(self) -> int:
         """Taps of a kernel row that one depthwise pass covers; 0 without the depthwise mode."""
         return self.rows // self.depthwise_lines if self.depthwise_lines else 0

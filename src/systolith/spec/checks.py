@@ -13,11 +13,15 @@ def check(name: str, value: object, low: int, high: int) -> None:
         raise ValueError(f"{name} must be between {low} and {high}, not {value!r}")
 
 
-def check_members(name: str, value: object, kind: type[IntEnum], needed: IntEnum) -> None:
-    """Require a frozenset of members of ``kind`` that has ``needed``."""
+def check_members(
+    name: str, value: object, kind: type[IntEnum], needed: IntEnum | None = None
+) -> None:
+    """Require a frozenset of members of ``kind`` that has ``needed``, or any."""
     if not isinstance(value, frozenset) or not all(isinstance(v, kind) for v in value):
         raise TypeError(f"{name} must be a frozenset of {kind.__name__}, not {value!r}")
-    if needed not in value:
+    if not value:
+        raise ValueError(f"{name} must name at least one {kind.__name__}")
+    if needed is not None and needed not in value:
         raise ValueError(
             f"{name} must name {needed.name.lower()}, "
             f"not only {sorted(v.name.lower() for v in value)}"

@@ -11,6 +11,7 @@ from enum import IntEnum
 from systolith.spec.fields import (
     COPY_FIELDS,
     COPY_LOOPS,
+    DEQUANTIZE_FIELDS,
     FILL_FIELDS,
     FILL_LOOPS,
     HEADER,
@@ -18,6 +19,7 @@ from systolith.spec.fields import (
     LOAD_FIELDS,
     MATMUL_FIELDS,
     MATMUL_LOOPS,
+    QUANTIZE_FIELDS,
     SAVE_FIELDS,
     SOFTMAX_FIELDS,
     SOFTMAX_LOOPS,
@@ -53,7 +55,8 @@ class Unit(IntEnum):
     """The in-order units; the value is the bit in the wait and signal masks."""
 
     MOVE = 0
-    """Writes constants to the activation memory, moves bytes inside it, and computes softmax."""
+    """Writes constants to the activation memory, moves bytes inside it, computes softmax,
+    and converts float32 numbers."""
     COMPUTE = 1
     """Streams activations through the array."""
     STORE = 2
@@ -87,6 +90,10 @@ class Opcode(IntEnum):
     """Go on at another word of the command memory (unit FETCH)."""
     SOFTMAX = 8
     """Softmax of rows of the activation memory, one after the other (unit MOVE)."""
+    QUANTIZE = 9
+    """Runs of float32 numbers in the activation memory to codes, a byte each (unit MOVE)."""
+    DEQUANTIZE = 10
+    """Runs of codes to float32 numbers, four bytes each (unit MOVE)."""
 
 
 class Target(IntEnum):
@@ -176,6 +183,8 @@ COMMANDS: Mapping[Opcode, CommandLayout] = {
     Opcode.SAVE: _layout(Opcode.SAVE, Unit.SAVE, SAVE_FIELDS),
     Opcode.JUMP: _layout(Opcode.JUMP, Unit.FETCH, JUMP_FIELDS),
     Opcode.SOFTMAX: _layout(Opcode.SOFTMAX, Unit.MOVE, SOFTMAX_FIELDS),
+    Opcode.QUANTIZE: _layout(Opcode.QUANTIZE, Unit.MOVE, QUANTIZE_FIELDS),
+    Opcode.DEQUANTIZE: _layout(Opcode.DEQUANTIZE, Unit.MOVE, DEQUANTIZE_FIELDS),
 }
 
 

@@ -15,6 +15,7 @@ from systolith.spec.accelerator import (
     PostSpec,
 )
 from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
+from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
 _SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
 _MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
     ("post", "modes"): RequantMode,
+    ("post", "quantize_forms"): QuantizeForm,
     ("array", "precisions"): Precision,
     ("array", "weight_formats"): WeightFormat,
 }

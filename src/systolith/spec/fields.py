@@ -6,6 +6,7 @@ from dataclasses import dataclass
 __all__ = [
     "COPY_FIELDS",
     "COPY_LOOPS",
+    "DEQUANTIZE_FIELDS",
     "FILL_FIELDS",
     "FILL_LOOPS",
     "HEADER",
@@ -13,6 +14,7 @@ __all__ = [
     "LOAD_FIELDS",
     "MATMUL_FIELDS",
     "MATMUL_LOOPS",
+    "QUANTIZE_FIELDS",
     "SAVE_FIELDS",
     "SOFTMAX_FIELDS",
     "SOFTMAX_LOOPS",
@@ -70,7 +72,8 @@ STORE_LOOPS = ("t", "n", "my", "mx")
 FILL_LOOPS = ("d2", "d1", "d0")
 """Loop nest of FILL, outermost first; each innermost step writes one run."""
 COPY_LOOPS = ("d3", "d2", "d1", "d0")
-"""Loop nest of COPY, outermost first; each innermost step copies one run."""
+"""Loop nest of COPY, outermost first; each innermost step copies one run;
+QUANTIZE and DEQUANTIZE have the same."""
 SOFTMAX_LOOPS = ("row",)
 """Loop nest of SOFTMAX; each step computes one row."""
 TRANSFER_LOOPS = ("d2", "d1", "d0")
@@ -114,7 +117,11 @@ MATMUL_FIELDS = (
         doc="1: the last pass leaves its sums for the next MATMUL; no results. t and n are 1.",
     ),
     Field(
-        "w_zero", 9, True, "Weight zero point, subtracted from every weight at the array's edge."
+        "w_zero",
+        9,
+        True,
+        "Weight zero point, subtracted from every weight at the array's edge; a code of weights of "
+        "4 bits.",
     ),
     Field("w_base", _ADDRESS, doc="Weight word address; tiles of `rows` words follow each other."),
     Field(
@@ -213,6 +220,26 @@ SOFTMAX_FIELDS = (
     Field("scale", 32, doc="INVERSE: bits of the output scale, a positive float32 number."),
     Field("length", 16, doc="Codes in a row, at least 1."),
     *_loops(SOFTMAX_LOOPS, "s", "d"),
+)
+_SCALE = Field("scale", 32, doc="Bits of the scale, a positive, finite and normal float32 number.")
+QUANTIZE_FIELDS = (
+    *COPY_FIELDS[:2],
+    Field("length", 16, doc="Numbers in a run, at least 1."),
+    *COPY_FIELDS[3:],
+    Field("form", 2, doc="`QuantizeForm`."),
+    Field("zero", 9, True, doc="Zero point, from `low` to `high`."),
+    Field("low", 9, True, doc="Least code."),
+    Field("high", 9, True, doc="Greatest code."),
+    _SCALE,
+    Field("inverse", 32, doc="Bits of 1 / scale, rounded to float32."),
+)
+DEQUANTIZE_FIELDS = (
+    *COPY_FIELDS[:2],
+    Field("length", 16, doc="Codes in a run, at least 1."),
+    *COPY_FIELDS[3:],
+    Field("signed", 1, doc="Codes are int8 (1) or uint8 (0)."),
+    Field("zero", 9, True, doc="Zero point."),
+    _SCALE,
 )
 SAVE_FIELDS = (
     Field("e_base", 32, doc="External byte address of the first run, from register `memory`."),

@@ -2,7 +2,14 @@
 
 from enum import IntEnum, StrEnum
 
-__all__ = ["BOOK_WORDS", "NIBBLE_BITS", "MultiplierForm", "Precision", "WeightFormat"]
+__all__ = [
+    "BOOK_WORDS",
+    "NIBBLE_BITS",
+    "MultiplierForm",
+    "Precision",
+    "WeightFormat",
+    "nibble_zeros",
+]
 
 NIBBLE_BITS = 5
 """A 4-bit operand less its zero point is a 5-bit signed number in the array."""
@@ -16,6 +23,8 @@ class Precision(IntEnum):
     ``x`` is the byte of activations of the element's row, ``w`` its weight; nibbles of a byte are
     numbered from the low one, and an operand of 4 bits is int4 or uint4 as `x_signed` and
     `w_signed` say. A weight is its code less `w_zero`, wrapped to 9 bits, to 5 if it is a nibble.
+    The zero point of nibbles is one of their codes (`nibble_zeros`), so that they are -15 to 15:
+    not all forms of the multiplier have room for -16.
     """
 
     W8A8 = 0
@@ -25,6 +34,11 @@ class Precision(IntEnum):
     has ``2 * columns`` channels, the low nibbles' first."""
     W4A4 = 2
     """Two rows in one: ``sum[c] += x0 * w0 + x1 * w1``; a byte of activations holds two codes."""
+
+
+def nibble_zeros(w_signed: int) -> range:
+    """Values that `w_zero` may have with 4-bit weights: the codes of int4 or uint4."""
+    return range(-8, 8) if w_signed else range(16)
 
 
 class WeightFormat(IntEnum):

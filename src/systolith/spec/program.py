@@ -31,7 +31,7 @@ class Buffer:
     base: byte address of element [0, 0, 0].
     shape: (height, width, channels).
     strides: bytes between neighbours along each axis of ``shape``.
-    dtype: ``int8`` or ``uint8``.
+    dtype: ``int8``, ``uint8`` or ``float32``, whose numbers have four bytes one after the other.
     external: whether it lies in external memory; ``base`` then counts from its byte 0.
     """
 
@@ -42,12 +42,14 @@ class Buffer:
     external: bool = False
 
     def addresses(self) -> np.ndarray:
-        """Byte address of every element, int64, of shape ``shape``."""
+        """Address of every byte, int64; the last axis is ``shape``'s times a number's bytes."""
         grids = np.ogrid[tuple(slice(n) for n in self.shape)]
         total = np.full(self.shape, self.base, dtype=np.int64)
         for grid, stride in zip(grids, self.strides, strict=True):
             total = total + grid * stride
-        return total
+        height, width, channels = self.shape
+        size = np.dtype(self.dtype).itemsize
+        return (total[..., None] + np.arange(size)).reshape(height, width, channels * size)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from systolith.sim.limits import executed
 from systolith.spec.commands import Opcode
 from systolith.spec.program import Program
+from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
 from systolith.spec.softmax import SoftmaxForm
 
@@ -12,7 +13,7 @@ __all__ = ["layer_cycles", "layer_modes"]
 
 
 def layer_modes(program: Program) -> dict[str, str]:
-    """Return modes of each layer's STORE commands, forms of SOFTMAX, or copy, by name."""
+    """Return modes of each layer's STORE commands, forms of SOFTMAX and QUANTIZE, or copy."""
     modes: dict[str, str] = {}
     seen: list[str] = []
     stamp = 0
@@ -22,6 +23,10 @@ def layer_modes(program: Program) -> dict[str, str]:
             mode = RequantMode(command["mode"]).name.lower()
         elif command.opcode is Opcode.SOFTMAX:
             mode = SoftmaxForm(command["form"]).name.lower()
+        elif command.opcode is Opcode.QUANTIZE:
+            mode = QuantizeForm(command["form"]).name.lower()
+        elif command.opcode is Opcode.DEQUANTIZE:
+            mode = "dequantize"
         elif command.opcode is Opcode.COPY and command["stamp"]:
             mode = "copy"
         else:
