@@ -6,7 +6,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from systolith.arithmetic import Codes, FloatOutputArithmetic, FloatQuantizeArithmetic
+from systolith.arithmetic import (
+    Codes,
+    FloatOutputArithmetic,
+    FloatQuantizeArithmetic,
+    QuantizeArithmetic,
+)
 from systolith.float_steps import FloatStep, Quantizer
 from systolith.graph import Op, Tensor
 from systolith.importers.channels_first import default_order, layout
@@ -89,9 +94,15 @@ def emit_input(ctx: QonnxContext, target: Target, base: InputBase, name: str) ->
         ctx.unsupported("its constants must be one value each: its input is reshaped")
     if not target.codes.dtype:
         ctx.unsupported("the network's input must go through a Quant")
-    arithmetic = FloatQuantizeArithmetic(
-        steps=target.steps, quantizer=target.quantizer, out=target.codes
-    )
+    even = target.quantizer.rounding in ("ROUND", "HALF_EVEN")
+    arithmetic: FloatQuantizeArithmetic | QuantizeArithmetic
+    if even and not target.steps and not target.codes.zero_point:
+        # Without a zero point, when it is added does not matter: this is ONNX's own quantizer.
+        arithmetic = QuantizeArithmetic(formula="onnxruntime", out=target.codes)
+    else:
+        arithmetic = FloatQuantizeArithmetic(
+            steps=target.steps, quantizer=target.quantizer, out=target.codes
+        )
     ctx.known[name] = target.codes
     made = made_like(ctx, source, name, target.codes)
     ctx.add_node(Op.QUANTIZE, (source.name,), (made.name,), arithmetic)
