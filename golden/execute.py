@@ -117,7 +117,7 @@ class _Machine:
     def read(self, buffer: Buffer) -> Tensor:
         """Return the tensor in a buffer."""
         memory = self.external.bytes if buffer.external else self.chip.activations.bytes
-        return memory[buffer.addresses()].view(buffer.dtype)
+        return buffer.codes(memory)
 
     def write(self, buffer: Buffer, tensor: Tensor) -> None:
         """Write a tensor of the buffer's shape and dtype."""

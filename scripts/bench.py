@@ -86,24 +86,30 @@ def cycles(
             print("the cycle model differs from the simulation", file=sys.stderr)
     rows, columns = spec.array.rows, spec.array.columns
     width = spec.external.data_bytes or 16
-    floors = {f.name: f for f in layer_floors(graph, rows, columns, bytes_per_cycle=width)}
+    built = spec.array.precisions
+    floors = {
+        f.name: f
+        for f in layer_floors(graph, rows, columns, bytes_per_cycle=width, precisions=built)
+    }
     mapping = {name: float(floor.mapping) for name, floor in floors.items()}
     table = Table(title=f"{graph.name} on {rows}x{columns}, {spec.post.lanes} lanes")
-    for heading in ("layer", "MACs", "ideal", "floor", "cycles", "cycles / floor", "most of it"):
+    headings = ("layer", "MACs", "in", "ideal", "floor", "cycles", "cycles / floor", "most of it")
+    for heading in headings:
         table.add_column(heading, justify="left" if heading == "layer" else "right")
     for layer in explain(program, prediction, mapping):
-        known, ratio = ("", "", ""), ""
+        known, ratio = ("", "", "", ""), ""
         if layer.name in floors:
             floor = floors[layer.name]
-            known = (f"{floor.macs:,}", f"{floor.ideal:.0f}", f"{layer.floor:.0f}")
+            name = floor.precision.name.lower()
+            known = (f"{floor.macs:,}", name, f"{floor.ideal:.0f}", f"{layer.floor:.0f}")
             ratio = f"{layer.cycles / layer.floor:.3f}"
         table.add_row(layer.name or "(end)", *known, f"{layer.cycles:,}", ratio, layer.reason)
-    bound = graph_floor(graph, rows, columns, bytes_per_cycle=width)
+    bound = graph_floor(graph, rows, columns, bytes_per_cycle=width, precisions=built)
     ideal = graph.macs() / (rows * columns)
     table.add_section()
     table.add_row(
-        "network", f"{graph.macs():,}", f"{ideal:.0f}", f"{bound:.0f}", f"{counters['cycles']:,}",
-        f"{counters['cycles'] / bound:.3f}",
+        "network", f"{graph.macs():,}", "", f"{ideal:.0f}", f"{bound:.0f}",
+        f"{counters['cycles']:,}", f"{counters['cycles'] / bound:.3f}",
     )  # fmt: skip
     console = Console(width=110)
     console.print(table)

@@ -84,7 +84,7 @@ class Backend(Protocol):
 
 def read_buffer(image: NDArray[np.uint8], buffer: Buffer) -> NDArray[np.generic]:
     """Gather a tensor from an image of the activation address space or of external memory."""
-    return image[buffer.addresses()].view(buffer.dtype)
+    return buffer.codes(image)
 
 
 def write_inputs(

@@ -14,7 +14,9 @@ TYPES = {
     "int8": tflite.TensorType.INT8,
     "uint8": tflite.TensorType.UINT8,
     "int32": tflite.TensorType.INT32,
+    "int4": tflite.TensorType.INT4,
 }
+"""Types of tensors; the data of int4 is its bytes."""
 VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3} | dict.fromkeys(
     (
         *("RESHAPE", "HARD_SWISH", "ELU", "NEG", "SQRT", "LOG", "EXP", "PRELU"),

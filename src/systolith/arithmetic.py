@@ -153,6 +153,13 @@ class MacArithmetic:
     input_zero_point: int
     requant: Requant
 
+    @property
+    def weight_range(self) -> tuple[int, int]:
+        """Least and largest ``w - weight_zero_point``, and 0."""
+        zero = self.weight_zero_point
+        low, high = (int(f(initial=zero)) - zero for f in (self.weights.min, self.weights.max))
+        return low, high
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PoolArithmetic:

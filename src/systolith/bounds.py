@@ -11,14 +11,21 @@ the least of which is the mapping bound. Where a convolution has few channels, g
 pixels may share the columns: weight-stationary with N*g columns and the union of their windows as
 the reduction. A depthwise layer whose array has column lanes (a channel a
 column, a tap a row) needs ``M * ceil(channels/C) * ceil(taps/R)``, fewer when several pixels fit.
+
+Where the array multiplies 4-bit weights and a layer has such, N counts half (W4A8); where its
+activations have at most 16 codes, too, K may count half instead (W4A4), and the weights' bytes
+count half either way.
+
 The memory bound is bytes that must cross the external memory interface over its bytes a cycle:
 weights, and the network's own input and output, as activations stay on chip where they fit.
 """
 
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from systolith.arithmetic import MacArithmetic
 from systolith.graph import Graph, Node, Op
+from systolith.spec.precision import Precision
 
 __all__ = ["LayerFloor", "graph_floor", "layer_floors"]
 
@@ -34,6 +41,7 @@ class LayerFloor:
     ideal: macs over the array's multipliers, cycles.
     mapping: cycles of the best of the mappings above.
     memory: cycles to move its weights (and the network's input or output) at the given bandwidth.
+    precision: with which `mapping` is reached.
     """
 
     name: str
@@ -41,14 +49,34 @@ class LayerFloor:
     ideal: float
     mapping: int
     memory: float
+    precision: Precision = Precision.W8A8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Array:
+    """An array in one precision.
+
+    Parameters
+    ----------
+    rows, columns: its elements.
+    wide: output channels that an element computes at once.
+    deep: products of a sum that it computes at once.
+    """
+
+    rows: int
+    columns: int
+    wide: int = 1
+    deep: int = 1
 
 
 def _up(a: int, b: int) -> int:
     return -(-a // b)
 
 
-def _gemm(m: int, n: int, k: int, rows: int, columns: int) -> int:
+def _gemm(m: int, n: int, k: int, array: _Array) -> int:
     """Mapping bound of one dense GEMM."""
+    rows, columns = array.rows, array.columns
+    n, k = _up(n, array.wide), _up(k, array.deep)
     weight = _up(k, rows) * _up(n, columns) * max(m, rows)
     blocks = min(_up(m, rows) * _up(n, columns), _up(m, columns) * _up(n, rows))
     output = blocks * max(k, rows)
@@ -56,16 +84,17 @@ def _gemm(m: int, n: int, k: int, rows: int, columns: int) -> int:
     return min(weight, output, inputs)
 
 
-def _shared(node: Node, shape: tuple[int, int, int], inputs: int, rows: int, columns: int) -> int:
+def _shared(node: Node, shape: tuple[int, int, int], inputs: int, array: _Array) -> int:
     """Least bound of a convolution whose neighbouring outputs of a row share the columns."""
     height, width, channels = shape
     (kh, kw), (_, step) = node.attributes["kernel"], node.attributes["strides"]
     reach = (kw - 1) * node.attributes["dilations"][1] + 1
+    columns, depth = array.columns * array.wide, array.rows * array.deep
 
     def cycles(pixels: int) -> int:
         window = kh * ((pixels - 1) * step + reach) * inputs
         vectors = height * _up(width, pixels)
-        return _up(window, rows) * _up(channels * pixels, columns) * max(vectors, rows)
+        return _up(window, depth) * _up(channels * pixels, columns) * max(vectors, array.rows)
 
     return min(cycles(pixels) for pixels in range(1, max(1, columns // channels) + 1))
 
@@ -77,7 +106,7 @@ def _depthwise(m: int, channels: int, taps: int, rows: int, columns: int) -> int
     return m * _up(channels, columns) * _up(taps, rows)
 
 
-def _mapping(graph: Graph, node: Node, rows: int, columns: int) -> int:
+def _mapping(graph: Graph, node: Node, array: _Array) -> int:
     arithmetic = node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     height, width, channels = graph.tensor(node.outputs[0]).shape
@@ -86,40 +115,91 @@ def _mapping(graph: Graph, node: Node, rows: int, columns: int) -> int:
     taps = reduction // arithmetic.weights.shape[-1]
     pixels = height * width
     if groups > 1 and arithmetic.weights.shape[-1] == 1:
-        return _depthwise(pixels, channels, taps, rows, columns)
-    bound = groups * _gemm(pixels, channels // groups, reduction, rows, columns)
+        return _depthwise(pixels, channels, taps, array.rows, array.columns)
+    bound = groups * _gemm(pixels, channels // groups, reduction, array)
     if node.op is Op.CONV2D and groups == 1:
         inputs = arithmetic.weights.shape[-1]
-        bound = min(bound, _shared(node, (height, width, channels), inputs, rows, columns))
+        bound = min(bound, _shared(node, (height, width, channels), inputs, array))
     return bound
 
 
+def _few_codes(graph: Graph, name: str) -> bool:
+    """Whether a layer with weights makes a tensor of at most 16 codes."""
+    maker = graph.producer(name)
+    if maker is None or not isinstance(maker.arithmetic, MacArithmetic):
+        return False
+    return maker.arithmetic.requant.high - maker.arithmetic.requant.low < 16
+
+
+def _factors(
+    graph: Graph, node: Node, precisions: AbstractSet[Precision]
+) -> dict[Precision, tuple[int, int]]:
+    """The precisions that are exact for a layer: its channels and its sums count by these parts."""
+    assert isinstance(node.arithmetic, MacArithmetic)
+    low, high = node.arithmetic.weight_range
+    found = {Precision.W8A8: (1, 1)}
+    if high - low < 16:
+        found[Precision.W4A8] = (2, 1)
+        if _few_codes(graph, node.inputs[0]):
+            found[Precision.W4A4] = (1, 2)
+    return {precision: parts for precision, parts in found.items() if precision in precisions}
+
+
 def layer_floors(
-    graph: Graph, rows: int, columns: int, *, bytes_per_cycle: int = 16
+    graph: Graph,
+    rows: int,
+    columns: int,
+    *,
+    bytes_per_cycle: int = 16,
+    precisions: AbstractSet[Precision] = frozenset({Precision.W8A8}),
 ) -> list[LayerFloor]:
-    """Bounds of every layer with weights, in order."""
+    """Bounds of every layer with weights, in order.
+
+    Parameters
+    ----------
+    graph: the network.
+    rows, columns: of the array.
+    bytes_per_cycle: of external memory.
+    precisions: of the array.
+    """
     floors = []
     for node in graph.nodes:
         if node.op not in (Op.CONV2D, Op.FULLY_CONNECTED):
             continue
         arithmetic = node.arithmetic
         assert isinstance(arithmetic, MacArithmetic)
-        traffic = arithmetic.weights.size
+        factors = _factors(graph, node, precisions)
+        options = {
+            _mapping(graph, node, _Array(rows=rows, columns=columns, wide=wide, deep=deep)): name
+            for name, (wide, deep) in reversed(factors.items())
+        }
+        mapping = min(options)
+        traffic = arithmetic.weights.size / (2 if len(factors) > 1 else 1)
         floors.append(
             LayerFloor(
                 name=node.name,
                 macs=graph.macs(node),
                 ideal=graph.macs(node) / (rows * columns),
-                mapping=_mapping(graph, node, rows, columns),
+                mapping=mapping,
                 memory=traffic / bytes_per_cycle,
+                precision=options[mapping],
             )
         )
     return floors
 
 
-def graph_floor(graph: Graph, rows: int, columns: int, *, bytes_per_cycle: int = 16) -> float:
+def graph_floor(
+    graph: Graph,
+    rows: int,
+    columns: int,
+    *,
+    bytes_per_cycle: int = 16,
+    precisions: AbstractSet[Precision] = frozenset({Precision.W8A8}),
+) -> float:
     """Cycles below which the whole network cannot run: the greater of mapping and memory bound."""
-    floors = layer_floors(graph, rows, columns, bytes_per_cycle=bytes_per_cycle)
+    floors = layer_floors(
+        graph, rows, columns, bytes_per_cycle=bytes_per_cycle, precisions=precisions
+    )
     edges = sum(graph.tensor(name).size for name in (*graph.inputs, *graph.outputs))
     memory = sum(f.memory for f in floors) + edges / bytes_per_cycle
     return max(sum(f.mapping for f in floors), memory)

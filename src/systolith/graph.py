@@ -88,7 +88,8 @@ class Tensor:
     source_name: the name in the model file.
     source_shape: the runtime's shape with batch 1.
     order: int64 permutation of the flat source, or None for the identity.
-    limits: least and greatest code that occur, or None for those of the dtype.
+    limits: least and greatest code that occur, or None for those of the dtype; of the codes also
+        where two of them share a byte.
     """
 
     name: str

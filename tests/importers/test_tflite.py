@@ -81,7 +81,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "computed weights": ({"w": {"data": None}}, "FULLY_CONNECTED weights must be constant"),
     "float weights": (
         {"w": {"dtype": "float32", "data": np.ones((4, 6), np.float32)}},
-        "FULLY_CONNECTED weights must be int8, not float32",
+        "FULLY_CONNECTED weights must be int8 or int4, not float32",
     ),
     "float input": (
         {"x": {"dtype": "float32", "scale": None}},

@@ -1,7 +1,8 @@
 """The driver: graph and specification in, program and report out."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, replace
 
 from systolith.compiler.assemble import assemble
 from systolith.compiler.check import check_program
@@ -11,18 +12,23 @@ from systolith.compiler.edges import FLOAT_BYTES, as_bytes, plan_edges
 from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition, partition
 from systolith.compiler.ir import Pair
-from systolith.compiler.layout import plan_layout
+from systolith.compiler.layout import Layout, plan_layout
+from systolith.compiler.least import check_memories
 from systolith.compiler.lower_elementwise import lower_elementwise, lower_move
 from systolith.compiler.lower_matmul import lower_mac
 from systolith.compiler.lower_pool import lower_pool
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.model import CompiledModel, LayerNote
 from systolith.compiler.overlap import RowSplitter
+from systolith.compiler.packing import PackedTilesError, pack_tensors
 from systolith.compiler.placement import Placer
+from systolith.compiler.precision import with_precisions
+from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step, build_steps
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.precision import Precision
 from systolith.spec.program import Buffer, Program
 
 __all__ = ["CompiledModel", "LayerNote", "compile_graph"]
@@ -45,8 +51,24 @@ _LOWERINGS: Mapping[Op, Callable[[Lowering, Step], list[Pair]]] = {
 }
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Bytewise:
+    """The network without packed tensors."""
+
+    graph: Graph
+    steps: tuple[Step, ...]
+    layout: Layout
+
+
 class _Compiler:
-    def __init__(self, graph: Graph, spec: AcceleratorSpec, fuse: bool, report: Progress) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        spec: AcceleratorSpec,
+        fuse: bool,
+        report: Progress,
+        bytewise: AbstractSet[str],
+    ) -> None:
         self.source, self.spec, self.report = graph, spec, report
         graph = fold_constants(graph)
         edges = plan_edges(graph, spec.post)
@@ -60,7 +82,13 @@ class _Compiler:
         }
         self.graph = graph = as_bytes(graph, self._numbers)
         self.steps = build_steps(graph, self.cut, spec, fuse=fuse)
-        self.layout = plan_layout(graph, self.steps, self.cut.inputs, spec)
+        kept = {*self.cut.inputs, *self.cut.outputs, *graph.outputs}
+        packing = pack_tensors(graph, self.steps, kept, bytewise, spec)
+        self.windows = packing.windows
+        whole = plan_layout(graph, self.steps, self.cut.inputs, spec)
+        self.bytewise = _Bytewise(graph=graph, steps=self.steps, layout=whole)
+        self.graph, self.steps = graph, steps = packing.graph, packing.steps
+        self.layout = plan_layout(graph, steps, self.cut.inputs, spec) if self.windows else whole
         self.low = Lowering(
             graph=graph,
             spec=spec,
@@ -72,8 +100,9 @@ class _Compiler:
 
     def compile(self) -> CompiledModel:
         """Emit, allocate, order and encode."""
-        placer = Placer(self.low, self.steps, self.cut, _LOWERINGS, self.report)
-        out, memory = placer.place()
+        out, memory = Placer(
+            self.low, self.steps, self.cut, _LOWERINGS, self.report, self._check_memories
+        ).place()
         self._check_stamps(out)
         self.report("ordering commands")
         assembly = assemble(
@@ -112,6 +141,11 @@ class _Compiler:
             ),
         )
 
+    def _check_memories(self, spec: AcceleratorSpec) -> None:
+        """Require room for the smallest tiles, which are of bytes, whatever is packed."""
+        shapes = Shapes(self.bytewise.graph, self.bytewise.layout, spec)
+        check_memories(self.bytewise.layout, self.bytewise.steps, shapes, spec)
+
     def _check_stamps(self, out: Emission) -> None:
         need, have = len(out.layers), self.spec.memory.stamps
         if need > have:
@@ -127,13 +161,18 @@ class _Compiler:
         for name, view in views.items():
             if view.storage.address >= 0:
                 size = FLOAT_BYTES if name in self._numbers else 1
-                height, width, channels = view.shape
+                # Of packed tensors the view knows bytes only.
+                height, width, channels = self.bytewise.graph.tensor(name).shape
+                if name not in self.windows:
+                    height, width, channels = view.shape
+                dtype = self.bytewise.graph.tensor(name).dtype
                 buffers[name] = Buffer(
                     base=view.storage.address + view.offset,
                     shape=(height, width, channels // size),
                     strides=(view.row, view.pixel, size),
-                    dtype="float32" if size > 1 else self.graph.tensor(name).dtype,
+                    dtype="float32" if size > 1 else dtype,
                     external=view.storage.external,
+                    window=self.windows.get(name),
                 )
         return buffers
 
@@ -161,6 +200,7 @@ def compile_graph(
     spec: AcceleratorSpec,
     *,
     fuse: bool = True,
+    precision: Mapping[str, Precision] | None = None,
     progress: Progress | None = None,
 ) -> CompiledModel:
     """Compile a graph for an accelerator.
@@ -170,10 +210,19 @@ def compile_graph(
     graph: with the exact arithmetic of its profile.
     spec: the accelerator.
     fuse: compute adds and tables in their producer's commands, hiding the tensors between.
+    precision: of layers by name, as their attribute ``precision`` is; what neither says is free:
+        the fastest that is exact.
     progress: called with a short text as the work goes on.
 
     Raises
     ------
     CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
     """
-    return _Compiler(graph, spec, fuse, progress or (lambda _: None)).compile()
+    graph = with_precisions(graph, precision or {})
+    bytewise: set[str] = set()
+    while True:
+        try:
+            report = progress or (lambda _: None)
+            return _Compiler(graph, spec, fuse, report, bytewise).compile()
+        except PackedTilesError as error:
+            bytewise |= error.tensors

@@ -125,7 +125,7 @@ def _store(job: Job, tiles: Tiles, loops: dict[str, int], several: bool) -> Symb
     n_stride = job.tile_channels if several else 0
     values = job.store | loops
     values |= {"channels": job.channels, "tile_channels": job.tile_channels}
-    values |= _tile_strides(job.y, tiles, "y", n_stride)
+    values |= _tile_strides(job.y, tiles, "y", n_stride >> values.get("packed", 0))
     bases = {"y_base": job.y.base(tiles.y, tiles.x)}
     if job.r is not None:
         values |= _tile_strides(job.r, tiles, "r", n_stride)

@@ -82,7 +82,7 @@ class _Planner:
             if step.source != name:
                 continue
             if step.node.op is Op.CONV2D:
-                needs.append(_convolution_halo(self.graph, step.node))
+                needs.append(_convolution_halo(self.graph, step))
                 if self._in_pairs(step.node):
                     # The first output may need one row of a pair only: the other is above it.
                     line, top = self.spec.line_bytes, needs[-1].top + 1
@@ -236,13 +236,15 @@ def _constants(graph: Graph, steps: Sequence[Step]) -> set[str]:
     return {name for name in read if graph.tensor(name).data is not None}
 
 
-def _convolution_halo(graph: Graph, node: Node) -> Halo:
+def _convolution_halo(graph: Graph, step: Step) -> Halo:
     """What a convolution reads beyond its input; the unread part of its padding is left out."""
+    node = step.node
     assert isinstance(node.arithmetic, MacArithmetic)
     height, width, _ = graph.tensor(node.inputs[0]).shape
     rows, columns, _ = graph.tensor(node.outputs[0]).shape
     a: Mapping[str, Sequence[int]] = node.attributes
     top, _, left, _ = a["pads"]
+    zero = node.arithmetic.input_zero_point
     reach = [
         (n - 1) * s + (k - 1) * d + 1
         for n, s, k, d in zip(
@@ -254,7 +256,7 @@ def _convolution_halo(graph: Graph, node: Node) -> Halo:
         left=left,
         bottom=max(0, reach[0] - top - height),
         right=max(0, reach[1] - left - width),
-        value=node.arithmetic.input_zero_point,
+        value=zero if step.packed_source is None else (zero & 15) * 17,
     )
 
 

@@ -8,15 +8,10 @@ from systolith.compiler import lower_pool
 from systolith.compiler.chains import Part, cut_window, part_span, window_taps
 from systolith.compiler.emit import Job, emit_tiles
 from systolith.compiler.ir import Pair, Storage
-from systolith.compiler.lower_matmul import (
-    add_constants,
-    add_weights,
-    dense_part,
-    diagonal_part,
-    part_job,
-)
+from systolith.compiler.lower_matmul import add_constants, add_weights, part_job
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import in_precision, mac_layer, mac_requantizer
+from systolith.compiler.mac_parts import dense_part, diagonal_part
 from systolith.compiler.pieces import Box, Piece, Span, other_piece
 from systolith.compiler.precision import chain_precision
 from systolith.compiler.reduction import Kernel

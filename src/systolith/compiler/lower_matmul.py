@@ -1,10 +1,7 @@
 """Convolutions and fully connected layers, dense, grouped and depthwise."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
-from numpy.typing import NDArray
 
 from systolith.compiler.emit import (
     Job,
@@ -26,116 +23,20 @@ from systolith.compiler.mac import (
     part_of,
     precisions,
 )
-from systolith.compiler.precision import columns_at_once
-from systolith.compiler.reduction import Kernel, Reduction, best_reduction, pack_tiles
+from systolith.compiler.mac_parts import MacPart, channel_parts, dense_part
+from systolith.compiler.precision import codes_a_byte
+from systolith.compiler.reduction import Kernel, pack_tiles
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Op
-from systolith.spec.array import ArraySpec
 from systolith.spec.precision import Precision
 
 __all__ = [
-    "MacPart",
     "add_constants",
     "add_weights",
-    "dense_part",
-    "diagonal_part",
     "lower_mac",
     "part_job",
 ]
-
-Int64Array = NDArray[np.int64]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class MacPart:
-    """Channel tiles that one command computes.
-
-    Parameters
-    ----------
-    first_in, first_out, channels: first input channel, first output channel, output channels.
-    tile: output channels of a tile; x_tile: input channels from tile to tile.
-    reduction: loops over the window.
-    blocks: weight codes [n, tile, kh, kw, channels of a tap].
-    """
-
-    first_in: int
-    first_out: int
-    channels: int
-    tile: int
-    x_tile: int
-    reduction: Reduction
-    blocks: Int64Array
-
-
-def dense_part(
-    w: Int64Array, layer: MacLayer, kernel: Kernel, group: tuple[int, int], array: ArraySpec
-) -> MacPart:
-    """One group (first input and output channel in ``group``), cut into tiles of all columns."""
-    count = len(w)
-    tile = min(columns_at_once(array, layer.precision), count)
-    tiles = -(-count // tile)
-    padded = np.full((tiles * tile, *w.shape[1:]), layer.zero, np.int64)
-    padded[:count] = w
-    return MacPart(
-        first_in=group[0],
-        first_out=group[1],
-        channels=count,
-        tile=tile,
-        x_tile=0,
-        reduction=best_reduction(kernel, array.rows, layer.precision),
-        blocks=padded.reshape(tiles, tile, *w.shape[1:]),
-    )
-
-
-def diagonal_part(
-    layer: MacLayer, groups: int, kernel: Kernel, array: ArraySpec, *, together: bool = False
-) -> MacPart:
-    """Several whole groups a tile, or all ``together``: blocks on the diagonal of a wider tap."""
-    w, zero, columns = layer.codes, layer.zero, columns_at_once(array, layer.precision)
-    outputs, inputs = len(w) // groups, w.shape[3]
-
-    def widened(side: int) -> Reduction:
-        tap = Kernel(
-            height=kernel.height,
-            width=kernel.width,
-            row=kernel.row,
-            pixel=kernel.pixel,
-            channels=side * inputs,
-        )
-        return best_reduction(tap, array.rows, layer.precision)
-
-    sides = [groups] if together else range(1, min(groups, columns // outputs) + 1)
-    side = min(sides, key=lambda s: (-(-groups // s) * widened(s).passes, s))
-    tiles = -(-groups // side)
-    shape = (tiles * side, outputs, *w.shape[1:])
-    padded = np.full(shape, zero, np.int64)
-    padded[:groups] = w.reshape(groups, outputs, *w.shape[1:])
-    padded = padded.reshape(tiles, side, outputs, *w.shape[1:])
-    blocks = np.full((tiles, side, outputs, *w.shape[1:3], side, inputs), zero, np.int64)
-    for index in range(side):
-        blocks[:, index, :, :, :, index] = padded[:, index]
-    return MacPart(
-        first_in=0,
-        first_out=0,
-        channels=len(w),
-        tile=side * outputs,
-        x_tile=side * inputs,
-        reduction=widened(side),
-        blocks=blocks.reshape(tiles, side * outputs, *w.shape[1:3], side * inputs),
-    )
-
-
-def _parts(layer: MacLayer, kernel: Kernel, array: ArraySpec) -> Iterator[MacPart]:
-    w, groups = layer.codes, layer.window.groups
-    outputs = len(w) // groups
-    if groups > 1 and outputs <= columns_at_once(array, layer.precision):
-        yield diagonal_part(layer, groups, kernel, array)
-        return
-    for group in range(groups):
-        own = w[group * outputs : (group + 1) * outputs]
-        first = group * w.shape[3], group * outputs
-        yield dense_part(own, layer, kernel, first, array)
 
 
 def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
@@ -150,7 +51,9 @@ def part_job(low: Lowering, layer: MacLayer, part: MacPart) -> Job:
             row=window.strides[0] * view.row,
             pixel=window.strides[1] * view.pixel,
         ),
-        y=store_stream(low.view(step.target), part.first_out).packed(layer.packed),
+        y=store_stream(low.view(step.target), low.bytes_of(step, part.first_out)).packed(
+            layer.packed
+        ),
         r=residual.packed(layer.packed) if residual else None,
         channels=part.channels,
         tile_channels=part.tile,
@@ -166,7 +69,7 @@ def add_weights(low: Lowering, layer: MacLayer, part: MacPart, job: Job) -> None
     tiles = pack_tiles(part.reduction, part.blocks, layer.zero, low.spec, layer.precision)
     job.matmul.update(
         layer.fields,
-        x_signed=int(low.signed(layer.step.source)),
+        x_signed=int(low.signed_codes(layer.step)),
         w_base=low.constants.weights(tiles),
     )
 
@@ -179,6 +82,8 @@ def add_constants(
     parameters = low.constants.parameters(channels, part.tile)
     add_weights(low, layer, part, job)
     job.store.update(low.store_fields(layer.step, requantizer, parameters))
+    if layer.precision is not Precision.W8A8:
+        low.notes[layer.step.node.name] += f"; {layer.precision.name.lower()}"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -188,33 +93,29 @@ class _Option:
     Parameters
     ----------
     cycles: estimate.
-    words: of weights.
+    passes: of the array, as many as weight tiles.
     lower: makes its commands.
     depthwise: whether the array streams all pixels of a channel tile before the next tile.
     """
 
     cycles: int
-    words: int
+    passes: int
     lower: Callable[[Requantizer], list[Pair]]
     depthwise: bool = False
-
-
-def _words(low: Lowering, part: MacPart) -> int:
-    """Weight words of a part."""
-    return len(part.blocks) * part.reduction.passes * low.spec.array.rows
 
 
 def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
     """Every channel tile reads the window where it lies."""
     window, view, array = layer.window, low.view(layer.step.source), low.spec.array
+    codes = codes_a_byte(layer.precision)
     kernel = Kernel(
         height=window.kernel[0],
         width=window.kernel[1],
-        row=view.row * window.dilations[0],
-        pixel=view.pixel * window.dilations[1],
+        row=view.row * window.dilations[0] * codes,
+        pixel=view.pixel * window.dilations[1] * codes,
         channels=layer.codes.shape[3],
     )
-    parts = list(_parts(layer, kernel, array))
+    parts = list(channel_parts(layer, kernel, array))
     jobs = [part_job(low, layer, part) for part in parts]
     region = low.region(layer.step, layer.packed)
 
@@ -230,7 +131,7 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
         return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
     cycles = sum(job_cycles(job, region) for job in jobs)
-    return _Option(cycles=cycles, words=sum(_words(low, part) for part in parts), lower=lower)
+    return _Option(cycles=cycles, passes=sum(part.passes for part in parts), lower=lower)
 
 
 def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
@@ -250,7 +151,7 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
         by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs
 
-    return _Option(cycles=plan.cycles, words=_words(low, part), lower=lower)
+    return _Option(cycles=plan.cycles, passes=part.passes, lower=lower)
 
 
 def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
@@ -263,7 +164,7 @@ def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
     def lower(requantizer: Requantizer) -> list[Pair]:
         return lower_depthwise(low, filters, plan[0], requantizer)
 
-    return _Option(cycles=plan[1], words=0, lower=lower, depthwise=True)
+    return _Option(cycles=plan[1], passes=0, lower=lower, depthwise=True)
 
 
 def _by_tile(low: Lowering, step: Step, pairs: list[Pair]) -> list[Pair]:
@@ -288,9 +189,9 @@ def _cheapest(low: Lowering, step: Step) -> _Option:
         for variant in packings(low, own):
             direct = _ordinary(low, variant)
             options.append(direct)
-            if windows:
+            if windows and own.precision is not Precision.W4A4:
                 options.append(_gathered(low, variant, direct.cycles))
-    return min((o for o in options if o is not None), key=lambda o: (o.cycles, o.words))
+    return min((o for o in options if o is not None), key=lambda o: (o.cycles, o.passes))
 
 
 def _is_depthwise(low: Lowering, step: Step | None, source: str) -> bool:

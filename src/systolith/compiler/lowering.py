@@ -13,6 +13,7 @@ from systolith.compiler.fit_residual import ResidualParameters, fit_product, fit
 from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
 from systolith.compiler.overlap import RowSplitter, WholeRows
+from systolith.compiler.precision import nibble_range
 from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
@@ -68,6 +69,15 @@ class Lowering:
         """Whether the tensor's codes are int8."""
         return self.graph.tensor(tensor).dtype == "int8"
 
+    def signed_codes(self, step: Step) -> bool:
+        """Whether the codes that a step reads are signed: int8, or packed int4."""
+        packed = step.packed_source
+        return self.signed(step.source) if packed is None else nibble_range(packed)[0] < 0
+
+    def bytes_of(self, step: Step, channels: int) -> int:
+        """Bytes that channels of a step's output take."""
+        return channels // 2 if step.packed else channels
+
     def view(self, tensor: str) -> View:
         """Where the tensor lies."""
         return self.layout.views[tensor]
@@ -117,6 +127,7 @@ class Lowering:
             "zero": requantizer.zero,
             "low": requantizer.low,
             "high": requantizer.high,
+            "packed": int(step.packed),
         }
         copied = step.node.op in (Op.LUT, Op.ADD, Op.SUB, Op.MUL)
         notes = [] if copied else [requantizer.note]

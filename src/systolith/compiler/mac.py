@@ -10,7 +10,12 @@ from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.precision import columns_at_once, exact_precisions, weight_codes
+from systolith.compiler.precision import (
+    columns_at_once,
+    exact_precisions,
+    nibble_range,
+    weight_codes,
+)
 from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Node, Op
@@ -96,6 +101,17 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
 
 
+def _source_range(low: Lowering, step: Step) -> tuple[int, int]:
+    """Least and greatest code that a layer reads; of packed codes, of their nibbles."""
+    tensor, window = low.graph.tensor(step.source), step.packed_source
+    if window is None:
+        return tensor.code_range
+    least, most = nibble_range(window)
+    if tensor.limits is None:
+        return least, most
+    return tensor.limits[0] - window + least, tensor.limits[1] - window + least
+
+
 def _fitted(low: Lowering, step: Step) -> Requantizer:
     arithmetic = step.node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
@@ -103,7 +119,7 @@ def _fitted(low: Lowering, step: Step) -> Requantizer:
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = low.graph.tensor(step.source).code_range
+    x_low, x_high = _source_range(low, step)
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
     problem = Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
@@ -133,12 +149,15 @@ def mac_layer(low: Lowering, step: Step) -> MacLayer:
 
 def precisions(low: Lowering, layer: MacLayer) -> Iterator[MacLayer]:
     """Yield the layer in every precision that is exact for it."""
+    if layer.step.packed_source is not None:
+        yield in_precision(layer, Precision.W4A4)
+        return
     for precision in exact_precisions(layer.step.node, low.spec.array):
         yield in_precision(layer, precision)
 
 
 def in_precision(layer: MacLayer, precision: Precision) -> MacLayer:
-    """The layer, of bytes, with weights as a precision that is exact for it takes them."""
+    """The layer, in bytes, with weights as a precision that is exact for it takes them."""
     if precision is Precision.W8A8:
         return layer
     arithmetic = layer.step.node.arithmetic

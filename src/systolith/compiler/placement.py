@@ -9,7 +9,6 @@ from systolith.compiler.emission import Emitter
 from systolith.compiler.emitted import Emission
 from systolith.compiler.host import Partition
 from systolith.compiler.ir import Pair
-from systolith.compiler.least import check_memories
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.spill import SpillPlan, plan_spills
@@ -26,12 +25,16 @@ _LESS = 0.88
 """What is left of a step's share of the memory when its storages find no place."""
 
 
+Smallest = Callable[[AcceleratorSpec], None]
+
+
 class Placer:
     """Emits a network for one plan after the other until its tensors have addresses.
 
     Parameters
     ----------
     low, steps, cut, lowerings, report: as of `Emitter`.
+    smallest: requires of memories that they hold the smallest tiles.
     """
 
     def __init__(
@@ -41,8 +44,9 @@ class Placer:
         cut: Partition,
         lowerings: Mapping[Op, Callable[[Lowering, Step], list[Pair]]],
         report: Callable[[str], None],
+        smallest: Smallest,
     ) -> None:
-        self.low, self.steps, self.cut = low, steps, cut
+        self.low, self.steps, self.cut, self._smallest = low, steps, cut, smallest
         self._shapes = Shapes(low.graph, low.layout, low.spec)
         self._emitters = {
             scratch: Emitter(replace(low, scratch=scratch), steps, cut, lowerings, report)
@@ -59,7 +63,7 @@ class Placer:
         spec = self.low.spec
         outside = bool(spec.external.data_bytes)
         if outside:
-            check_memories(self.low.layout, self.steps, self._shapes, spec)
+            self._smallest(spec)
         roomy = [inf] * len(self.steps)
         plan = self._plan(roomy, 2, spec) if outside else SpillPlan()
         try:

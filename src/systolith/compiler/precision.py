@@ -1,14 +1,15 @@
 """Precisions of a layer: which are exact, and how its weights become bytes of two nibbles."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.errors import layer_error
-from systolith.graph import Node
+from systolith.errors import CompileError
+from systolith.graph import Graph, Node
 from systolith.spec.array import ArraySpec
 from systolith.spec.precision import Precision
 
@@ -20,8 +21,10 @@ __all__ = [
     "exact_precisions",
     "nibble_bytes",
     "nibble_codes",
+    "nibble_range",
     "weight_codes",
     "wanted_precision",
+    "with_precisions",
 ]
 
 Int64Array = NDArray[np.int64]
@@ -36,8 +39,7 @@ class NibbleCodes:
 
 
 def nibble_codes(low: int, high: int) -> NibbleCodes | None:
-    """How nibbles hold all integers from ``low`` to ``high``, and 0; None if they are too many."""
-    low, high = min(low, 0), max(high, 0)
+    """How nibbles hold all integers from ``low`` (0 at most) to ``high``; None if too many."""
     if low >= -8 and high <= 7:
         return NibbleCodes(signed=True, zero=0)
     return NibbleCodes(signed=False, zero=-low) if high - low <= 15 else None
@@ -45,8 +47,17 @@ def nibble_codes(low: int, high: int) -> NibbleCodes | None:
 
 def weight_codes(arithmetic: MacArithmetic) -> NibbleCodes | None:
     """How nibbles hold a layer's weights; None if they do not."""
-    w, zero = arithmetic.weights, arithmetic.weight_zero_point
-    return nibble_codes(int(w.min()) - zero, int(w.max()) - zero) if w.size else None
+    return nibble_codes(*arithmetic.weight_range)
+
+
+def nibble_range(window: int) -> tuple[int, int]:
+    """Least and largest value of the nibbles of packed activations: uint4 or int4.
+
+    Parameters
+    ----------
+    window: where the codes' window of 16 begins, a multiple of 8.
+    """
+    return (-8, 7) if window % 16 else (0, 15)
 
 
 def columns_at_once(array: ArraySpec, precision: Precision) -> int:
@@ -78,13 +89,32 @@ def wanted_precision(node: Node) -> Precision | None:
         ) from None
 
 
-def exact_precisions(node: Node, array: ArraySpec, *, packed: bool = False) -> Iterator[Precision]:
-    """Yield the precisions with which an array computes a layer exactly, and as it asks for.
+def with_precisions(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
+    """The graph with an attribute `precision` at some layers, by name.
+
+    Raises
+    ------
+    CompileError: there is no such layer, or it has no weights.
+    """
+    layers = {n.name for n in graph if isinstance(n.arithmetic, MacArithmetic)}
+    for name in precisions:
+        if name not in layers:
+            raise CompileError(f"precision must be of a layer with weights, not of {name!r}")
+    nodes = tuple(
+        replace(n, attributes={**n.attributes, "precision": precisions[n.name].name.lower()})
+        if n.name in precisions
+        else n
+        for n in graph
+    )
+    return replace(graph, nodes=nodes) if precisions else graph
+
+
+def exact_precisions(node: Node, array: ArraySpec) -> Iterator[Precision]:
+    """Yield the precisions with which an array computes a layer of bytes, and as it asks for.
 
     Parameters
     ----------
-    node: a convolution or fully connected layer.
-    packed: whether its input holds two codes a byte.
+    node: a convolution or fully connected layer whose input is not packed.
 
     Raises
     ------
@@ -97,16 +127,13 @@ def exact_precisions(node: Node, array: ArraySpec, *, packed: bool = False) -> I
         raise layer_error(
             node, f"array.precisions lacks {name}", f"add {name!r} to array.precisions"
         )
-    if packed:
-        yield Precision.W4A4
-        return
     if wanted is Precision.W4A8 and weight_codes(arithmetic) is None:
         raise layer_error(
             node,
             "precision w4a8 needs weights within 16 neighbouring codes, 0.0 among them",
             "quantize the layer's weights to 4 bits, or leave its precision out",
         )
-    if wanted is not Precision.W4A8:
+    if wanted is not Precision.W4A8:  # W4A4 is chosen before: see `pack_tensors`
         yield Precision.W8A8
     nibbles = Precision.W4A8 in array.precisions and weight_codes(arithmetic) is not None
     if nibbles and wanted in (None, Precision.W4A8):

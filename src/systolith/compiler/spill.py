@@ -6,6 +6,7 @@ from math import ceil
 
 from systolith.compiler.ir import Storage
 from systolith.compiler.layout import Layout
+from systolith.compiler.packing import check_whole
 from systolith.compiler.shapes import Shapes, operands
 from systolith.compiler.steps import Step
 from systolith.compiler.tile_shape import TileShape, packs
@@ -140,6 +141,7 @@ class _Planner:
         step = self.steps[index]
         if not self._touched(step):
             return self.resident(index)
+        check_whole(step)
         _, width, channels = self.shapes.extent(step)
         rows = min(self.least_rows(step), self.shapes.extent(step)[0])
         shape = TileShape(rows=rows, columns=width, channels=channels)

@@ -66,6 +66,8 @@ class Step:
     table: 256 bytes applied last.
     nodes: every node the step computes, in order.
     hidden: tensors that exist only inside the step.
+    packed_source: whether and how `source` holds two codes a byte: where their window begins.
+    packed: whether `target` does.
     """
 
     node: Node
@@ -75,6 +77,8 @@ class Step:
     table: NDArray[np.uint8] | None = None
     nodes: tuple[Node, ...] = ()
     hidden: tuple[str, ...] = ()
+    packed_source: int | None = None
+    packed: bool = False
 
     @property
     def is_move(self) -> bool:

@@ -16,6 +16,7 @@ from systolith.importers.damage import damage_as_model_error
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_float import FLOAT_UNARY, float_unary
 from systolith.importers.onnx_moves import MOVES, input_layout, move
+from systolith.importers.onnx_nibbles import clip, widen_nibbles
 from systolith.importers.onnx_pad import pad
 from systolith.importers.onnx_reader import constants, fixed_shape, fuse_qdq, is_qdq, parse_onnx
 from systolith.profiles.table import Profile
@@ -49,6 +50,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "DequantizeLinear": pointwise.dequantize,
         **dict.fromkeys(sorted(MOVES), move),
         **dict.fromkeys(FLOAT_UNARY, float_unary),
+        "Clip": clip,
     }
 )
 """Handler of every supported operator, of the domains ai.onnx and com.microsoft."""
@@ -76,6 +78,7 @@ def import_onnx(data: bytes, profile: Profile, *, name: str, path: str = "") -> 
     """
     with damage_as_model_error("ONNX"):
         model = parse_onnx(data)
+        widen_nibbles(model)
         if not any(node.op_type.startswith(_QUANTIZED) for node in model.graph.node):
             raise ModelError(
                 "model must be quantized, it has no quantized operator; "

@@ -33,6 +33,8 @@ class Buffer:
     strides: bytes between neighbours along each axis of ``shape``.
     dtype: ``int8``, ``uint8`` or ``float32``, whose numbers have four bytes one after the other.
     external: whether it lies in external memory; ``base`` then counts from its byte 0.
+    window: None, or that channels 2i and 2i + 1 share byte i, the even one in the low 4 bits: a
+        code is the one of the 16 from ``window`` on that has these low bits.
     """
 
     base: int
@@ -40,16 +42,29 @@ class Buffer:
     strides: tuple[int, int, int]
     dtype: str
     external: bool = False
+    window: int | None = None
 
     def addresses(self) -> np.ndarray:
         """Address of every byte, int64; the last axis is ``shape``'s times a number's bytes."""
-        grids = np.ogrid[tuple(slice(n) for n in self.shape)]
+        *grids, channel = np.ogrid[tuple(slice(n) for n in self.shape)]
         total = np.full(self.shape, self.base, dtype=np.int64)
-        for grid, stride in zip(grids, self.strides, strict=True):
+        for grid, stride in zip((*grids, self._byte(channel)), self.strides, strict=True):
             total = total + grid * stride
         height, width, channels = self.shape
         size = np.dtype(self.dtype).itemsize
         return (total[..., None] + np.arange(size)).reshape(height, width, channels * size)
+
+    def _byte(self, channel: np.ndarray) -> np.ndarray:
+        return channel if self.window is None else channel >> 1
+
+    def codes(self, image: np.ndarray) -> np.ndarray:
+        """The tensor, of ``dtype``, in an image of the memory, uint8."""
+        stored = image[self.addresses()]
+        if self.window is not None:
+            nibbles = np.where(np.arange(self.shape[2]) % 2, stored >> 4, stored & 15)
+            codes = self.window + ((nibbles.astype(np.int64) - self.window) & 15)
+            stored = codes.astype(np.uint8)
+        return stored.view(self.dtype)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -172,4 +187,5 @@ def _buffer(values: dict[str, Any]) -> Buffer:
         strides=tuple(values["strides"]),
         dtype=values["dtype"],
         external=values["external"],
+        window=values["window"],
     )
