@@ -29,14 +29,15 @@ def _readable_models() -> Iterator[None]:
     """
     import onnx
 
+    names = vars(onnx)
     newest = onnx.IR_VERSION
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        onnx.IR_VERSION = min(newest, MAX_IR_VERSION)
+        names["IR_VERSION"] = min(int(newest), MAX_IR_VERSION)
         try:
             yield
         finally:
-            onnx.IR_VERSION = newest
+            names["IR_VERSION"] = newest
 
 
 def _wrapped(graph: Graph) -> Any:
