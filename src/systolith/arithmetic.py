@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.float_steps import FloatStep, FloatSums, Quantizer
+from systolith.float_steps import FloatOutputArithmetic, FloatStep, Quantizer
 
 __all__ = [
     "Arithmetic",
@@ -250,22 +250,6 @@ class FloatQuantizeArithmetic:
     steps: tuple[FloatStep, ...]
     quantizer: Quantizer
     out: Codes
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class FloatOutputArithmetic:
-    """Sums of products to float32: ``steps(value(sum))``.
-
-    Parameters
-    ----------
-    sums: value of a sum.
-    steps: what follows.
-    offset: subtracted from the code, of one input, or from ``256 * first + second`` of two.
-    """
-
-    sums: FloatSums
-    steps: tuple[FloatStep, ...]
-    offset: int
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ROUNDINGS", "STEPS", "FloatStep", "FloatSums", "Quantizer"]
+__all__ = ["ROUNDINGS", "STEPS", "FloatOutputArithmetic", "FloatStep", "FloatSums", "Quantizer"]
 
 STEPS = frozenset({"mul", "add", "sub", "rsub", "div", "least", "most", "rint"})
 """mul, add, sub, rsub, div, least, most, rint: ``x * c``, ``x + c``, ``x - c``, ``c - x``,
@@ -86,3 +86,19 @@ class Quantizer:
     thresholds: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 0), np.float32))
     unit: int = 1
     first: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatOutputArithmetic:
+    """Sums of products to float32: ``steps(value(sum))``.
+
+    Parameters
+    ----------
+    sums: value of a sum.
+    steps: what follows.
+    offset: subtracted from the code, of one input, or from ``256 * first + second`` of two.
+    """
+
+    sums: FloatSums
+    steps: tuple[FloatStep, ...]
+    offset: int

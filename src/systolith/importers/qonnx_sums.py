@@ -100,6 +100,22 @@ def sum_bytes(
     return (made.name,), offset
 
 
+def _joined(ctx: QonnxContext, source: Tensor, more: int, name: str) -> Tensor:
+    """Make the tensor of a source and as many more channels of its type."""
+    shape = (1, source.shape[1], source.shape[2] + more)
+    zero = np.array([_zero(source)], np.int64)
+    return ctx.add_tensor(
+        Tensor(
+            name=name,
+            shape=shape,
+            dtype=source.dtype,
+            quantization=Quantization(scale=np.ones(1, np.float32), zero_point=zero),
+            source_name=name,
+            source_shape=shape,
+        )
+    )
+
+
 def _two_bytes(
     ctx: QonnxContext, base: MacBase, ends: tuple[int, int], shape: tuple[int, ...], name: str
 ) -> tuple[tuple[str, ...], int]:
@@ -120,18 +136,7 @@ def _two_bytes(
     double = replace(base, weights=np.concatenate([base.weights, base.weights]))
     add_sums(ctx, double, high, requant)
     ctx.layer = layer
-    joined = ctx.add_tensor(
-        Tensor(
-            name=f"{name}/joined",
-            shape=(1, rows, source.shape[2] + 2 * channels),
-            dtype=source.dtype,
-            quantization=Quantization(
-                scale=np.ones(1, np.float32), zero_point=np.array([_zero(source)])
-            ),
-            source_name=f"{name}/joined",
-            source_shape=(1, rows, source.shape[2] + 2 * channels),
-        )
-    )
+    joined = _joined(ctx, source, 2 * channels, f"{name}/joined")
     copied = ConcatArithmetic(tables=(None, None))
     names = (source.name, high.name)
     ctx.add_node(Op.CONCAT, names, (joined.name,), copied, {"axis": 2}, "/join")

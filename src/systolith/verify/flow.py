@@ -168,6 +168,15 @@ class _Verification:
         return tuple(reports)
 
 
+def _bounded(graph: Graph) -> list[str]:
+    """Return float outputs whose last bits the runtime's order of additions decides."""
+    return [
+        node.outputs[0]
+        for node in graph
+        if isinstance(node.arithmetic, FloatOutputArithmetic) and not node.arithmetic.sums.exact
+    ]
+
+
 def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
     """Say what qualifies the result."""
     remarks = []
@@ -190,11 +199,7 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
             f"{len(formulas)} tensors that the runtime does not give were compared with the"
             f" formulas of profile {work.graph.profile}"
         )
-    bounded = [
-        node.outputs[0]
-        for node in work.graph
-        if isinstance(node.arithmetic, FloatOutputArithmetic) and not node.arithmetic.sums.exact
-    ]
+    bounded = _bounded(work.graph)
     if bounded:
         remarks.append(
             f"compared with the bounds that any order of the runtime's float additions keeps:"
