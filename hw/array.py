@@ -1,11 +1,11 @@
 """The weight-stationary systolic array."""
 
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from typing import Self
 
 from amaranth.hdl import Cat, Const, Module, Value
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Member, Out
 
 from systolith.hw.delay import delay, skew
 from systolith.hw.multiplier import (
@@ -84,6 +84,9 @@ class WeightStationaryArray(wiring.Component):
         that are not W4A8; only with W4A8.
     """
 
+    more_members: Mapping[str, Member] = {}
+    """Ports that a subclass, which makes the same in another way, has besides."""
+
     def __init__(
         self,
         rows: int,
@@ -108,7 +111,8 @@ class WeightStationaryArray(wiring.Component):
         high = {"o_high": Out(high_sum_bits(rows) * columns)}
         self.x_bits, self.w_bits = activation_bits(precisions), weight_bits(precisions)
         super().__init__(
-            (depthwise if lines else {})
+            dict(self.more_members)
+            | (depthwise if lines else {})
             | (nibbles if self.modes else {})
             | (high if Precision.W4A8 in self.modes else {})
             | {

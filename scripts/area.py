@@ -175,10 +175,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = Table(*subjects[0].labels, *(TARGETS[name].title for name in options.targets))
     records = []
     for done, subject in enumerate(subjects, 1):
-        print(f"{done} of {len(subjects)}", *subject.labels.values(), file=sys.stderr, flush=True)
         design = subject.build()
         found = {name: measure(design, TARGETS[name]) for name in options.targets}
-        table.add_row(*subject.labels.values(), *(area.text() for area in found.values()))
+        texts = [*subject.labels.values(), *(area.text() for area in found.values())]
+        print(f"{done} of {len(subjects)}:", *texts, sep="  ", file=sys.stderr, flush=True)
+        table.add_row(*texts)
         records.append({**subject.labels, **{name: asdict(area) for name, area in found.items()}})
     Console(width=None if sys.stdout.isatty() else 200).print(table)
     if options.json:

@@ -8,7 +8,6 @@ from filelock import FileLock
 
 import systolith.hw
 import systolith.spec
-from systolith.hw.array import WeightStationaryArray
 from systolith.hw.top import Accelerator
 from systolith.sim import array, emit, gating, verilog_text
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
@@ -40,7 +39,7 @@ def _sources() -> bytes:
 def _emit(spec: AcceleratorSpec, structural: bool, gated: bool) -> str:
     if structural:
         return simulation_verilog(Accelerator(spec), TOP, gated=gated)
-    model = ArrayModel(WeightStationaryArray.of(spec.array))
+    model = ArrayModel.of(spec.array)
     text = simulation_verilog(Accelerator(spec, array=model), TOP, gated=gated)
     return f"{text}\n{ARRAY_SOURCE.read_text()}"
 

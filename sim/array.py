@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, ResetSignal
-from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from systolith.hw.array import WeightStationaryArray, high_sum_bits, sum_bits
@@ -16,12 +15,8 @@ ARRAY_SOURCE = Path(__file__).with_name("array.sv")
 """SystemVerilog that designs with an `ArrayModel` need besides their own."""
 
 
-class ArrayModel(wiring.Component):
+class ArrayModel(WeightStationaryArray):
     """`WeightStationaryArray` as vectorizable loops: the same, in every cycle, but faster.
-
-    Parameters
-    ----------
-    grid: the array that this is a model of; its ports are the model's, and it is not elaborated.
 
     Members
     -------
@@ -29,31 +24,27 @@ class ArrayModel(wiring.Component):
     others: as of `WeightStationaryArray`.
     """
 
-    def __init__(self, grid: WeightStationaryArray):
-        self.grid = grid
-        self.latency = grid.latency
-        super().__init__({"reset": In(1), **grid.signature.members})
+    more_members = {"reset": In(1)}
 
     def elaborate(self, platform: object) -> Module:
         """One instance of the module in `ARRAY_SOURCE`."""
         m = Module()
-        grid = self.grid
-        modes = grid.modes
+        modes = self.modes
         outputs = {"o_o": self.o}
         if Precision.W4A8 in modes:
             outputs["o_o_high"] = self.o_high
         m.submodules.model = Instance(
             "systolith_array",
-            p_ROWS=grid.rows, p_COLUMNS=grid.columns, p_SUM_BITS=sum_bits(grid.rows),
-            p_PIPELINED=int(grid.pipelined), p_LINES=grid.lines, p_GROUP=grid.columns_together,
+            p_ROWS=self.rows, p_COLUMNS=self.columns, p_SUM_BITS=sum_bits(self.rows),
+            p_PIPELINED=int(self.pipelined), p_LINES=self.lines, p_GROUP=self.columns_together,
             p_W4A8=int(Precision.W4A8 in modes), p_W4A4=int(Precision.W4A4 in modes),
-            p_X_BITS=grid.x_bits, p_W_BITS=grid.w_bits, p_HIGH_BITS=high_sum_bits(grid.rows),
+            p_X_BITS=self.x_bits, p_W_BITS=self.w_bits, p_HIGH_BITS=high_sum_bits(self.rows),
             i_clk=ClockSignal(), i_rst=ResetSignal() | self.reset,
             i_i_x=self.i_x, i_i_switch=self.i_switch, i_i_w=self.i_w, i_i_shift=self.i_shift,
             i_i_precision=self.i_precision if modes else Const(0, 2),
             i_i_nibbles=self.i_nibbles if modes else Const(0),
-            i_i_lane=self.i_lane if grid.lines else Const(0),
-            i_i_d=self.i_d if grid.lines else Const(0, OPERAND_BITS * grid.columns),
+            i_i_lane=self.i_lane if self.lines else Const(0),
+            i_i_d=self.i_d if self.lines else Const(0, OPERAND_BITS * self.columns),
             **outputs,
         )  # fmt: skip
         return m

@@ -193,16 +193,22 @@ class ProgramGenerator:
         shape = part.shape[:2]
         # Words that an earlier command uses keep their contents: of the same mode all are valid.
         fresh = ~part[..., 7].astype(bool)
+        widths = self.spec.post.widths
+        half, less = 1 << (widths.multiplier - 1), 32 - widths.multiplier
+        fixed = -half, half, (37 - less, 44 - less)
         low, high, shifts = {
             RequantMode.DOUBLE: (1 << 30, (1 << 31) - 1, (-13, -6)),
             RequantMode.FLOAT32: (1 << 23, 1 << 24, (-37, -30)),
-            RequantMode.FIXED: (-(1 << 31), 1 << 31, (37, 44)),
+            RequantMode.FIXED: fixed,
+            RequantMode.MAGNITUDE: fixed,
         }[mode]
+        # The offset's upper word, so that it fits in the sum.
+        upper = min(1000, 1 << max(0, widths.sum - 33))
         values = {
             0: rng.integers(-3000, 3000, shape),
             1: rng.integers(low, high, shape),
             2: rng.integers(-(1 << 31), 1 << 31, shape),
-            3: rng.integers(-1000, 1000, shape),
+            3: rng.integers(-upper, upper, shape),
             4: rng.integers(*shifts, shape),
             7: np.full(shape, 1 + mode),
         }
@@ -222,13 +228,7 @@ class ProgramGenerator:
         p_stride = int(rng.integers(words + 1))
         base = self._parameters(mode, words + (n - 1) * p_stride)
         packed = draw_packed(rng, self.spec)
-        tile, last = (-(-k // (1 + packed)) for k in (width, channels - (n - 1) * width))  # bytes
-        pixel = (n - 1) * tile + last + int(rng.integers(3))
-        signs = pick(rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
-        outer = [
-            k * sign for k, sign in zip((my * mx * pixel, mx * pixel, pixel), signs, strict=True)
-        ]
-        strides = [outer[0], tile, *outer[1:]]
+        tile, strides = self._output_strides(nest, width, channels, packed)
         placed = self._stream([t, n, my, mx], strides, tile)
         if placed is None or base < 0:
             return False
@@ -256,6 +256,16 @@ class ProgramGenerator:
             fields |= {f"{name}_count": count, f"y_{name}_stride": stride}
         self.issued.append(Issued(Opcode.STORE, fields, reads, writes))
         return True
+
+    def _output_strides(
+        self, nest: tuple[int, int, int, int], width: int, channels: int, packed: int
+    ) -> tuple[int, list[int]]:
+        """Bytes of a channel tile, and strides (t, n, my, mx) of outputs that do not overlap."""
+        _, n, my, mx = nest
+        tile, last = (-(-k // (1 + packed)) for k in (width, channels - (n - 1) * width))
+        pixel = (n - 1) * tile + last + int(self.rng.integers(3))
+        signs = pick(self.rng, (1, 1, 1), (-1, 1, 1), (1, -1, 1), (1, 1, -1), (-1, -1, -1))
+        return tile, [my * mx * pixel * signs[0], tile, mx * pixel * signs[1], pixel * signs[2]]
 
     def _residual(
         self, fields: dict[str, int], counts: list[int], y_strides: list[int], writes: Mask

@@ -7,7 +7,7 @@ import numpy as np
 
 from systolith.sim.stress_specs import pick
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.precision import Precision, nibble_zeros
+from systolith.spec.precision import MultiplierForm, Precision, nibble_zeros
 
 __all__ = [
     "draw_nibbles",
@@ -22,13 +22,16 @@ Rng = np.random.Generator
 
 
 def with_nibbles(rng: Rng, spec: AcceleratorSpec) -> AcceleratorSpec:
-    """The accelerator with one precision of nibbles, or with both, and twice the parameters."""
+    """The accelerator with one precision of nibbles, or with both, and twice the parameters.
+
+    Its multipliers are of any form.
+    """
     others = pick(rng, {Precision.W4A8}, {Precision.W4A4}, {Precision.W4A8, Precision.W4A4})
     precisions = frozenset({Precision.W8A8, *others})
     channels = 2 * spec.memory.parameter_channels
     return replace(
         spec,
-        array=replace(spec.array, precisions=precisions),
+        array=replace(spec.array, precisions=precisions, multiplier=pick(rng, *MultiplierForm)),
         memory=replace(spec.memory, parameter_channels=channels),
     )
 

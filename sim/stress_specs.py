@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import FULL_WIDTHS, RequantMode
 
 __all__ = ["LANE_WORDS", "WEIGHT_TILES", "pick", "random_spec"]
 
@@ -31,7 +31,7 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
-    modes = [RequantMode(int(m)) for m in rng.permutation(3)[: int(rng.integers(1, 4))]]
+    modes = [RequantMode(int(m)) for m in rng.permutation(4)[: int(rng.integers(1, 5))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
     lines = {
         "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
@@ -49,9 +49,19 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
             tables=int(rng.integers(3)),
             stamps=int(rng.integers(2, 9)),
         ),
-        post=PostSpec(lanes=lanes, modes=frozenset(modes), **_operands(rng)),
+        post=PostSpec(lanes=lanes, modes=frozenset(modes), **_widths(rng, modes), **_operands(rng)),
         queue_depth=int(pick(rng, 1, 2, 3, 16)),
     )
+
+
+def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, int]:
+    """Any widths that the modes can be built with."""
+    least = [FULL_WIDTHS.least(mode) for mode in modes]
+    names = "multiplier_bits", "accumulator_bits"
+    return {
+        name: int(rng.integers(max(pair), 33))
+        for name, pair in zip(names, zip(*least, strict=True), strict=True)
+    }
 
 
 def _operands(rng: Rng) -> dict[str, bool]:

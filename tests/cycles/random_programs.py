@@ -5,9 +5,10 @@ from dataclasses import replace
 import numpy as np
 
 from systolith.sim import stress
-from systolith.sim.stress_specs import random_spec
+from systolith.sim.stress_specs import LANE_WORDS, random_spec
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
 from systolith.spec.commands import COMMANDS, Opcode, ParameterForm, Target, Unit, decode, encode
+from systolith.spec.precision import MultiplierForm, Precision
 from systolith.spec.program import Program
 from systolith.spec.registers import Window, lane_word_bytes, window_stride
 
@@ -27,12 +28,28 @@ def _spec(seed: int, regions: int, tables: int = 1, **external: int) -> Accelera
     return replace(spec, external=ExternalSpec(**external), memory=memory, post=post)
 
 
+def _nibbles(
+    spec: AcceleratorSpec,
+    *precisions: Precision,
+    multiplier: MultiplierForm = MultiplierForm.GENERIC,
+) -> AcceleratorSpec:
+    """With these precisions, and one lane: the most beats, and bytes of two of them."""
+    array = replace(spec.array, precisions=frozenset(precisions), multiplier=multiplier)
+    memory = replace(spec.memory, parameter_channels=2 * LANE_WORDS)
+    post = replace(spec.post, lanes=1)
+    return replace(spec, array=array, memory=memory, post=post)
+
+
 SPECS = {
     "3x4": _spec(6, 2, data_bytes=4, burst_beats=4, outstanding=2),
     "3x6": _spec(9, 1, data_bytes=8, burst_beats=16, outstanding=1),
     "5x6": _spec(10, 3, data_bytes=8, burst_beats=1, outstanding=4),
     "6x4": _spec(7, 1, tables=0),
     "6x6": _spec(13, 2, data_bytes=4, burst_beats=256, outstanding=3),
+    "3x4 nibbles": _nibbles(_spec(6, 1), *Precision),
+    "3x6 w4a8": _nibbles(_spec(9, 2), Precision.W8A8, Precision.W4A8),
+    "5x6 nibbles": _nibbles(_spec(10, 1), *Precision, multiplier=MultiplierForm.PACKED27),
+    "6x4 w4a4": _nibbles(_spec(7, 3), Precision.W8A8, Precision.W4A4),
 }
 
 

@@ -48,6 +48,28 @@ def test_random_programs(agree: Callable, programs: ModuleType) -> None:
     assert all(totals.values()), totals
 
 
+def nibble_programs(agree: Callable, programs: ModuleType, name: str, seeds: range) -> None:
+    """Compare programs of all precisions with packed stores, and what they compute with golden."""
+    spec = programs.SPECS[name]
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        program = programs.plain_program(rng, spec)
+        inputs = stress.random_inputs(rng, program)
+        result = agree(program, inputs, f"{name}, seed {seed}")
+        for tensor, want in execute(program, inputs).items():
+            np.testing.assert_array_equal(result.tensors[tensor], want, f"{name}, seed {seed}")
+
+
+def test_nibbles(agree: Callable, programs: ModuleType) -> None:
+    nibble_programs(agree, programs, "3x4 nibbles", range(40))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["3x4 nibbles", "3x6 w4a8", "5x6 nibbles", "6x4 w4a4"])
+def test_nibbles_everywhere(agree: Callable, programs: ModuleType, name: str) -> None:
+    nibble_programs(agree, programs, name, range(1000, 1150))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("memory", MEMORIES, ids=str)
 @pytest.mark.parametrize("name", ["3x4", "3x6", "5x6", "6x4", "6x6"])

@@ -175,8 +175,8 @@ BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "differ": (
         {"block": 3, "ws": np.arange(1, 9, dtype=np.float32).reshape(4, 2, 1, 1)},
         (
-            "layer 'weights': DequantizeLinear scales and zero points must be alike in all blocks of "
-            "a channel: onnxruntime multiplies blocks in float32; use one scale a channel"
+            "layer 'weights': DequantizeLinear scales and zero points must be alike in all blocks "
+            "of a channel: onnxruntime multiplies blocks in float32; use one scale a channel"
         ),
     ),
 }

@@ -187,7 +187,12 @@ class _Compiler:
             where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
                 text = f"{text}; {out.tiles[step.node.name]} tiles"
-            notes[step.node.name] = LayerNote(name=step.node.name, where=where, text=text)
+            notes[step.node.name] = LayerNote(
+                name=step.node.name,
+                where=where,
+                text=text,
+                proofs=self.low.proofs.get(step.node.name, ()),
+            )
             for node in step.nodes:
                 if node is not step.node:
                     text = f"in {step.node.name!r}"

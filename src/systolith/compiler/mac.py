@@ -16,9 +16,10 @@ from systolith.compiler.precision import (
     nibble_range,
     weight_codes,
 )
-from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
+from systolith.compiler.problem import Problem, Requantizer
+from systolith.compiler.requantize import choose_requantizer
 from systolith.compiler.steps import Step
-from systolith.graph import Node, Op
+from systolith.graph import Graph, Node, Op
 from systolith.spec.precision import Precision
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Window",
     "in_precision",
     "mac_layer",
+    "mac_problem",
     "mac_requantizer",
     "packings",
     "part_of",
@@ -112,21 +114,32 @@ def _source_range(low: Lowering, step: Step) -> tuple[int, int]:
     return tensor.limits[0] - window + least, tensor.limits[1] - window + least
 
 
-def _fitted(low: Lowering, step: Step) -> Requantizer:
-    arithmetic = step.node.arithmetic
+def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) -> Problem:
+    """Return what the requantizer of a convolution or fully connected layer must compute.
+
+    Parameters
+    ----------
+    graph, node: the layer.
+    codes: least and greatest code of its input, if they are not the dtype's.
+    """
+    arithmetic = node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = _source_range(low, step)
+    x_low, x_high = codes or graph.tensor(node.inputs[0]).code_range
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
-    problem = Problem(
+    return Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
     )
+
+
+def _fitted(low: Lowering, step: Step) -> Requantizer:
+    problem = mac_problem(low.graph, step.node, _source_range(low, step))
     narrow = bool(low.spec.external.data_bytes)
-    found = choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
-    undecided = arithmetic.requant.undecided
+    found = choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
+    undecided = problem.requant.undecided
     if not undecided:
         return found
     note = f"within one code on {undecided} of them: the runtime's float order decides"

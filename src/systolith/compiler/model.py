@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from systolith.compiler.allocate import MemoryReport
+from systolith.compiler.problem import Proof
 from systolith.graph import Graph, Node
 from systolith.spec.program import Program
 
@@ -19,11 +20,13 @@ class LayerNote:
     where: ``array``, ``copy`` (the move unit), ``fused`` (in another node's commands), ``alias``
         (no commands) or ``host``.
     text: which formula is used and how it is known to be right, or why it is on the host.
+    proofs: the same as data, one for each requantizer that the node needs.
     """
 
     name: str
     where: str
     text: str
+    proofs: tuple[Proof, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

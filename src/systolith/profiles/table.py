@@ -166,7 +166,7 @@ _QONNX: dict[str, tuple[str, ...]] = {
     "add": ("table",),
     "sub": ("table",),
     "mul": ("table",),
-    "quantize": ("qonnx",),
+    "quantize": ("onnxruntime",),
 }
 
 _ALL = (
