@@ -14,6 +14,7 @@ from systolith.graph import Graph, Op
 from systolith.importers import load_model
 from systolith.importers.tflite import import_tflite
 from systolith.profiles import get_profile
+from systolith.profiles.table import PROFILES
 
 MACS = {
     "resnet8": 12_501_632,
