@@ -10,12 +10,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.float_steps import FloatOutputArithmetic, FloatStep, Quantizer
+
 __all__ = [
     "Arithmetic",
     "BinaryArithmetic",
     "Codes",
     "ConcatArithmetic",
     "DequantizeArithmetic",
+    "FloatOutputArithmetic",
+    "FloatQuantizeArithmetic",
     "LutArithmetic",
     "MacArithmetic",
     "MaxPoolArithmetic",
@@ -31,10 +35,6 @@ def _empty() -> NDArray[np.int64]:
     return np.zeros(0, np.int64)
 
 
-def _no_floats() -> NDArray[np.float32]:
-    return np.zeros(0, np.float32)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Codes:
     """8-bit codes with one scale: ``real = scale * (code - zero_point)``.
@@ -44,20 +44,26 @@ class Codes:
     dtype: int8 or uint8.
     scale: exactly a float32 value.
     zero_point: within the dtype's range.
+    limits: least and greatest code that occur, or None for those of the dtype.
     """
 
     dtype: str
     scale: float
     zero_point: int
+    limits: tuple[int, int] | None = None
 
     @property
     def low(self) -> int:
-        """Least code of the dtype."""
+        """Least code."""
+        if self.limits is not None:
+            return self.limits[0]
         return -128 if self.dtype == "int8" else 0
 
     @property
     def high(self) -> int:
-        """Greatest code of the dtype."""
+        """Greatest code."""
+        if self.limits is not None:
+            return self.limits[1]
         return 127 if self.dtype == "int8" else 255
 
 
@@ -79,9 +85,10 @@ class Requant:
     - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise;
     - ``torch_fbgemm``: ``rint(float32(float32(float32(acc - whole) + addend) * scale))``: PyTorch
       adds its float32 bias to the accumulator; `whole` of it is in the int32 bias already;
-    - ``torch_float``: ``rint(float32(float32(float32(float32(acc - whole) * scale) + addend)
-      * float32(1 / output_scale)))``: a float32 convolution between dequantize and quantize, up to
-      its order of additions.
+    - ``torch_float``: ``float32(float32(float32(acc - whole) * scale) + addend)``, quantized: a
+      float32 convolution between dequantize and quantize, up to its order of additions;
+    - ``thresholds``: ``low`` and one more for each of the channel's `thresholds` that acc reaches,
+      zero_point 0: any function that does not decrease.
 
     Parameters
     ----------
@@ -94,6 +101,9 @@ class Requant:
     output_scale: a float32 value, for ``ort_average``, ``ort_mean`` and ``torch_float``.
     addend, whole: of scale's shape, for the ``torch`` formulas: a float32 bias, and the integer of
         it that the accumulator has.
+    thresholds: int64 [high - low, channels], for ``thresholds``; ascending along axis 0.
+    undecided: sums whose code the order of the runtime's float additions decides, of all channels;
+        the formula then is within one code of it.
     """
 
     formula: str
@@ -106,8 +116,10 @@ class Requant:
     divisor: int = 1
     offset: float = 0.0
     output_scale: float = 1.0
-    addend: NDArray[np.float32] = field(default_factory=_no_floats)
+    addend: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     whole: NDArray[np.int64] = field(default_factory=_empty)
+    thresholds: NDArray[np.int64] = field(default_factory=_empty)
+    undecided: int = 0
 
     @property
     def channels(self) -> int:
@@ -126,6 +138,7 @@ class Requant:
             shift=self.shift[one],
             addend=self.addend[one],
             whole=self.whole[one],
+            thresholds=self.thresholds[:, one] if self.thresholds.size else self.thresholds,
         )
 
 
@@ -187,7 +200,7 @@ class MaxPoolArithmetic:
     high: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BinaryArithmetic:
     """``z = f(x, y)`` on two codes, evaluated by `systolith.profiles.binary.binary_table`.
 
@@ -196,6 +209,7 @@ class BinaryArithmetic:
     formula: key of `systolith.profiles.binary.BINARY_FORMULAS`.
     a, b, out: codes of the operands and of the result.
     low, high: clamp of the result, fused activation included.
+    table: int64 [256, 256] results by stored bytes, for the formula ``table``.
     """
 
     formula: str
@@ -204,6 +218,7 @@ class BinaryArithmetic:
     out: Codes
     low: int
     high: int
+    table: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -238,6 +253,15 @@ class QuantizeArithmetic:
     out: Codes
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatQuantizeArithmetic:
+    """float32 to codes through float steps: ``quantizer(steps(x))``; `out` are the codes."""
+
+    steps: tuple[FloatStep, ...]
+    quantizer: Quantizer
+    out: Codes
+
+
 @dataclass(frozen=True, kw_only=True)
 class DequantizeArithmetic:
     """Codes to float32: ``float32(float32(code - zero_point) * scale)`` for every profile here."""
@@ -269,6 +293,8 @@ Arithmetic: TypeAlias = (
     | SoftmaxArithmetic
     | QuantizeArithmetic
     | DequantizeArithmetic
+    | FloatQuantizeArithmetic
+    | FloatOutputArithmetic
     | PadArithmetic
     | ConcatArithmetic
 )

@@ -195,6 +195,12 @@ def _signed(
     return lambda x, y, k: function(x, y, k, sign)
 
 
+def _looked_up(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    assert k.table is not None
+    answer: Int = k.table[x & 255, y & 255]
+    return answer
+
+
 BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = MappingProxyType(
     {
         "tflite_add": _signed(_tflite_sum, 1),
@@ -211,6 +217,7 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "qnnpack_add": _qnnpack_add,
         "float_add": _float_add,
         "float_mul": _float_mul,
+        "table": _looked_up,
         "codes_sum": lambda x, y, k: x + y - k.out.zero_point,
     }
 )

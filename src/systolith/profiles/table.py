@@ -192,6 +192,18 @@ _EXPORTED: dict[str, tuple[str, ...]] = {
     "quantize": ("xnnpack",),
 }
 
+# Everything between two quantizers is one function of a sum: see `systolith.profiles.steps`.
+_QONNX: dict[str, tuple[str, ...]] = {
+    **{key: row for key, row in _MOVES.items() if key != "reduce_max"},
+    "conv2d": ("thresholds",),
+    "fully_connected": ("thresholds",),
+    "avg_pool": ("thresholds",),
+    "add": ("table",),
+    "sub": ("table",),
+    "mul": ("table",),
+    "quantize": ("onnxruntime",),
+}
+
 _ALL = (
     Profile(
         name="tflite-reference",
@@ -252,6 +264,14 @@ _ALL = (
         container="torch-export",
         rows=_rows(**_EXPORTED),
         bound=1e-5,
+    ),
+    Profile(
+        name="qonnx",
+        runtime="qonnx",
+        version="1.0.0",
+        kernels="numpy and onnxruntime 1.31.1",
+        container="onnx",
+        rows=_rows(**_QONNX),
     ),
 )
 

@@ -14,6 +14,7 @@ from systolith.importers import load_model
 from systolith.profiles.table import get_profile
 from systolith.runtimes.litert import run_reference, run_xnnpack
 from systolith.runtimes.onnxruntime import run_onnxruntime
+from systolith.runtimes.qonnx import run_qonnx
 from systolith.runtimes.tflm import run_tflm
 from systolith.runtimes.torch import run_torch
 
@@ -31,6 +32,7 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
         "torch-x86": run_torch,
         "torch-qnnpack": run_torch,
         "torch-export": run_torch,
+        "qonnx": run_qonnx,
     }
 )
 """``f(graph, samples)``: tensors of each sample; one row for every profile, of the same name."""
@@ -77,7 +79,8 @@ def run_runtime(
 ) -> Arrays:
     """Return what a runtime computes: the graph's tensors by name, in the runtime's layout.
 
-    tflite-reference and onnxruntime give every tensor, tflite-xnnpack and tflm the outputs only.
+    tflite-reference, onnxruntime and qonnx give every tensor, tflite-xnnpack and tflm the outputs
+    only.
 
     Parameters
     ----------
@@ -96,7 +99,9 @@ def run_runtime(
     chosen = runtime or default_runtime(graph)
     if chosen not in RUNTIMES:
         raise SpecError(f"runtime must be one of {', '.join(RUNTIMES)}, not {chosen!r}")
-    if get_profile(chosen).container != get_profile(graph.profile).container:
+    containers = {get_profile(name).container for name in (chosen, graph.profile)}
+    alone = {"onnxruntime", "qonnx", "torch-x86", "torch-qnnpack"}
+    if len(containers) > 1 or chosen != graph.profile and alone & {chosen, graph.profile}:
         raise SpecError(f"runtime must be one for {graph.profile!r} models, not {chosen!r}")
     if not isinstance(inputs, Mapping):
         if len(graph.inputs) != 1:

@@ -28,6 +28,7 @@ from systolith.verify.references import (
     layerwise,
     runtime_version,
 )
+from systolith.verify.remarks import remarks_of
 from systolith.verify.results import LayerReport, VerifyReport
 from systolith.verify.samples import Samples, choose_samples, default_model
 from systolith.verify.tally import Side, Tally
@@ -178,46 +179,6 @@ class _Verification:
         return tuple(reports)
 
 
-def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
-    """Say what qualifies the result."""
-    remarks = []
-    host = [layer.name for layer in layers if layer.where == "host"]
-    if host:
-        remarks.append(f"computed on the host: {', '.join(host)}")
-    hidden = [layer.tensor for layer in layers if layer.hidden]
-    if hidden and work.unfused is None:
-        remarks.append(
-            f"hidden by fusion and not compared: {', '.join(hidden)}; the program without fusion"
-            f" cannot be compiled: {work.obstacle}"
-        )
-    elif hidden:
-        remarks.append(
-            f"hidden by fusion, read from a second program without it: {', '.join(hidden)}"
-        )
-    formulas = [layer.tensor for layer in layers if FORMULAS in layer.against]
-    if formulas:
-        remarks.append(
-            f"{len(formulas)} tensors that the runtime does not give were compared with the"
-            f" formulas of profile {work.graph.profile}"
-        )
-    if work.bound:
-        remarks.append(
-            f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each"
-            " layer was compared on its own inputs, and one value in"
-            f" {round(1 / work.bound):,} may differ by 1; end to end {work.tally.changed:,} of"
-            f" {work.tally.outputs:,} output values differ"
-        )
-    if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
-        remarks.append(
-            "a layer's cycles count from the completion of the one before: what it did under"
-            " that one's last tiles is not in them, so that a layer can exceed 100 %"
-        )
-    moved = [layer.name for layer in layers if layer.where == "alias"]
-    if moved:
-        remarks.append(f"no commands, the same bytes under another shape: {', '.join(moved)}")
-    return tuple(remarks)
-
-
 def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
     """Whether labels can be the classes of the first output: one score a class, no regression."""
     output, source = (graph.tensors[names[0]] for names in (graph.outputs, graph.inputs))
@@ -287,7 +248,7 @@ def verify_model(
         cycles=result.cycles or None,
         counters=dict(result.counters),
         seconds=work.seconds,
-        remarks=_remarks(work, layers),
+        remarks=remarks_of(work, layers),
         labels=labels if keep else (),
         predictions=tuple(work.predictions) if keep else (),
         bound=work.bound,

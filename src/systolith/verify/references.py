@@ -44,8 +44,9 @@ _PACKAGES = {
     "torch-x86": ("PyTorch FBGEMM (engine x86)", "torch"),
     "torch-qnnpack": ("PyTorch QNNPACK", "torch"),
     "torch-export": ("PyTorch exported program", "torch"),
+    "qonnx": ("qonnx", "qonnx"),
 }
-_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out"}
+_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out", "qonnx": "outputs"}
 
 
 def runtime_version(profile: str) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import QuantizeArithmetic
+from systolith.arithmetic import FloatQuantizeArithmetic, QuantizeArithmetic
 from systolith.errors import InputError
 from systolith.graph import Graph
+from systolith.profiles.steps import affine
 from systolith.profiles.table import get_profile
 
 __all__ = [
@@ -161,6 +162,11 @@ def _random(graph: Graph, name: str, count: int, rng: np.random.Generator) -> ND
             most = get_profile(graph.profile).input_high
             end = most if most < codes.high else codes.high + 4
             high = codes.scale * (end - codes.zero_point)
+        elif isinstance(node.arithmetic, FloatQuantizeArithmetic):
+            k = node.arithmetic
+            slope, offset = affine((*k.steps, *k.quantizer.steps), np.ones(1))
+            ends = [(c - offset) / slope for c in (k.out.low - 4, k.out.high + 4)]
+            low, high = float(np.min(ends)), float(np.max(ends))
     return rng.uniform(low, high, (count, *shape)).astype(tensor.dtype)
 
 
