@@ -33,7 +33,7 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(4)[: int(rng.integers(1, 5))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
-    lines = {
+    lines: dict[str, Any] = {
         "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
         "depthwise_width": int(rng.integers(4, 25)),
     } if depthwise else {}  # fmt: skip
@@ -54,7 +54,7 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
     )
 
 
-def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, int]:
+def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, Any]:
     """Any widths that the modes can be built with."""
     least = [FULL_WIDTHS.least(mode) for mode in modes]
     names = "multiplier_bits", "accumulator_bits"
@@ -64,7 +64,7 @@ def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, int]:
     }
 
 
-def _operands(rng: Rng) -> dict[str, bool]:
+def _operands(rng: Rng) -> dict[str, Any]:
     """No residual operand, one to add, or one to add or multiply by."""
     residual, product = rng.integers(2, size=2)
     return {"residual": bool(residual), "product": bool(residual and product)}
