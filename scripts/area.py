@@ -148,7 +148,7 @@ def quantizers(size: tuple[int, int]) -> Iterator[Subject]:
         names = ", ".join(form.name.lower() for form in forms)
         yield Subject(
             labels={"unit": "quantize lane", "forms": names},
-            build=lambda forms=forms: QuantizeLane(forms, held=True),  # type: ignore[misc]  # default
+            build=lambda forms=forms: QuantizeLane(forms, held=True),
         )
     yield Subject(
         labels={"unit": "dequantize lane", "forms": ""}, build=lambda: DequantizeLane(held=True)
