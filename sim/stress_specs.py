@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.precision import WeightFormat
 from systolith.spec.requant import FULL_WIDTHS, RequantMode
 
 __all__ = ["LANE_WORDS", "WEIGHT_TILES", "pick", "random_spec"]
@@ -21,13 +22,16 @@ def pick(rng: Rng, *choices: Any) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
-def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> AcceleratorSpec:
+def random_spec(
+    rng: Rng, *, largest: int = 6, depthwise: bool = False, formats: bool = False
+) -> AcceleratorSpec:
     """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
 
     Parameters
     ----------
     largest: most rows and columns.
     depthwise: with a depthwise mode.
+    formats: with decoders of weights.
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
@@ -38,7 +42,13 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
         "depthwise_width": int(rng.integers(4, 25)),
     } if depthwise else {}  # fmt: skip
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2)), **lines),
+        array=ArraySpec(
+            rows=rows,
+            columns=columns,
+            pipelined=bool(rng.integers(2)),
+            weight_formats=_formats(rng) if formats else frozenset({WeightFormat.DENSE}),
+            **lines,
+        ),
         memory=MemorySpec(
             activation_regions=int(rng.integers(1, 5)),
             activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
@@ -52,6 +62,14 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
         post=PostSpec(lanes=lanes, modes=frozenset(modes), **_widths(rng, modes), **_operands(rng)),
         queue_depth=int(pick(rng, 1, 2, 3, 16)),
     )
+
+
+def _formats(rng: Rng) -> frozenset[WeightFormat]:
+    """One format to decode, some, or all."""
+    others = [f for f in WeightFormat if f is not WeightFormat.DENSE]
+    count = int(rng.integers(1, len(others) + 1))
+    chosen = rng.choice(len(others), count, replace=False).tolist()
+    return frozenset({WeightFormat.DENSE, *(others[i] for i in chosen)})
 
 
 def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, Any]:
