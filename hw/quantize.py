@@ -228,12 +228,8 @@ class QuantizeLane(wiring.Component):
     def _integer(self, p: Pipeline) -> None:
         """Round, and give it its sign."""
         up = p["above"] | (p["at"] & (self._is(p, _AWAY) | p["whole"][0]))
-<<<<<<< HEAD
-        large, small = p["too_large"], Value.cast(0)
-=======
         large: Value = p["too_large"]
         small: Value = Const(0)
->>>>>>> issue4
         if self._has(_EVEN, _AWAY):
             divides = self._divides(p)
             large = Mux(divides, p["far_above"] | large, large)
