@@ -5,6 +5,7 @@ same codes as int8 or uint8 mean the same reals, so weights are widened, and a Q
 bits becomes one to 8 bits and a Clip to the 16 codes. What onnxruntime fuses then is the network.
 """
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 import numpy as np
@@ -20,12 +21,12 @@ from systolith.importers.onnx_float import float_unary
 
 __all__ = ["clip", "widen_nibbles"]
 
-_WIDE: dict[int, int] = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
-_RANGES: dict[int, tuple[int, int]] = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
-_DTYPES: dict[int, type[np.int8 | np.uint8]] = {
-    TensorProto.INT8: np.int8,
-    TensorProto.UINT8: np.uint8,
+_WIDE: Mapping[int, int] = {
+    TensorProto.INT4: TensorProto.INT8,
+    TensorProto.UINT4: TensorProto.UINT8,
 }
+_RANGES: Mapping[int, tuple[int, int]] = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
+_DTYPES: Mapping[int, type[np.integer]] = {TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
