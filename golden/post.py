@@ -72,6 +72,7 @@ def _requantized(chip: Chip, command: Command, acc: Int64Array, base: int) -> In
         zero_point=command["zero"],
         low=command["low"],
         high=command["high"],
+        widths=chip.spec.post.widths,
     )
 
 

@@ -1,4 +1,4 @@
-"""The requantizer: int32 accumulators to 8-bit codes, in the three modes of the spec."""
+"""The requantizer: int32 accumulators to 8-bit codes, in the modes of the spec."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from systolith.golden.rounding import (
     shift_half_even,
     wrap,
 )
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = ["MODES", "requantize"]
 
@@ -22,11 +22,12 @@ _CHUNK = 1 << 15
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Parameters:
-    """Per-channel parameters as int64 arrays which broadcast over the last axis."""
+    """Per-channel parameters as int64 arrays which broadcast over the last axis, and widths."""
 
     multiplier: Int64Array
     shift: Int64Array
     offset: Int64Array
+    widths: RequantWidths
 
 
 def _double(a: Int64Array, p: _Parameters) -> Int64Array:
@@ -59,14 +60,26 @@ def _float32(a: Int64Array, p: _Parameters) -> Int64Array:
 
 
 def _fixed(a: Int64Array, p: _Parameters) -> Int64Array:
-    """``(a * multiplier + offset) >> shift``; the sum wraps at 64 bits as int64 arrays do."""
-    return (a * p.multiplier + p.offset) >> p.shift
+    """``(a * multiplier + offset) >> shift`` of the saturated a; the sum wraps at its width."""
+    rail = 1 << (p.widths.accumulator - 1)
+    x = np.clip(a, -rail, rail - 1) if p.widths.accumulator < 32 else a
+    # At 64 bits int64 arrays wrap by themselves.
+    return wrap(x * p.multiplier + p.offset, p.widths.sum) >> p.shift
+
+
+def _magnitude(a: Int64Array, p: _Parameters) -> Int64Array:
+    """FIXED on the saturated magnitude, with the sign of a."""
+    x = np.minimum(np.abs(a), (1 << (p.widths.accumulator - 1)) - 1)
+    y = wrap(x * p.multiplier + p.offset, p.widths.sum) >> p.shift
+    # A sum of 64 bits with a shift of 0 may be -2**63, which has no opposite; it saturates, too.
+    return np.where(a < 0, -np.maximum(y, -(1 << 62)), y)
 
 
 MODES: Mapping[RequantMode, Callable[[Int64Array, _Parameters], Int64Array]] = {
     RequantMode.DOUBLE: _double,
     RequantMode.FLOAT32: _float32,
     RequantMode.FIXED: _fixed,
+    RequantMode.MAGNITUDE: _magnitude,
 }
 """What each mode computes before the zero point and the clamp."""
 
@@ -74,8 +87,9 @@ _DOMAINS: Mapping[RequantMode, tuple[tuple[int, int], tuple[int, int]]] = {
     RequantMode.DOUBLE: ((0, (1 << 31) - 1), (-31, 31)),
     RequantMode.FLOAT32: ((1 << 23, (1 << 24) - 1), (-128, 127)),
     RequantMode.FIXED: ((-(1 << 31), (1 << 31) - 1), (0, 63)),
+    RequantMode.MAGNITUDE: ((-(1 << 31), (1 << 31) - 1), (0, 63)),
 }
-"""Inclusive ranges of multiplier and shift."""
+"""Inclusive ranges of multiplier and shift; `RequantWidths` may narrow the multiplier further."""
 
 
 def requantize(
@@ -89,6 +103,7 @@ def requantize(
     zero_point: int,
     low: int,
     high: int,
+    widths: RequantWidths = FULL_WIDTHS,
 ) -> Int64Array:
     """Turn accumulators into codes, exactly as the hardware does.
 
@@ -101,10 +116,11 @@ def requantize(
     mode: the formula.
     bias, multiplier, shift, offset: integers per channel, or one for all channels.
     zero_point, low, high: integers of 9 bits.
+    widths: of the multiplication.
 
     Raises
     ------
-    ValueError: if a parameter is outside of the mode's domain.
+    ValueError: if a parameter is outside of the mode's domain or does not fit in its width.
     """
     values = np.asarray(acc)
     if values.dtype.kind not in "iu":
@@ -112,11 +128,15 @@ def requantize(
     _check_clamp(zero_point, low, high)
     rows = values.reshape(-1, values.shape[-1] if values.ndim else 1)
     biases = _field("bias", bias, (-(1 << 31), (1 << 31) - 1))
-    multiplier_range, shift_range = _DOMAINS[mode]
+    (least, most), shift_range = _DOMAINS[mode]
+    half, rail = 1 << (widths.multiplier - 1), 1 << (widths.sum - 1)
+    if mode in (RequantMode.DOUBLE, RequantMode.FLOAT32):
+        rail = 1 << 63  # they use no offset
     parameters = _Parameters(
-        multiplier=_field("multiplier", multiplier, multiplier_range),
+        multiplier=_field("multiplier", multiplier, (max(least, -half), min(most, half - 1))),
         shift=_field("shift", shift, shift_range),
-        offset=_field("offset", offset, (-(1 << 63), (1 << 63) - 1)),
+        offset=_field("offset", offset, (-rail, rail - 1)),
+        widths=widths,
     )
     result = np.empty(rows.shape, np.int64)
     step = max(1, _CHUNK // max(1, rows.shape[1]))

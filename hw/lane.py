@@ -8,7 +8,13 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.requant import Requantizer
 from systolith.hw.residual import ResidualAdd
-from systolith.spec.requant import PARAMETER_FIELDS, ParameterField, RequantMode
+from systolith.spec.requant import (
+    FULL_WIDTHS,
+    PARAMETER_FIELDS,
+    ParameterField,
+    RequantMode,
+    RequantWidths,
+)
 
 __all__ = ["LANE_CONTROL", "PostLane"]
 
@@ -65,6 +71,7 @@ class PostLane(wiring.Component):
     residual: whether to build the residual add.
     product: whether it can multiply, too.
     tables: 256-byte tables, 0 to 16.
+    widths: of the requantizer's multiplication.
 
     Members
     -------
@@ -99,6 +106,7 @@ class PostLane(wiring.Component):
         residual: bool,
         tables: int,
         product: bool = False,
+        widths: RequantWidths = FULL_WIDTHS,
     ) -> None:
         if not 0 <= tables <= 16:
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
@@ -106,6 +114,7 @@ class PostLane(wiring.Component):
         self.product = product
         self.tables = tables
         self.modes = modes
+        self.widths = widths
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
@@ -124,14 +133,14 @@ class PostLane(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from a sample to its byte; depends on what is built, not on the command."""
-        latency = Requantizer.latency_of(self.modes)
+        latency = Requantizer.latency_of(self.modes, self.widths)
         latency += ResidualAdd.latency if self.residual else 0
         return latency + (1 if self.tables else 0)
 
     def elaborate(self, platform: object) -> Module:
         """Put what is built in a row."""
         m = Module()
-        m.submodules.requantizer = requantizer = Requantizer(self.modes)
+        m.submodules.requantizer = requantizer = Requantizer(self.modes, self.widths)
         for name in ("valid", "acc", "bias", "multiplier", "shift", "offset"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self, f"i_{name}"))
         for name in ("mode", "zero", "low", "high"):
@@ -150,7 +159,7 @@ class PostLane(wiring.Component):
         m.submodules.residual_add = residual_add = ResidualAdd(product=self.product)
         p = Pipeline(m, self.i_valid)
         p["residual"] = self.i_r
-        p.advance(Requantizer.latency_of(self.modes))
+        p.advance(Requantizer.latency_of(self.modes, self.widths))
         m.d.comb += [
             residual_add.i_valid.eq(valid),
             residual_add.i_y.eq(value),

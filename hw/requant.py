@@ -8,11 +8,12 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = ["Requantizer"]
 
 DOUBLE, FLOAT32, FIXED = RequantMode.DOUBLE, RequantMode.FLOAT32, RequantMode.FIXED
+MAGNITUDE = RequantMode.MAGNITUDE
 
 
 class Requantizer(wiring.Component):
@@ -21,15 +22,19 @@ class Requantizer(wiring.Component):
     ``o = clamp(y(wrap32(i_acc + i_bias), i_multiplier, i_shift, i_offset) + i_zero, i_low,
     i_high)``. One sample a cycle, `latency` cycles later; nothing stalls.
 
-    All modes share one 32x32 multiplier, in four 17x17 parts. FLOAT32 brings ``abs(a)`` to 32
-    significant bits first, with the shifter that DOUBLE uses for its left shift; its product then
-    has 47 or 48 bits, so that of its three roundings only the last has a variable position.
+    All modes share one multiplier. An operand too wide for the multipliers of FPGAs is cut in two,
+    so that 32x32 bits are four products of 17x17, 32x18 two and 18x18 or 25x18 one. FLOAT32 brings
+    ``abs(a)`` to 32 significant bits first, with the shifter that DOUBLE uses for its left shift;
+    its product then has 47 or 48 bits, so that of its three roundings only the last has a variable
+    position.
 
     Defined for the domain of each mode, for ``i_low <= i_high`` and for an ``i_mode`` in `modes`.
+    Of ``i_multiplier`` and ``i_offset`` the bits beyond their widths are ignored.
 
     Parameters
     ----------
     modes: formulas to build; the others cost nothing.
+    widths: of the multiplication; each mode needs its own (`RequantWidths.least`).
 
     Members
     -------
@@ -53,10 +58,22 @@ class Requantizer(wiring.Component):
     o_valid: Signal
     o: Signal
 
-    def __init__(self, modes: frozenset[RequantMode]) -> None:
+    def __init__(self, modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> None:
         if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
             raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
+        for mode in sorted(modes):
+            multiplier, accumulator = widths.least(mode)
+            if widths.multiplier < multiplier or widths.accumulator < accumulator:
+                raise ValueError(
+                    f"widths must be at least {multiplier} and {accumulator} bits for the mode "
+                    f"{mode.name.lower()!r}, not {widths.multiplier} and {widths.accumulator}"
+                )
         self.modes = frozenset(modes)
+        self.widths = widths
+        narrow = modes == {FLOAT32}
+        # FLOAT32's operands have 25 and 24 bits, and no sign.
+        self._a_bits = 26 if narrow else widths.accumulator
+        self._b_bits = widths.FLOAT32_MULTIPLIER if narrow else widths.multiplier
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
@@ -75,14 +92,14 @@ class Requantizer(wiring.Component):
         )
 
     @staticmethod
-    def latency_of(modes: frozenset[RequantMode]) -> int:
-        """Cycles from a sample to its code in a requantizer of these modes."""
-        return len(_stages(modes))
+    def latency_of(modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> int:
+        """Cycles from a sample to its code in a requantizer of these modes and widths."""
+        return len(_stages(modes, widths))
 
     @property
     def latency(self) -> int:
-        """Cycles from a sample at the inputs to its code at ``o``; depends on `modes` only."""
-        return self.latency_of(self.modes)
+        """Cycles from a sample to its code at ``o``; depends on `modes` and `widths` only."""
+        return self.latency_of(self.modes, self.widths)
 
     def elaborate(self, platform: object) -> Module:
         """Build the stages, a register after each."""
@@ -90,11 +107,16 @@ class Requantizer(wiring.Component):
         p = Pipeline(m, self.i_valid)
         for name in ("acc", "bias", "multiplier", "shift", "offset"):
             p[name] = getattr(self, f"i_{name}")
-        for build in _stages(self.modes):
+        for build in _stages(self.modes, self.widths):
             build(self, p)
             p.advance()
         m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["code"])]
         return m
+
+    @property
+    def _rounds(self) -> bool:
+        """Whether a mode rounds after its last shift."""
+        return bool(self.modes & {FLOAT32, DOUBLE})
 
     def _pick(self, table: Mapping[RequantMode, ValueLike]) -> Value:
         """Row of ``table`` for the present mode; rows of modes that are not built vanish."""
@@ -109,9 +131,20 @@ class Requantizer(wiring.Component):
 
     def _magnitude(self, p: Pipeline) -> None:
         a = p["operand"]
-        negative = p.wire("negative", self._pick({FLOAT32: a < 0, DOUBLE: 0, FIXED: 0}))
+        sign = {FLOAT32: a < 0, MAGNITUDE: a < 0, DOUBLE: 0, FIXED: 0}
+        negative = p.wire("negative", self._pick(sign))
         p["sign"] = negative
         p["operand"] = ((a ^ negative.replicate(32)) + negative)[:32].as_signed()
+
+    def _saturate(self, p: Pipeline) -> None:
+        """Saturate FIXED's operand, and MAGNITUDE's, which is not negative, to their width."""
+        a, rest = p["operand"], self.widths.accumulator - 1
+        own = a[-1]
+        own = a[-1]
+        sign = self._pick({FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)})
+        sign = p.wire("side", sign)
+        overflow = p.wire("beyond", (a[rest:] ^ sign.replicate(32 - rest)).any())
+        p["operand"] = Mux(overflow, Cat((~sign).replicate(rest), sign), a[: rest + 1]).as_signed()
 
     def _normalise(self, p: Pipeline, *steps: int) -> None:
         """Shift left: by the leading zeros (FLOAT32), by ``max(shift, 0)`` (DOUBLE) or not."""
@@ -123,6 +156,7 @@ class Requantizer(wiring.Component):
                 FLOAT32: ~value[32 - step :].any(),
                 DOUBLE: shift[bit] & ~shift[-1],
                 FIXED: Const(0, 1),
+                MAGNITUDE: Const(0, 1),
             }
             p[f"leading_{step}"] = self._pick(go)
             moved = Mux(p[f"leading_{step}"], Cat(Const(0, step), value[: 32 - step]), value)
@@ -133,41 +167,49 @@ class Requantizer(wiring.Component):
         """Round to 24 significant bits, half to even; may carry to 2**24."""
         value = p["operand"].as_unsigned()
         rounded = Cat((value + 0x7F + value[8])[8:33], Const(0, 7))
-        p["operand"] = self._pick({FLOAT32: rounded, DOUBLE: value, FIXED: value}).as_signed()
+        table = {FLOAT32: rounded, DOUBLE: value, FIXED: value, MAGNITUDE: value}
+        p["operand"] = self._pick(table).as_signed()
         leading = Cat(*(p[f"leading_{step}"] for step in (1, 2, 4, 8, 16)))
         # The last shift if the product has 47 bits: t = |a| * 2**(leading - 8), p24 = p / 2**23.
         p["exponent"] = leading - p["shift"] - 31
 
     def _multiply(self, p: Pipeline) -> None:
-        a, b = p["operand"], p["multiplier"]
-        if self.modes == {FLOAT32}:
-            a, b = a[:26].as_signed(), b[:25].as_signed()
-        a_low, a_high, b_low, b_high = a[:16], a[16:].as_signed(), b[:16], b[16:].as_signed()
-        p["low"] = a_low * b_low
-        p["middle_a"] = a_high * b_low
-        p["middle_b"] = a_low * b_high
-        p["high"] = a_high * b_high
+        a, b = p["operand"][: self._a_bits].as_signed(), p["multiplier"][: self._b_bits].as_signed()
+        parts_a, parts_b = _parts(a, b)
+        for i, part_a in enumerate(parts_a):
+            for j, part_b in enumerate(parts_b):
+                p[f"product_{i}{j}"] = part_a * part_b
+        self._cuts = len(parts_a) - 1, len(parts_b) - 1
 
     def _combine(self, p: Pipeline) -> None:
-        low, high = p["low"], p["high"]
-        upper = Cat(low[16:], high).as_signed() + (p["middle_a"] + p["middle_b"])
-        width = min(64, 32 + len(high))
-        p["product"] = Cat(low[:16], upper[: width - 16]).as_signed()
+        """Add the products of parts; the lowest one's lower half is already right."""
+        low, (i, j) = p["product_00"], self._cuts
+        if i + j == 0:
+            p["product"] = low
+            return
+        high = p[f"product_{i}{j}"]
+        if i and j:
+            middle = p["product_10"] + p["product_01"]
+            upper = Cat(low[_PART:], high).as_signed() + middle
+        else:
+            upper = low[_PART:].as_signed() + high
+        width = self._a_bits + self._b_bits
+        p["product"] = Cat(low[:_PART], upper[: width - _PART]).as_signed()
 
     def _accumulate(self, p: Pipeline) -> None:
         """Add FIXED's offset, or what rounds DOUBLE's high half and FLOAT32's 24 bits."""
-        product = p["product"]
-        big = product[47]
-        # Half a unit less one, plus the bit that makes ties go to even.
-        to_even = Mux(
-            big,
-            Mux(product[24], 1 << 23, (1 << 23) - 1),
-            Mux(product[23], 1 << 22, (1 << 22) - 1),
-        )
-        addend = self._pick({FLOAT32: to_even, DOUBLE: 1 << 30, FIXED: p["offset"]})
-        p["total"] = (product + addend)[:64].as_signed()
+        product, offset = p["product"], p["offset"][: self.widths.sum].as_signed()
+        addend: dict[RequantMode, ValueLike] = {DOUBLE: 1 << 30, FIXED: offset, MAGNITUDE: offset}
         if FLOAT32 in self.modes:
-            p["big"] = big
+            p["big"] = big = product[47]
+            # Half a unit less one, plus the bit that makes ties go to even.
+            addend[FLOAT32] = Mux(
+                big,
+                Mux(product[24], 1 << 23, (1 << 23) - 1),
+                Mux(product[23], 1 << 22, (1 << 22) - 1),
+            )
+        p["total"] = (product + self._pick(addend))[: self.widths.sum].as_signed()
+        if FLOAT32 in self.modes:
             right = p.wire("right", p["exponent"] - big)
             # Left shifts saturate and shifts of more than 25 give 0: so do 0 and 31.
             p["right"] = Mux(right < 0, 0, Mux(right > 31, 31, right[:5]))
@@ -181,27 +223,29 @@ class Requantizer(wiring.Component):
             rounded = Mux(p["big"], total[24:49], total[23:48])
             value[FLOAT32] = Cat(Const(0, 1), rounded, Const(0, 1)).as_signed()
             count[FLOAT32] = p["right"]
-        value[FIXED], count[FIXED] = total, shift[:6]
+        for mode in (FIXED, MAGNITUDE):
+            value[mode], count[mode] = total, shift[:6]
         shift_coarse(
             p,
             p.wire("value", self._pick(value)),
             p.wire("count", self._pick(count)),
-            0 if self.modes == {FIXED} else 31,
+            31 if self._rounds else 0,
         )
 
     def _round(self, p: Pipeline) -> None:
         """Round to an integer, give FLOAT32 its sign back and add the zero point."""
         shifted = p["shifted"]
         integer = shifted[1:].as_signed()
-        up: dict[RequantMode, Value] = {FIXED: Const(0, 1)}
+        up: dict[RequantMode, Value] = {FIXED: Const(0, 1), MAGNITUDE: Const(0, 1)}
         sign: dict[RequantMode, Value] = {DOUBLE: Const(0, 1), FIXED: Const(0, 1)}
-        if self.modes != {FIXED}:
+        if self._rounds:
             half, sticky = shifted[0], p["sticky"]
             up[DOUBLE] = half & (sticky | ~shifted[-1])
             up[FLOAT32] = half & (sticky | shifted[1])
-        if FLOAT32 in self.modes:
-            sign[FLOAT32] = p["sign"]
-        integer = self._pick({DOUBLE: integer, FLOAT32: integer, FIXED: shifted})
+        if self.modes & {FLOAT32, MAGNITUDE}:
+            sign[FLOAT32] = sign[MAGNITUDE] = p["sign"]
+        table = {DOUBLE: integer, FLOAT32: integer, FIXED: shifted, MAGNITUDE: shifted}
+        integer = self._pick(table)
         negate = p.wire("negate", self._pick(sign))
         width = len(integer)
         flipped = (integer ^ negate.replicate(width))[:width].as_signed()
@@ -215,12 +259,30 @@ class Requantizer(wiring.Component):
 _Stage = Callable[[Requantizer, Pipeline], None]
 
 
-def _stages(modes: frozenset[RequantMode]) -> list[_Stage]:
+_PART = 16
+"""Bits of the lower part of an operand that is cut in two."""
+
+
+def _parts(a: Value, b: Value) -> tuple[list[Value], list[Value]]:
+    """Cut the operands where no multiplier of 18x18 or 25x18 bits takes them."""
+
+    def cut(value: Value) -> list[Value]:
+        return [value[:_PART], value[_PART:].as_signed()]
+
+    parts_b = [b] if len(b) <= 25 else cut(b)
+    width = len(b) if len(parts_b) == 1 else len(b) - _PART + 1
+    fits = len(a) <= 18 or (len(a) <= 25 and width <= 18)
+    return [a] if fits else cut(a), parts_b
+
+
+def _stages(modes: frozenset[RequantMode], widths: RequantWidths) -> list[_Stage]:
     """The stages that ``modes`` need, in order."""
     every = frozenset(RequantMode)
+    saturating = every if widths.accumulator < 32 else frozenset({MAGNITUDE})
     table: tuple[tuple[_Stage, frozenset[RequantMode]], ...] = (
         (Requantizer._add_bias, every),
-        (Requantizer._magnitude, frozenset({FLOAT32})),
+        (Requantizer._magnitude, frozenset({FLOAT32, MAGNITUDE})),
+        (Requantizer._saturate, saturating),
         (lambda self, p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
         (lambda self, p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
         (Requantizer._round_operand, frozenset({FLOAT32})),

@@ -200,6 +200,7 @@ class StoreUnit(wiring.Component):
             residual=spec.post.residual,
             product=spec.post.product,
             tables=spec.memory.tables,
+            widths=spec.post.widths,
         )
         m.submodules[f"lane{i}"] = lane
         residual = self.r_data[8 * i : 8 * i + 8]

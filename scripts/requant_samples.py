@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.golden.requant import requantize
-from systolith.spec.requant import PARAMETER_FIELDS, RequantMode
+from systolith.spec.requant import FULL_WIDTHS, PARAMETER_FIELDS, RequantMode, RequantWidths
 
 __all__ = ["Chunk", "Columns", "Ints", "chunks", "wrap"]
 
 Ints = NDArray[np.int64]
 Columns = dict[str, Ints]
-Sampler = Callable[[np.random.Generator, int], tuple[Ints, Columns]]
+Sampler = Callable[[np.random.Generator, int, RequantWidths], tuple[Ints, Columns]]
 
 I32 = (-(1 << 31), (1 << 31) - 1)
 CHUNK = 250_000
@@ -35,6 +36,7 @@ class Chunk:
     """Samples of one clamp, and golden's codes for them."""
 
     mode: RequantMode
+    widths: RequantWidths
     clamp: tuple[int, int, int]
     columns: Columns
     codes: Ints
@@ -72,7 +74,15 @@ def rails(rng: np.random.Generator, n: int) -> Ints:
     return rng.choice(np.array([I32[0], I32[0] + 1, -1, 0, 1, I32[1] - 1, I32[1]]), n)
 
 
-def double_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
+def saturated(a: Ints, mode: RequantMode, widths: RequantWidths) -> Ints:
+    """What FIXED and MAGNITUDE multiply."""
+    rail = 1 << (widths.accumulator - 1)
+    if mode is RequantMode.MAGNITUDE:
+        return np.minimum(np.abs(a), rail - 1)
+    return np.clip(a, -rail, rail - 1)
+
+
+def double_samples(rng: np.random.Generator, n: int, widths: RequantWidths) -> tuple[Ints, Columns]:
     """M1: both roundings tie, shifts of both signs, multipliers down to 0."""
     high = rng.integers(1 << 30, 1 << 31, n)
     ends = rng.choice(np.array([0, 1, 1 << 30, I32[1]]), n)
@@ -107,7 +117,9 @@ def _decisive_samples() -> Ints:
 _DECISIVE = _decisive_samples()
 
 
-def float32_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
+def float32_samples(
+    rng: np.random.Generator, n: int, widths: RequantWidths
+) -> tuple[Ints, Columns]:
     """M2: ties and carries in the conversion, the product and the last rounding."""
     inner = rng.integers(1 << 23, 1 << 24, n)
     ends = rng.choice(np.array([1 << 23, (1 << 23) + 1, (1 << 24) - 1]), n)
@@ -126,18 +138,28 @@ def float32_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
     return a * rng.choice(np.array([-1, 1]), n), columns
 
 
-def fixed_samples(rng: np.random.Generator, n: int) -> tuple[Ints, Columns]:
-    """M3: sums on and next to multiples of the shift's unit, sums that wrap."""
+def fixed_samples(
+    rng: np.random.Generator,
+    n: int,
+    widths: RequantWidths,
+    mode: RequantMode = RequantMode.FIXED,
+) -> tuple[Ints, Columns]:
+    """M3: sums on and next to multiples of the shift's unit, sums that wrap, the saturation."""
     multiplier = mix(rng, (8, 2), (any_size(rng, n), rails(rng, n)))
+    multiplier >>= np.int64(32 - widths.multiplier)
     shift = rng.integers(0, 64, n)
     unit = np.ldexp(np.longdouble(1), shift)
     target = ties(rng, n) * unit / np.where(multiplier == 0, 1, multiplier)
-    a = wrap(mix(rng, (4, 4, 2), (near(rng, target), any_size(rng, n), rails(rng, n))), 32)
+    beside = rng.choice(np.array([-1, 1]), n) * (1 << (widths.accumulator - 1))
+    beside += rng.integers(-2, 3, n)
+    rows = (near(rng, target), any_size(rng, n), rails(rng, n), beside)
+    a = wrap(mix(rng, (4, 4, 1, 1), rows), 32)
     half = (np.int64(1) << shift) >> np.int64(1)
-    edge = (rng.integers(-300, 301, n) << shift) - a * multiplier + rng.integers(-1, 2, n)
+    edge = (rng.integers(-300, 301, n) << shift) - saturated(a, mode, widths) * multiplier
+    edge += rng.integers(-1, 2, n)
     anything = rng.integers(-(1 << 63), 1 << 63, n)
     far = rng.choice(np.array([-(1 << 63), (1 << 63) - 1]), n)
-    offset = mix(rng, (4, 2, 1, 2, 1), (edge, half, half - 1, anything, far))
+    offset = wrap(mix(rng, (4, 2, 1, 2, 1), (edge, half, half - 1, anything, far)), widths.sum)
     return a, {"multiplier": multiplier, "shift": shift, "offset": offset}
 
 
@@ -145,15 +167,18 @@ SAMPLERS: Mapping[RequantMode, Sampler] = {
     RequantMode.DOUBLE: double_samples,
     RequantMode.FLOAT32: float32_samples,
     RequantMode.FIXED: fixed_samples,
+    RequantMode.MAGNITUDE: partial(fixed_samples, mode=RequantMode.MAGNITUDE),
 }
 
 
-def chunks(mode: RequantMode, values: int, seed: int) -> Iterator[Chunk]:
+def chunks(
+    mode: RequantMode, values: int, seed: int, widths: RequantWidths = FULL_WIDTHS
+) -> Iterator[Chunk]:
     """Samples of ``mode``, at least ``values`` of them in all."""
     rng = np.random.default_rng([seed, mode])
     size = min(CHUNK, -(-values // len(CLAMPS)))
     for number in range(-(-values // size)):
-        a, columns = SAMPLERS[mode](rng, size)
+        a, columns = SAMPLERS[mode](rng, size, widths)
         a = wrap(a, 32)
         bias = mix(
             rng, (5, 3, 2), (np.zeros(size, np.int64), any_size(rng, size), rails(rng, size))
@@ -167,5 +192,6 @@ def chunks(mode: RequantMode, values: int, seed: int) -> Iterator[Chunk]:
             zero_point=clamp[0],
             low=clamp[1],
             high=clamp[2],
+            widths=widths,
         )
-        yield Chunk(mode=mode, clamp=clamp, columns=columns, codes=codes)
+        yield Chunk(mode=mode, widths=widths, clamp=clamp, columns=columns, codes=codes)

@@ -15,16 +15,16 @@ from amaranth.hdl import Cat, Elaboratable, Module, Signal, signed
 from amaranth.lib.memory import Memory
 from amaranth.sim import Simulator, SimulatorContext
 from numpy.typing import NDArray
-from requant_samples import Chunk, Columns, Ints, chunks, wrap
+from requant_samples import Chunk, Columns, Ints, chunks, saturated, wrap
 
 from systolith.hw.requant import Requantizer
 from systolith.sim.binding import Model
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.verilator import build_model
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, RequantWidths
 
 
-def double_formula(a: Ints, p: Columns) -> Ints:
+def double_formula(a: Ints, p: Columns, widths: RequantWidths) -> Ints:
     """Nudge and truncate towards zero, then round the shift half away from zero."""
     x = a.astype(np.int32) << np.maximum(p["shift"], 0).astype(np.int32)
     product = x.astype(np.int64) * p["multiplier"]
@@ -35,7 +35,7 @@ def double_formula(a: Ints, p: Columns) -> Ints:
     return np.sign(high) * ((np.abs(high) + half) >> right)
 
 
-def float32_formula(a: Ints, p: Columns) -> Ints:
+def float32_formula(a: Ints, p: Columns, widths: RequantWidths) -> Ints:
     """Multiply in float32; 0 * infinity counts as 0."""
     with np.errstate(over="ignore", invalid="ignore", under="ignore"):
         scale = np.ldexp(p["multiplier"].astype(np.float64), p["shift"]).astype(np.float32)
@@ -43,19 +43,28 @@ def float32_formula(a: Ints, p: Columns) -> Ints:
     return np.clip(np.nan_to_num(value, nan=0.0), -(1 << 20), 1 << 20).astype(np.int64)
 
 
-def fixed_formula(a: Ints, p: Columns) -> Ints:
+def fixed_formula(
+    a: Ints, p: Columns, widths: RequantWidths, mode: RequantMode = RequantMode.FIXED
+) -> Ints:
     """Compute in unbounded integers; the sum's wrap is a remainder."""
-    columns = (a, p["multiplier"], p["offset"], p["shift"])
+    columns = (saturated(a, mode, widths), p["multiplier"], p["offset"], p["shift"])
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    wide = 1 << 63
+    wide = 1 << (widths.sum - 1)
     exact = [((x * m + c + wide) % (2 * wide) - wide) // (1 << s) for x, m, c, s in rows]
     return np.array(exact, np.int64)
 
 
-FORMULAS: Mapping[RequantMode, Callable[[Ints, Columns], Ints]] = {
+def magnitude_formula(a: Ints, p: Columns, widths: RequantWidths) -> Ints:
+    """FIXED's formula of the magnitude, with the sign; far beyond every clamp it may saturate."""
+    y = fixed_formula(a, p, widths, RequantMode.MAGNITUDE)
+    return np.where(a < 0, -np.maximum(y, -(1 << 40)), y)
+
+
+FORMULAS: Mapping[RequantMode, Callable[[Ints, Columns, RequantWidths], Ints]] = {
     RequantMode.DOUBLE: double_formula,
     RequantMode.FLOAT32: float32_formula,
     RequantMode.FIXED: fixed_formula,
+    RequantMode.MAGNITUDE: magnitude_formula,
 }
 
 
@@ -63,15 +72,15 @@ def by_formula(chunk: Chunk) -> Ints:
     """Codes by the mode's formula."""
     zero, low, high = chunk.clamp
     a = wrap(chunk.columns["acc"] + chunk.columns["bias"], 32)
-    y = np.clip(FORMULAS[chunk.mode](a, chunk.columns), -(1 << 20), 1 << 20)
+    y = np.clip(FORMULAS[chunk.mode](a, chunk.columns, chunk.widths), -(1 << 20), 1 << 20)
     return np.clip(y + zero, low, high)
 
 
 class VerilatorGates:
     """The requantizer with ``built`` modes, in Verilator."""
 
-    def __init__(self, built: frozenset[RequantMode]) -> None:
-        dut = Requantizer(built)
+    def __init__(self, built: frozenset[RequantMode], widths: RequantWidths) -> None:
+        dut = Requantizer(built, widths)
         self._latency = dut.latency
         self._model = Model(build_model(simulation_verilog(dut), jobs=1))
 
@@ -103,7 +112,7 @@ class _SelfFed(Elaboratable):
 
     def __init__(self, chunk: Chunk, built: frozenset[RequantMode]) -> None:
         self.chunk, self.count = chunk, len(chunk.codes)
-        self.dut = Requantizer(built)
+        self.dut = Requantizer(built, chunk.widths)
         self.ports = [getattr(self.dut, f"i_{name}") for name in chunk.columns]
         self.codes = Memory(shape=signed(9), depth=self.count + self.dut.latency + 1, init=[])
 
@@ -160,14 +169,19 @@ class PysimGates:
 
 
 def sweep(
-    name: str, codes: Callable[[Chunk], Ints], modes: Sequence[RequantMode], values: int, seed: int
+    name: str,
+    codes: Callable[[Chunk], Ints],
+    modes: Sequence[RequantMode],
+    values: int,
+    seed: int,
+    widths: RequantWidths,
 ) -> int:
     """Compare ``codes`` with golden in ``modes``, print a row for each; return the mismatches."""
     total = 0
     for mode in modes:
         start = time.monotonic()
         compared = wrong = inside = 0
-        for chunk in chunks(mode, values, seed):
+        for chunk in chunks(mode, values, seed, widths):
             differs = codes(chunk) != chunk.codes
             compared += len(differs)
             wrong += int(differs.sum())
@@ -194,6 +208,8 @@ def main() -> int:
     names = [mode.name.lower() for mode in RequantMode]
     parser.add_argument("--modes", nargs="+", choices=names, default=names)
     parser.add_argument("--build", nargs="+", choices=names, default=names, help="modes in gates")
+    parser.add_argument("--multiplier-bits", type=int, default=32, help="of FIXED and MAGNITUDE")
+    parser.add_argument("--accumulator-bits", type=int, default=32)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     for name in ("values", "pysim"):
@@ -205,14 +221,21 @@ def main() -> int:
     built = frozenset(RequantMode[name.upper()] for name in arguments.build)
     if not built.issuperset(modes):
         parser.error(f"--build must have all of --modes {arguments.modes}, not {arguments.build}")
+    widths = RequantWidths(
+        multiplier=arguments.multiplier_bits, accumulator=arguments.accumulator_bits
+    )
+    try:
+        gates = VerilatorGates(built, widths) if arguments.values else by_formula
+    except ValueError as error:
+        parser.error(str(error))
+    many = modes, arguments.values, arguments.seed, widths
     wrong = 0
     if arguments.values:
-        wrong += sweep("formula", by_formula, modes, arguments.values, arguments.seed)
-        wrong += sweep(
-            "gates, Verilator", VerilatorGates(built), modes, arguments.values, arguments.seed
-        )
+        wrong += sweep("formula", by_formula, *many)
+        wrong += sweep("gates, Verilator", gates, *many)
     if arguments.pysim:
-        wrong += sweep("gates, pysim", PysimGates(built), modes, arguments.pysim, arguments.seed)
+        few = modes, arguments.pysim, arguments.seed, widths
+        wrong += sweep("gates, pysim", PysimGates(built), *few)
     return 1 if wrong else 0
 
 

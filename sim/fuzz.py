@@ -96,13 +96,14 @@ def _parameters(rng: np.random.Generator, spec: AcceleratorSpec, mode: RequantMo
     scale = 18 + int(rng.integers(0, 4))
     words = np.zeros((*shape, 8), np.uint32)
     words[..., 0] = rng.integers(-500, 500, shape).astype(np.int32).view(np.uint32)
-    bits = 24 if mode is RequantMode.FLOAT32 else 31
+    widths, fitted = spec.post.widths, mode in (RequantMode.FIXED, RequantMode.MAGNITUDE)
+    bits = 24 if mode is RequantMode.FLOAT32 else widths.multiplier - 1
     words[..., 1] = rng.integers(1 << (bits - 1), 1 << bits, shape)
     words[..., 2:4] = rng.integers(0, 1 << 32, (*shape, 2))
-    if mode is RequantMode.FIXED:
-        words[..., 3] = rng.integers(0, 32, shape)
+    if fitted:
+        words[..., 3] = rng.integers(0, min(32, 1 << max(0, widths.sum - 33)), shape)
     right = {RequantMode.DOUBLE: scale - 10, RequantMode.FLOAT32: scale + 13}
-    shift = np.full(shape, right.get(mode, -scale - 20), np.int32)
+    shift = np.full(shape, right.get(mode, 12 - scale - widths.multiplier), np.int32)
     words[..., 4] = (rng.integers(-1, 1, shape).astype(np.int32) - shift).view(np.uint32)
     return words
 

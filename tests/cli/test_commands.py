@@ -1,5 +1,6 @@
 """The other commands: what they print and write."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -100,6 +101,34 @@ def test_generate(cli: Any, inside: Path) -> None:
     assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
 
 
+def test_generate_a_unit(cli: Any, inside: Path) -> None:
+    options = ("--unit", "quantize", "--format", "int4", "--lanes", "2", "--channels", "4")
+    result = cli("generate", *options, "-o", "gen")
+    assert result.status == 0, result.err
+    assert "lint: clean" in result.out
+    assert {path.name for path in Path("gen").iterdir()} == {"quantize.sv", "lint_waivers.vlt"}
+    text = Path("gen/quantize.sv").read_text()
+    assert "module quantize (" in text and "input wire [63:0] s_axis_tdata" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--unit", "divide"), "--unit must be one of quantize, dequantize, dynamic_quantize,"),
+        (("--unit", "quantize", "--format", "int5"), "--format must be one of int8, uint8, int4,"),
+        (("--unit", "quantize", "--form", "up"), "--form must be one of divide_even, divide_away"),
+        (("--unit", "quantize", "--lanes", "0"), "lanes must be between 1 and 64, not 0"),
+        (("--unit", "quantize", "--preset", "tiny"), "--unit cannot be given with --array,"),
+    ],
+)
+def test_units_that_do_not_exist(
+    cli: Any, inside: Path, options: tuple[str, ...], text: str
+) -> None:
+    result = cli("generate", *options)
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert text in result.err
+
+
 def test_doctor(cli: Any) -> None:
     result = cli("doctor")
     assert result.status == 0
@@ -147,3 +176,30 @@ def test_module_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         runpy.run_module("systolith", run_name="__main__")
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"systolith {systolith.__version__}\n"
+
+
+def test_fit_writes_a_specification_that_verifies(cli: Any, inside: Path) -> None:
+    result = cli("fit", default_model(), "--array", "8x8", "-o", "s.toml", "--json", "f.json")
+    assert result.status == 0, result.err
+    assert "smallest exact requantizer: modes = [" in result.out
+    assert max(map(len, result.out.splitlines())) <= 100
+    spec = spec_from_toml(Path("s.toml").read_text())
+    report = json.loads(Path("f.json").read_text())
+    assert report["schema"] == "systolith/fit/1"
+    assert report["post"]["multiplier_bits"] == spec.post.multiplier_bits
+    assert all(layer["proof"] for layer in report["layers"])
+    checked = cli("verify", "--spec", "s.toml", "--backend", "golden", "--json", "-")
+    assert checked.status == 0, checked.err
+    verified = json.loads(checked.out)
+    assert verified["ok"] and verified["mismatches"] == 0
+    layers = [layer for layer in verified["layers"] if layer["proofs"]]
+    assert len(layers) == verified["proven"]["layers"] + verified["proven"]["direct"]
+    assert verified["proven"]["bits"] <= spec.post.multiplier_bits
+
+
+def test_fit_to_stdout_is_a_specification_alone(cli: Any) -> None:
+    result = cli("fit", default_model(), "-o", "-")
+    assert result.status == 0
+    spec_from_toml(result.out)
+    both = cli("fit", default_model(), "-o", "-", "--json", "-")
+    assert both.status != 0 and "only one of --json and --output can go to stdout" in both.err

@@ -143,9 +143,8 @@ def test_wide_rows_are_cut_into_strips(nets):
 
 @pytest.mark.parametrize("modes", [[m] for m in RequantMode], ids=lambda m: m[0].name.lower())
 def test_one_mode_is_enough_where_it_is_proven(nets, modes):
-    net = nets.Net(
-        10, "int8", modes[0].name.lower() if modes[0] != RequantMode.FIXED else "f64away"
-    )
+    formulas = {RequantMode.FIXED: "f64away", RequantMode.MAGNITUDE: "double"}
+    net = nets.Net(10, "int8", formulas.get(modes[0], modes[0].name.lower()))
     x = net.input(5, 5, 3)
     a = net.conv(x, 4)
     b = net.binary(Op.ADD, net.pool(Op.MAX_POOL, a, (1, 1), (1, 1), (0, 0, 0, 0)), a)
@@ -162,7 +161,7 @@ def test_fixed_replaces_float32(nets):
     net = nets.Net(11, "int8", "float32")
     a = net.conv(net.input(5, 5, 3), 4)
     model = nets.compare(net.graph(a), only(spec_of(8, 8, 4), RequantMode.FIXED))
-    assert model.notes[0].text.startswith("proven (")
+    assert model.notes[0].text.startswith("float32 formula = fixed ")
 
 
 def test_a_mode_that_cannot_be_replaced_is_named(nets):
@@ -170,7 +169,7 @@ def test_a_mode_that_cannot_be_replaced_is_named(nets):
     graph = net.graph(net.conv(net.input(5, 5, 3), 4))
     wanted = (
         r"^layer 'conv2d0' \(CONV2D\): formula 'double' is not proven equal to any of the modes "
-        r"fixed; add 'double' to post.modes$"
+        r"fixed; channel \d equals fixed at no width; add 'double' to post.modes$"
     )
     with pytest.raises(CompileError, match=wanted):
         compile_graph(graph, only(spec_of(8, 8, 4), RequantMode.FIXED))

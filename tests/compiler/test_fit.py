@@ -6,16 +6,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from systolith.compiler.fit import (
-    FixedParameters,
-    accumulator_range,
-    equal_on_range,
-    fit_fixed,
-    fit_fixed_channels,
-    mode_formula,
-    steps,
-)
-from systolith.spec.requant import RequantMode
+from systolith.compiler.fit import accumulator_range, equal_on_range, mode_formula, steps
+from systolith.compiler.fit_fixed import FixedParameters, fit_fixed, fit_fixed_channels
+from systolith.spec.requant import RequantMode, RequantWidths
 
 
 def float32_formula(scales, low=-128, high=127):
@@ -245,12 +238,15 @@ def test_fit_finds_a_line_exactly_when_one_exists(seed):
 
 def test_fit_respects_widths():
     f = float64_formula(0.3)
-    fit = fit_fixed(f, -300, 300, low=-128, high=127, multiplier_bits=15, offset_bits=32)
+    fit = fit_fixed(
+        f, -300, 300, low=-128, high=127, widths=RequantWidths(multiplier=16, accumulator=16)
+    )
     assert fit is not None
     assert fit.multiplier < 1 << 15
     assert abs(fit.offset) < 1 << 31
     assert_fits(f, fit, -300, 300)
-    assert fit_fixed(f, -300, 300, low=-128, high=127, multiplier_bits=3) is None
+    widths = RequantWidths(multiplier=4)
+    assert fit_fixed(f, -300, 300, low=-128, high=127, widths=widths) is None
 
 
 def test_fit_rejects_codes_outside_of_the_clamp():

@@ -12,7 +12,7 @@ from systolith.hw.lane import PostLane
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.requant import RequantMode
 
-MODES = [frozenset(m) for k in (1, 2, 3) for m in itertools.combinations(RequantMode, k)]
+MODES = [frozenset(m) for k in (1, 2, 3, 4) for m in itertools.combinations(RequantMode, k)]
 
 
 def test_constants() -> None:
@@ -24,12 +24,14 @@ def test_constants() -> None:
 @pytest.mark.parametrize("modes", MODES, ids=lambda m: "+".join(sorted(mode.name for mode in m)))
 def test_lanes(modes: frozenset[RequantMode]) -> None:
     operands = ((False, False), (True, False), (True, True))
-    for (residual, product), tables in itertools.product(operands, (0, 3)):
-        spec = AcceleratorSpec(
-            memory=MemorySpec(tables=tables),
-            post=PostSpec(modes=modes, residual=residual, product=product),
+    fixed = modes <= {RequantMode.FIXED, RequantMode.MAGNITUDE}
+    widths = ({}, {"multiplier_bits": 18, "accumulator_bits": 20})[: 1 + fixed]
+    for (residual, product), tables, narrow in itertools.product(operands, (0, 3), widths):
+        post = PostSpec(modes=modes, residual=residual, product=product, **narrow)
+        spec = AcceleratorSpec(memory=MemorySpec(tables=tables), post=post)
+        lane = PostLane(
+            modes, residual=residual, product=product, tables=tables, widths=post.widths
         )
-        lane = PostLane(modes, residual=residual, product=product, tables=tables)
         latencies = Timing.of(spec)
         assert latencies.write == ActivationMemory.read_latency + lane.latency
         assert latencies.landed == latencies.write + ActivationMemory.write_latency

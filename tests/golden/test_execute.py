@@ -342,7 +342,7 @@ def small(rng, **changes):
     ({"p_base": 63}, "lane word must be below 64, not 65"),
     ({"channels": 0}, "channels must be more than 0, not 0"),
     ({"wait": 2}, "token of unit COMPUTE must be given before"),
-    ({"mode": 3}, "3 is not a valid RequantMode"),
+    ({"mode": 3}, "mode must be one that the accelerator has, not MAGNITUDE"),
 ])  # fmt: skip
 def test_commands_that_cannot_run(changes, message):
     rng = np.random.default_rng(4)

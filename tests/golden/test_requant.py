@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from systolith.golden.requant import MODES, requantize
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, RequantWidths
 
 INT32 = (-(1 << 31), (1 << 31) - 1)
 RAILS = np.array([INT32[0], INT32[0] + 1, -(1 << 24) - 1, -1, 0, 1, (1 << 24) + 1, INT32[1]])
@@ -52,10 +52,16 @@ def exact_fixed(a: int, multiplier: int, shift: int, offset: int) -> int:
     return wrap(a * multiplier + offset, 64) >> shift
 
 
+def exact_magnitude(a: int, multiplier: int, shift: int, offset: int) -> int:
+    x = min(abs(a), (1 << 31) - 1)
+    return (-1 if a < 0 else 1) * (wrap(x * multiplier + offset, 64) >> shift)
+
+
 EXACT = {
     RequantMode.DOUBLE: exact_double,
     RequantMode.FLOAT32: exact_float32,
     RequantMode.FIXED: exact_fixed,
+    RequantMode.MAGNITUDE: exact_magnitude,
 }
 
 
@@ -113,6 +119,7 @@ def test_codes_are_hit_everywhere(mode):
         RequantMode.DOUBLE: (1 << 30, -1),
         RequantMode.FLOAT32: (1 << 23, -25),
         RequantMode.FIXED: (1 << 20, 22),
+        RequantMode.MAGNITUDE: (1 << 20, 22),
     }[mode]
     got = requantize(
         acc, mode=mode, bias=0, multiplier=multiplier, shift=shift, zero_point=0, low=-128, high=127
@@ -120,6 +127,46 @@ def test_codes_are_hit_everywhere(mode):
     want = [min(max(EXACT[mode](int(v), multiplier, shift, 0), -128), 127) for v in acc]
     assert got.tolist() == want
     assert len(set(want)) == 256
+
+
+@pytest.mark.parametrize(("multiplier", "accumulator"), [(16, 16), (18, 32), (32, 20), (24, 25)])
+def test_widths(multiplier, accumulator):
+    """Saturated accumulators, and sums that wrap at the widths' sum."""
+    rng = np.random.default_rng(seed := 100 * multiplier + accumulator)
+    widths = RequantWidths(multiplier=multiplier, accumulator=accumulator)
+    parameters = draw(RequantMode.FIXED, rng, 30)
+    for name, bits in (("multiplier", multiplier), ("offset", widths.sum)):
+        parameters[name] >>= 64 - bits if name == "offset" else 32 - bits
+    parameters["shift"] = np.maximum(parameters["shift"] - 64 + widths.sum, 0)
+    acc = draw_acc(rng, 60, 30)
+    rail = 1 << (accumulator - 1)
+    for mode in (RequantMode.FIXED, RequantMode.MAGNITUDE):
+        clamp = {"zero_point": 0, "low": -256, "high": 255}
+        got = requantize(acc, mode=mode, **clamp, **parameters, widths=widths)
+        for c in range(30):
+            m, s, o, b = (int(parameters[k][c]) for k in ("multiplier", "shift", "offset", "bias"))
+            for v, code in zip(acc[:, c], got[:, c].tolist(), strict=True):
+                a = wrap(int(v) + b, 32)
+                magnitude = mode is RequantMode.MAGNITUDE
+                x = min(abs(a), rail - 1) if magnitude else max(-rail, min(rail - 1, a))
+                y = wrap(x * m + o, widths.sum) >> s
+                y = -y if magnitude and a < 0 else y
+                assert code == max(-256, min(255, y)), (seed, mode, c, a, m, s, o)
+
+
+@pytest.mark.parametrize(
+    ("mode", "name", "value", "text"),
+    [
+        (RequantMode.FIXED, "multiplier", 1 << 17, "multiplier must be in [-131072, 131071]"),
+        (RequantMode.MAGNITUDE, "multiplier", -(1 << 17) - 1, "multiplier must be in [-131072"),
+        (RequantMode.FIXED, "offset", 1 << 37, "offset must be in [-137438953472, 137438953471]"),
+    ],
+)
+def test_parameters_must_fit_in_their_widths(mode, name, value, text):
+    parameters = {"multiplier": 1, "shift": 0, "offset": 0} | {name: value}
+    widths = RequantWidths(multiplier=18, accumulator=20)
+    with pytest.raises(ValueError, match="^" + re.escape(text)):
+        requantize([1], mode=mode, bias=0, zero_point=0, low=0, high=1, **parameters, widths=widths)
 
 
 def test_float32_is_ieee():

@@ -46,6 +46,7 @@ def case(rng: np.random.Generator, count: int, mode: RequantMode, **control: int
         RequantMode.DOUBLE: ((1 << 30, 1 << 31), (-9, -6)),
         RequantMode.FLOAT32: ((1 << 23, 1 << 24), (-32, -29)),
         RequantMode.FIXED: ((1 << 30, 1 << 31), (38, 41)),
+        RequantMode.MAGNITUDE: ((1 << 30, 1 << 31), (38, 41)),
     }[mode]
     columns = {
         "acc": rng.integers(-40_000, 40_000, count),

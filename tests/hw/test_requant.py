@@ -1,7 +1,7 @@
 """The requantizer's gates against exact rationals and real float32 arithmetic."""
 
 from collections.abc import Iterator
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from fractions import Fraction
 from itertools import combinations, product
 from math import floor
@@ -12,7 +12,7 @@ import pytest
 from amaranth.sim import Simulator, SimulatorContext
 
 from systolith.hw.requant import Requantizer
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, RequantWidths
 
 SEED = 20261121
 I32 = (-(1 << 31), (1 << 31) - 1)
@@ -38,23 +38,33 @@ def half_away(value: Fraction) -> int:
     return (1 if value >= 0 else -1) * floor(abs(value) + Fraction(1, 2))
 
 
-def exact(mode: RequantMode, s: Sample) -> int | float:
+WIDE = RequantWidths()
+
+
+def exact(mode: RequantMode, s: Sample, widths: RequantWidths = WIDE) -> int | float:
     """The formula of the mode, in rationals (DOUBLE, FIXED) or in the machine's float32."""
     a = wrap(s.acc + s.bias, 32)
+    rail = 1 << (widths.accumulator - 1)
+    if mode is RequantMode.MAGNITUDE:
+        total = wrap(min(abs(a), rail - 1) * s.multiplier + s.offset, widths.sum)
+        return (-1 if a < 0 else 1) * floor(Fraction(total, 1 << s.shift))
     if mode is RequantMode.DOUBLE:
         x = wrap(a << max(s.shift, 0), 32)
         high = floor(Fraction(x * s.multiplier, 1 << 31) + Fraction(1, 2))
         return half_away(Fraction(high, 1 << max(-s.shift, 0)))
     if mode is RequantMode.FIXED:
-        return floor(Fraction(wrap(a * s.multiplier + s.offset, 64), 1 << s.shift))
+        x = max(-rail, min(rail - 1, a))
+        return floor(Fraction(wrap(x * s.multiplier + s.offset, widths.sum), 1 << s.shift))
     with np.errstate(over="ignore", invalid="ignore"):
         scale = np.float32(np.ldexp(np.float64(s.multiplier), s.shift))
         value = np.rint(np.float32(a) * scale)
     return 0.0 if np.isnan(value) else float(value)
 
 
-def expected(mode: RequantMode, s: Sample, zero: int, low: int, high: int) -> int:
-    y = exact(mode, s)
+def expected(
+    mode: RequantMode, s: Sample, zero: int, low: int, high: int, widths: RequantWidths = WIDE
+) -> int:
+    y = exact(mode, s, widths)
     y = int(max(-(1 << 20), min(1 << 20, y)))
     return max(low, min(high, y + zero))
 
@@ -80,17 +90,17 @@ def tie(rng: Random) -> Fraction:
     return Fraction(2 * rng.randint(-300, 300) + 1, 2)
 
 
+FIXED_RAILS = ((*I32, -1, 0, 1), range(64), (-(1 << 63), 0, (1 << 63) - 1))
+
+
 def rails(mode: RequantMode) -> Iterator[Sample]:
     multipliers, shifts, offsets = {
         RequantMode.DOUBLE: ((0, 1, 1 << 30, I32[1]), range(-31, 32), (0,)),
         RequantMode.FLOAT32: ((1 << 23, (1 << 24) - 1), range(-128, 128), (0,)),
-        RequantMode.FIXED: (
-            (*I32, -1, 0, 1),
-            range(64),
-            (-(1 << 63), 0, (1 << 63) - 1),
-        ),
+        RequantMode.FIXED: FIXED_RAILS,
+        RequantMode.MAGNITUDE: FIXED_RAILS,
     }[mode]
-    accs = (0, -1, 1, *I32) if mode is not RequantMode.FIXED else (-1, *I32)
+    accs = (-1, *I32) if mode in (RequantMode.FIXED, RequantMode.MAGNITUDE) else (0, -1, 1, *I32)
     for acc, multiplier, shift, offset in product(accs, multipliers, shifts, offsets):
         yield Sample(acc, 0, multiplier, shift, offset)
 
@@ -155,6 +165,7 @@ def float32_samples(rng: Random) -> Iterator[Sample]:
 def fixed_samples(rng: Random) -> Iterator[Sample]:
     while True:
         a, m, shift = scaled(rng), scaled(rng), rng.randint(0, 63)
+        # An edge of FIXED; MAGNITUDE has those of the positive side.
         edge = (rng.randint(-300, 300) << shift) - a * m + rng.randint(-1, 1)
         half = (1 << shift) >> 1
         offset = rng.choice([edge, half, half - 1, rng.getrandbits(64)])
@@ -165,6 +176,7 @@ STREAMS = {
     RequantMode.DOUBLE: double_samples,
     RequantMode.FLOAT32: float32_samples,
     RequantMode.FIXED: fixed_samples,
+    RequantMode.MAGNITUDE: fixed_samples,
 }
 
 
@@ -196,14 +208,16 @@ def simulate(
     return results
 
 
-def check(modes: frozenset[RequantMode], mode: RequantMode, batches: list) -> int:
+def check(
+    modes: frozenset[RequantMode], mode: RequantMode, batches: list, widths: RequantWidths = WIDE
+) -> int:
     """Compare gates and formula sample by sample, and return how many were compared."""
-    outputs = simulate(Requantizer(modes), mode, batches)
+    outputs = simulate(Requantizer(modes, widths), mode, batches)
     compared = 0
     for (clamp, samples), got in zip(batches, outputs, strict=True):
         assert len(got) == len(samples)
         for sample, code in zip(samples, got, strict=True):
-            want = expected(mode, sample, *clamp)
+            want = expected(mode, sample, *clamp, widths)
             assert code == want, f"seed {SEED}: {mode.name} {clamp} {sample}: {code}, not {want}"
             compared += 1
     return compared
@@ -245,10 +259,88 @@ def test_samples_are_adversarial(mode: RequantMode) -> None:
     assert len(set(inside)) > 100
 
 
-def test_latency_depends_on_the_modes_only() -> None:
+def fitted(sample: Sample, widths: RequantWidths) -> Sample:
+    """The sample with its parameters cut to the widths."""
+    return replace(
+        sample,
+        multiplier=wrap(sample.multiplier, widths.multiplier),
+        offset=wrap(sample.offset, widths.sum),
+    )
+
+
+def narrow_samples(rng: Random, widths: RequantWidths) -> Iterator[Sample]:
+    """Sums on and beside multiples of the shift's unit, accumulators at and beyond the rails."""
+    rail = 1 << (widths.accumulator - 1)
+    while True:
+        a = rng.choice([scaled(rng), rng.choice([-1, 1]) * rail + rng.randint(-2, 2)])
+        a = max(I32[0], min(I32[1], a))
+        m = wrap(scaled(rng) >> (32 - widths.multiplier), widths.multiplier)
+        shift = rng.randint(0, 63)
+        x = max(-rail, min(rail - 1, a))
+        edge = (rng.randint(-300, 300) << shift) - abs(x) * m + rng.randint(-1, 1)
+        offset = rng.choice([edge, rng.choice([edge, -edge]), rng.getrandbits(64)])
+        yield fitted(Sample(*split(a, rng), m, shift, offset), widths)
+
+
+WIDTHS = [(18, 18), (16, 16), (18, 25), (18, 32), (24, 24), (25, 18), (25, 32), (32, 25), (32, 17)]
+WIDTHS += [(19, 26), (26, 19), (31, 31)]
+FIXED_MODES = frozenset({RequantMode.FIXED, RequantMode.MAGNITUDE})
+
+
+@pytest.mark.parametrize(("multiplier", "accumulator"), WIDTHS)
+def test_widths(multiplier: int, accumulator: int) -> None:
+    widths = RequantWidths(multiplier=multiplier, accumulator=accumulator)
+    stream = narrow_samples(Random(SEED + 64 * multiplier + accumulator), widths)
+    samples = [next(stream) for _ in range(200)]
+    every = [fitted(s, widths) for s in rails(RequantMode.FIXED)]
+    batches = [((5, -128, 127), samples + every[::20])]
+    for mode in FIXED_MODES:
+        assert check(FIXED_MODES, mode, batches, widths) > 300
+    inside = [s for s in samples if abs(exact(RequantMode.MAGNITUDE, s, widths)) < 300]
+    assert len(inside) > 40
+
+
+@pytest.mark.parametrize("modes", [{RequantMode.FLOAT32}, {RequantMode.FLOAT32, *FIXED_MODES}])
+def test_float32_in_25_bits(modes: set[RequantMode]) -> None:
+    widths = RequantWidths(multiplier=25)
+    for mode in modes:
+        fixed = mode in FIXED_MODES
+        rng = Random(SEED)
+        stream = narrow_samples(rng, widths) if fixed else float32_samples(rng)
+        check(
+            frozenset(modes), mode, [((5, -128, 127), [next(stream) for _ in range(600)])], widths
+        )
+
+
+@pytest.mark.parametrize(
+    ("mode", "widths"),
+    [
+        (RequantMode.FLOAT32, {"multiplier": 24}),
+        (RequantMode.FLOAT32, {"accumulator": 31}),
+        (RequantMode.DOUBLE, {"multiplier": 31}),
+        (RequantMode.DOUBLE, {"accumulator": 31}),
+        (RequantMode.FIXED, {"multiplier": 15}),
+    ],
+)
+def test_widths_are_checked(mode: RequantMode, widths: dict[str, int]) -> None:
+    with pytest.raises(
+        ValueError, match=r"^widths must be at least \d\d and \d\d bits for the mode"
+    ):
+        Requantizer(frozenset({mode}), RequantWidths(**widths))
+
+
+def test_latency_depends_on_modes_and_widths_only() -> None:
     latencies = {mode: Requantizer.latency_of(frozenset({mode})) for mode in RequantMode}
-    assert latencies == {RequantMode.DOUBLE: 11, RequantMode.FLOAT32: 13, RequantMode.FIXED: 9}
-    assert Requantizer.latency_of(frozenset(RequantMode)) == 13
+    assert latencies == {
+        RequantMode.DOUBLE: 11,
+        RequantMode.FLOAT32: 13,
+        RequantMode.FIXED: 9,
+        RequantMode.MAGNITUDE: 11,
+    }
+    assert Requantizer.latency_of(frozenset(RequantMode) - {RequantMode.MAGNITUDE}) == 13
+    assert Requantizer.latency_of(frozenset(RequantMode)) == 14
+    narrow = RequantWidths(accumulator=31)
+    assert Requantizer.latency_of(frozenset({RequantMode.FIXED}), narrow) == 10
 
 
 @pytest.mark.parametrize("modes", [frozenset(), frozenset({1})])

@@ -26,6 +26,8 @@ BOUNDS = {
     ("memory", "stamps"): (2, 4096),
     ("post", "lanes"): (1, 64),
     ("post", "softmax_tables"): (0, 4),
+    ("post", "multiplier_bits"): (16, 32),
+    ("post", "accumulator_bits"): (16, 32),
     ("post", "quantize_lanes"): (0, 16),
     ("array", "depthwise_lines"): (0, 8),
     ("array", "depthwise_width"): (4, 4096),
@@ -34,6 +36,8 @@ BOUNDS = {
     ("external", "burst_beats"): (1, 256),
     ("external", "outstanding"): (1, 16),
 }
+OTHERS = {"post": {"modes": frozenset({RequantMode.FIXED})}}
+"""What other fields must be for the least values."""
 PARTS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
 
 
@@ -52,7 +56,7 @@ def test_every_integer_has_its_bounds_here() -> None:
 def test_bounds(part: str, field: str) -> None:
     low, high = BOUNDS[part, field]
     for value in (low, high):
-        assert getattr(PARTS[part](**{field: value}), field) == value
+        assert getattr(PARTS[part](**OTHERS.get(part, {}), **{field: value}), field) == value
     for value in (low - 1, high + 1):
         text = f"^{part}.{field} must be between {low} and {high}, not {value}$"
         with pytest.raises(ValueError, match=text):
@@ -86,6 +90,21 @@ def test_types(part: str, field: str, value: object) -> None:
             lambda: PostSpec(modes={RequantMode.FIXED}),
             TypeError,
             "post.modes must be a frozenset of RequantMode, not {<RequantMode.FIXED: 2>}",
+        ),
+        (
+            lambda: PostSpec(multiplier_bits=31),
+            ValueError,
+            "post.multiplier_bits must be at least 32 for the mode 'double', not 31",
+        ),
+        (
+            lambda: PostSpec(modes=frozenset({RequantMode.FLOAT32}), multiplier_bits=24),
+            ValueError,
+            "post.multiplier_bits must be at least 25 for the mode 'float32', not 24",
+        ),
+        (
+            lambda: PostSpec(modes=frozenset({RequantMode.FLOAT32}), accumulator_bits=31),
+            ValueError,
+            "post.accumulator_bits must be at least 32 for the mode 'float32', not 31",
         ),
         (
             lambda: AcceleratorSpec(name="a-b"),

@@ -48,7 +48,7 @@ def test_fields_of_a_file() -> None:
         (
             "[post]\nmodes = ['fix']",
             ValueError,
-            "post.modes must be among double, float32, fixed, not 'fix'",
+            "post.modes must be among double, float32, fixed, magnitude, not 'fix'",
         ),
     ],
 )

@@ -7,6 +7,7 @@ import typer
 import systolith
 from systolith.cli.compile import compile_model
 from systolith.cli.doctor import doctor
+from systolith.cli.fit import fit
 from systolith.cli.generate import generate
 from systolith.cli.guard import GuardedGroup
 from systolith.cli.inspect import inspect
@@ -26,6 +27,7 @@ app.command()(simulate)
 app.command()(generate)
 app.command()(inspect)
 app.command(name="compile")(compile_model)
+app.command()(fit)
 app.command()(doctor)
 
 

@@ -1,4 +1,4 @@
-"""Proofs that two requantizers agree, and the search for one which agrees.
+"""Proofs that two requantizers agree.
 
 A requantizer is a non-decreasing step function of its accumulator with at most 511 steps, so it is
 determined by its thresholds: where it first reaches each code. Bisection finds them, and comparing
@@ -13,18 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from systolith.compiler.fit_line import FixedParameters, Line
 from systolith.golden.requant import requantize
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = [
-    "FixedParameters",
     "Formula",
     "Steps",
     "accumulator_range",
+    "agrees",
     "equal_on_range",
-    "fit_fixed",
-    "fit_fixed_channels",
     "mode_formula",
     "steps",
 ]
@@ -69,6 +66,7 @@ def mode_formula(
     offset: ArrayLike = 0,
     low: int,
     high: int,
+    widths: RequantWidths = FULL_WIDTHS,
 ) -> Formula:
     """Return what the hardware computes from ``acc + bias`` in a mode, before the zero point.
 
@@ -76,6 +74,7 @@ def mode_formula(
     ----------
     mode, multiplier, shift, offset: as :func:`systolith.golden.requant.requantize` takes them.
     low, high: the clamp without zero point.
+    widths: of the multiplication.
     """
 
     def code(a: Int64Array) -> Int64Array:
@@ -89,6 +88,7 @@ def mode_formula(
             zero_point=0,
             low=low,
             high=high,
+            widths=widths,
         )
 
     return code
@@ -133,10 +133,10 @@ def equal_on_range(f: Formula, g: Formula, lo: ArrayLike, hi: ArrayLike) -> NDAr
     """Decide for each channel whether f and g agree on every integer in [lo, hi]; bool[C]."""
     own = steps(f, lo, hi)
     ends = (own.base == g(own.lo[None])[0]) & (own.top == g(own.hi[None])[0])
-    return ends & _agrees(own, g)
+    return ends & agrees(own, g)
 
 
-def _agrees(own: Steps, g: Formula) -> NDArray[np.bool_]:
+def agrees(own: Steps, g: Formula) -> NDArray[np.bool_]:
     """Whether g steps where ``own`` does: two evaluations a threshold, no second bisection."""
     levels = own.first + np.arange(len(own.thresholds))[:, None]
     at = np.minimum(own.thresholds, own.hi)
@@ -144,81 +144,6 @@ def _agrees(own: Steps, g: Formula) -> NDArray[np.bool_]:
     reached = (g(at) >= levels) | (own.thresholds > own.hi)
     missed = (g(before) < levels) | (own.thresholds <= own.lo)
     return np.all(reached & missed, axis=0)
-
-
-def fit_fixed(
-    f: Formula,
-    lo: int,
-    hi: int,
-    *,
-    low: int,
-    high: int,
-    multiplier_bits: int = 31,
-    offset_bits: int = 64,
-    max_shift: int = 63,
-) -> FixedParameters | None:
-    """Find parameters of the mode FIXED which agree with one channel's formula, or None.
-
-    See :func:`fit_fixed_channels`.
-    """
-    return fit_fixed_channels(
-        f,
-        lo,
-        hi,
-        low=low,
-        high=high,
-        multiplier_bits=multiplier_bits,
-        offset_bits=offset_bits,
-        max_shift=max_shift,
-    )[0]
-
-
-def fit_fixed_channels(
-    f: Formula,
-    lo: ArrayLike,
-    hi: ArrayLike,
-    *,
-    low: int,
-    high: int,
-    multiplier_bits: int = 31,
-    offset_bits: int = 64,
-    max_shift: int = 63,
-) -> list[FixedParameters | None]:
-    """Find for each channel parameters of the mode FIXED which agree with its formula.
-
-    ``clamp((a * multiplier + offset) >> shift, low, high) == f(a)`` for every a in [lo, hi], proven
-    with the golden requantizer at every threshold. None where no line separates f's steps.
-
-    Parameters
-    ----------
-    f: the formula; its codes are inside of [low, high].
-    lo, hi: inclusive ranges of the accumulators with bias, one per channel.
-    low, high: the clamp without zero point (``low - zero_point`` of the command).
-    multiplier_bits: unsigned width of the multiplier; it is never negative.
-    offset_bits: two's complement width of the offset.
-    max_shift: the largest shift of the hardware.
-
-    Raises
-    ------
-    ValueError: if a range is empty, f decreases, or f exceeds the clamp.
-    """
-    own = steps(f, lo, hi)
-    if own.base.min() < low or own.top.max() > high:
-        raise ValueError(
-            f"f must be in [{low}, {high}], not {int(own.base.min())!r} to {int(own.top.max())!r}"
-        )
-    fits: list[FixedParameters | None] = []
-    for channel in range(len(own.lo)):
-        codes, thresholds = own.channel(channel)
-        line = Line(
-            (int(own.lo[channel]), int(own.hi[channel])),
-            (int(own.base[channel]), int(own.top[channel])),
-            np.stack([thresholds, codes], axis=1),
-            (low, high),
-        )
-        fit = line.fit(multiplier_bits, offset_bits, max_shift)
-        fits.append(fit if fit is not None and line.proves(fit) else None)
-    return fits
 
 
 def accumulator_range(

@@ -1,96 +1,145 @@
-"""A line between the steps of a requantizer: the parameters of the mode FIXED, found exactly."""
+"""A line between the steps of a requantizer: parameters of FIXED and MAGNITUDE, found exactly."""
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.golden.requant import requantize
-from systolith.spec.requant import RequantMode
-
-__all__ = ["FixedParameters", "Line"]
+__all__ = ["MAX_SHIFT", "FixedParameters", "Line", "Side"]
 
 Int64Array = NDArray[np.int64]
+
+MAX_SHIFT = 63
+"""The largest shift of the hardware."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class FixedParameters:
-    """Parameters of the mode FIXED: ``(a * multiplier + offset) >> shift``."""
+    """Parameters of the modes FIXED and MAGNITUDE: ``(x * multiplier + offset) >> shift``."""
 
     multiplier: int
     offset: int
     shift: int
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Side:
+    """Steps that one line must take, over a range of its argument.
+
+    Parameters
+    ----------
+    domain: the inclusive range of the argument.
+    codes: the codes at its ends.
+    thresholds: int64[steps, 2], each the first argument of a code and the code.
+    clamp: the inclusive range which the line is clamped to.
+    """
+
+    domain: tuple[int, int]
+    codes: tuple[int, int]
+    thresholds: Int64Array
+    clamp: tuple[int, int]
+
+
 class Line:
     """The separation of one channel's steps by a line of slope ``multiplier / 2**shift``.
 
-    With ``line(a) = (a * multiplier + offset) / 2**shift`` the requirements are
+    With ``line(x) = (x * multiplier + offset) / 2**shift`` the requirements are
     ``line(T) >= k`` at the points ``up`` = (T, k) and ``line(T) < k`` at the points ``down``.
     """
 
-    def __init__(
-        self,
-        domain: tuple[int, int],
-        codes: tuple[int, int],
-        thresholds: Int64Array,
-        clamp: tuple[int, int],
-    ) -> None:
-        """Turn the steps into points.
+    def __init__(self, *sides: Side) -> None:
+        """Turn the steps of all sides, 1 or 2, into points."""
+        up, down = list[Int64Array](), list[Int64Array]()
+        for side in sides:
+            # An end of the range which the clamp does not hold must be met by the line itself.
+            if side.codes[0] > side.clamp[0]:
+                up.append(np.array([(side.domain[0], side.codes[0])], np.int64))
+            up.append(side.thresholds)
+            down.append(side.thresholds - np.array([1, 0], np.int64))
+            if side.codes[1] < side.clamp[1]:
+                down.append(np.array([(side.domain[1], side.codes[1] + 1)], np.int64))
+        self.up, self.down = np.concatenate(up), np.concatenate(down)
+        self.domain = (min(s.domain[0] for s in sides), max(s.domain[1] for s in sides))
+        self._slopes: tuple[tuple[Fraction, Fraction] | None] | None = None
+
+    def _constant(self) -> int | None:
+        """Return a code that a line of slope 0 has everywhere, if one will do."""
+        least = int(self.up[:, 1].max()) if len(self.up) else None
+        most = int(self.down[:, 1].min()) - 1 if len(self.down) else None
+        if least is None or most is None:
+            return most if least is None and most is not None else least or 0
+        return least if least <= most else None
+
+    def fit(self, bits: int, offset_bits: int) -> FixedParameters | None:
+        """Choose the largest shift with an integer multiplier inside of the slopes.
 
         Parameters
         ----------
-        domain: the inclusive range of the accumulator.
-        codes: the codes at its ends.
-        thresholds: int64[steps, 2], each the first accumulator of a code and the code.
-        clamp: the inclusive range which the line is clamped to.
+        bits: unsigned width of the multiplier.
+        offset_bits: two's complement width of the offset and of the sum.
         """
-        self.domain, self.codes, self.clamp = domain, codes, clamp
-        # An end of the range which the clamp does not hold must be met by the line itself.
-        start = [(domain[0], codes[0])] if codes[0] > clamp[0] else []
-        end = [(domain[1], codes[1] + 1)] if codes[1] < clamp[1] else []
-        before = thresholds - [1, 0]
-        self.up = np.array(start + thresholds.tolist(), np.int64).reshape(-1, 2)
-        self.down = np.array(before.tolist() + end, np.int64).reshape(-1, 2)
-
-    def fit(self, bits: int, offset_bits: int, max_shift: int) -> FixedParameters | None:
-        """Choose the largest shift with an integer multiplier inside of the slopes."""
-        if self.codes[0] == self.codes[1]:
-            return FixedParameters(multiplier=0, offset=self.codes[0], shift=0)
+        constant = self._constant()
+        if constant is not None:
+            return FixedParameters(multiplier=0, offset=constant, shift=0)
         interval = self.slopes()
         if interval is None:
             return None
-        least, most = interval
+        least, _ = interval
+        most = MAX_SHIFT
         if least > 0:
             # With any larger shift already the least slope's multiplier exceeds its width.
             width = least.numerator.bit_length() - least.denominator.bit_length()
-            max_shift = max(0, min(max_shift, bits + 1 - width))
-        for shift in range(max_shift, -1, -1):
-            first = max(least * (1 << shift) // 1 + 1, 0)
-            last = min(-(-most * (1 << shift) // 1) - 1, (1 << bits) - 1)
+            most = max(0, min(most, bits + 1 - width))
+        for shift in range(most, -1, -1):
+            first, last = self._multipliers(interval, shift)
+            last = min(last, (1 << bits) - 1)
             if first > last:
                 continue
             fit = self._offset((first + last) // 2, shift)
             limit = 1 << (offset_bits - 1)
-            if -limit <= fit.offset < limit and self._no_wrap(fit):
+            if -limit <= fit.offset < limit and self.no_wrap(fit, offset_bits):
                 return fit
         return None
+
+    def bits(self) -> int | None:
+        """Return the least unsigned width of a multiplier, or None if no line separates."""
+        if self._constant() is not None:
+            return 0
+        interval = self.slopes()
+        if interval is None:
+            return None
+        # The first shift with an integer among the slopes has the least such integer.
+        for shift in range(MAX_SHIFT + 1):
+            first, last = self._multipliers(interval, shift)
+            if first <= last:
+                return first.bit_length()
+        return None
+
+    @staticmethod
+    def _multipliers(interval: tuple[Fraction, Fraction], shift: int) -> tuple[int, int]:
+        """Return the first and last multiplier inside of the open interval of slopes."""
+        least, most = interval
+        first = (least.numerator << shift) // least.denominator + 1
+        return max(first, 0), -(-(most.numerator << shift) // most.denominator) - 1
 
     def slopes(self) -> tuple[Fraction, Fraction] | None:
         """Return the open interval of feasible slopes, or None if it is empty.
 
-        A slope x is feasible if for all pairs of points
-        ``(K - k) - x * (D - U) > 0`` with (U, k) in ``up`` and (D, K) in ``down``: some offset
-        then fits between ``max(k - x*U)`` and ``min(K - x*D)``. Pairs with D > U bound x above,
+        A slope s is feasible if for all pairs of points
+        ``(K - k) - s * (D - U) > 0`` with (U, k) in ``up`` and (D, K) in ``down``: some offset
+        then fits between ``max(k - s*U)`` and ``min(K - s*D)``. Pairs with D > U bound s above,
         pairs with D < U below. Newton's method for fractional programs (Dinkelbach) finds both
-        bounds exactly in a few rounds, as the worst pair at a given x separates into two points.
+        bounds exactly in a few rounds, as the worst pair at a given s separates into two points.
         """
-        most = self._newton(Fraction(1 << 10), 1)
-        least = self._newton(Fraction(-(1 << 10)), -1)
-        if most is None or least is None or least >= most:
-            return None
-        return least, most
+        if self._slopes is None:
+            most = self._newton(Fraction(1 << 10), 1)
+            least = self._newton(Fraction(-(1 << 10)), -1)
+            empty = most is None or least is None or least >= most
+            self._slopes = (None,) if empty else ((cast(Fraction, least), cast(Fraction, most)),)
+        assert self._slopes is not None
+        return self._slopes[0]
 
     def _newton(self, x: Fraction, side: int) -> Fraction | None:
         """Move x to the tightest bound on one side (1: from above, -1: from below)."""
@@ -113,30 +162,7 @@ class Line:
         most = min((k << shift) - 1 - multiplier * t for t, k in self.down.tolist())
         return FixedParameters(multiplier=multiplier, offset=(least + most) // 2, shift=shift)
 
-    def _no_wrap(self, fit: FixedParameters) -> bool:
-        """Whether the 64-bit sum is exact, and so monotone, on the whole range."""
-        ends = (a * fit.multiplier + fit.offset for a in self.domain)
-        return all(-(1 << 63) <= v < 1 << 63 for v in ends)
-
-    def proves(self, fit: FixedParameters) -> bool:
-        """Check the fit at every threshold and both ends with the golden requantizer."""
-        if not self._no_wrap(fit):
-            return False
-
-        def y(a: Int64Array) -> Int64Array:
-            return requantize(
-                a,
-                mode=RequantMode.FIXED,
-                bias=0,
-                multiplier=fit.multiplier,
-                shift=fit.shift,
-                offset=fit.offset,
-                zero_point=0,
-                low=self.clamp[0],
-                high=self.clamp[1],
-            )
-
-        ends = tuple(y(np.array(self.domain)[:, None])[:, 0].tolist()) == self.codes
-        up = bool(np.all(y(self.up[:, :1])[:, 0] >= self.up[:, 1]))
-        down = bool(np.all(y(self.down[:, :1])[:, 0] < self.down[:, 1]))
-        return ends and up and down
+    def no_wrap(self, fit: FixedParameters, bits: int) -> bool:
+        """Whether a sum of so many bits is exact, and so monotone, on the whole range."""
+        ends = (x * fit.multiplier + fit.offset for x in self.domain)
+        return all(-(1 << (bits - 1)) <= v < 1 << (bits - 1) for v in ends)

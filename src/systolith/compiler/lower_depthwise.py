@@ -10,7 +10,7 @@ from systolith.compiler.emit import Job, Stream, emit_tiles, split_channels, sto
 from systolith.compiler.ir import Pair
 from systolith.compiler.lowering import Lowering
 from systolith.compiler.mac import MacLayer
-from systolith.compiler.requantize import Requantizer
+from systolith.compiler.problem import Requantizer
 from systolith.compiler.steps import Step
 from systolith.compiler.tiling import Region
 

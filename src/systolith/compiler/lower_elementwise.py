@@ -61,7 +61,7 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
     regions = [Region(y=0, x=0, height=height, width=width)]
     channels = flat[1].shape[2]
     lowest, highest = code_range(low.graph.tensor(step.source).dtype)
-    requantizer = identity_requantizer(channels, lowest, highest, low.spec.post.modes)
+    requantizer = identity_requantizer(channels, lowest, highest, low.spec.post)
     parameters = low.constants.parameters(requantizer.channels, tile)
     job = Job(
         layer=step.node.name,

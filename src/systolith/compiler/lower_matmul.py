@@ -25,8 +25,8 @@ from systolith.compiler.mac import (
 )
 from systolith.compiler.mac_parts import MacPart, channel_parts, dense_part
 from systolith.compiler.precision import codes_a_byte
+from systolith.compiler.problem import Requantizer
 from systolith.compiler.reduction import Kernel, pack_tiles
-from systolith.compiler.requantize import Requantizer
 from systolith.compiler.steps import Step
 from systolith.graph import Op
 from systolith.spec.precision import Precision

@@ -15,11 +15,8 @@ from systolith.compiler.ir import Pair
 from systolith.compiler.lower_depthwise import Depthwise, lower_depthwise, plan_depthwise
 from systolith.compiler.lower_elementwise import identity_tile
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.requantize import (
-    Requantizer,
-    average_requantizer,
-    identity_requantizer,
-)
+from systolith.compiler.problem import Requantizer
+from systolith.compiler.requantize import average_requantizer, identity_requantizer
 from systolith.compiler.steps import Step
 from systolith.compiler.tiling import Region
 
@@ -83,15 +80,15 @@ def _windows(low: Lowering, step: Step) -> Iterator[tuple[Taps, Taps]]:
 
 def pool_requantizer(low: Lowering, step: Step, count: int, channels: int) -> Requantizer:
     """Return the requantizer of windows of ``count`` valid codes."""
-    arithmetic, modes = step.node.arithmetic, low.spec.post.modes
+    arithmetic, post = step.node.arithmetic, low.spec.post
     if isinstance(arithmetic, MaxPoolArithmetic):
-        return identity_requantizer(channels, arithmetic.low, arithmetic.high, modes)
+        return identity_requantizer(channels, arithmetic.low, arithmetic.high, post)
     assert isinstance(arithmetic, PoolArithmetic)
     if count not in arithmetic.requants:
         raise layer_error(
             step.node, f"has no requantizer for {count} codes", "check the window and its padding"
         )
-    return average_requantizer(step.node, arithmetic, count, channels, modes)
+    return average_requantizer(step.node, arithmetic, count, channels, post)
 
 
 def turned_job(job: Job, region: Region) -> tuple[Job, Region]:

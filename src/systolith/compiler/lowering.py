@@ -14,7 +14,7 @@ from systolith.compiler.ir import View
 from systolith.compiler.layout import Layout
 from systolith.compiler.overlap import RowSplitter, WholeRows
 from systolith.compiler.precision import nibble_range
-from systolith.compiler.requantize import Requantizer
+from systolith.compiler.problem import Proof, Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
 from systolith.graph import Graph, Node, Op
@@ -45,6 +45,7 @@ class Lowering:
     constants: collects weights, parameters and tables.
     splitter: decides at which rows steps are cut.
     notes: one line a layer, by node name.
+    proofs: what was proven of a layer's requantizers, by node name.
     copied: names of moves that are COPY commands.
     early: tensors whose first channels are stored well before the rest, and how many.
     scratch: whether a layer may have buffers besides its operands.
@@ -57,6 +58,7 @@ class Lowering:
     constants: Constants
     splitter: RowSplitter | WholeRows
     notes: dict[str, str] = field(default_factory=dict)
+    proofs: dict[str, tuple[Proof, ...]] = field(default_factory=dict)
     copied: set[str] = field(default_factory=set)
     early: dict[str, int] = field(default_factory=dict)
     scratch: bool = True
@@ -136,6 +138,9 @@ class Lowering:
         }
         copied = step.node.op in (Op.LUT, Op.ADD, Op.SUB, Op.MUL)
         notes = [] if copied else [requantizer.note]
+        known = self.proofs.get(step.node.name, ())
+        if requantizer.proof is not None and not any(p is requantizer.proof for p in known):
+            self.proofs[step.node.name] = (*known, requantizer.proof)
         addition = step.addition
         if addition is not None:
             values |= self._residual_fields(addition, requantizer)

@@ -16,9 +16,10 @@ from systolith.compiler.precision import (
     nibble_range,
     weight_codes,
 )
-from systolith.compiler.requantize import Problem, Requantizer, choose_requantizer
+from systolith.compiler.problem import Problem, Requantizer
+from systolith.compiler.requantize import choose_requantizer
 from systolith.compiler.steps import Step
-from systolith.graph import Node, Op
+from systolith.graph import Graph, Node, Op
 from systolith.spec.precision import Precision
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Window",
     "in_precision",
     "mac_layer",
+    "mac_problem",
     "mac_requantizer",
     "packings",
     "part_of",
@@ -101,22 +103,33 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
 
 
-def _fitted(low: Lowering, step: Step) -> Requantizer:
-    arithmetic = step.node.arithmetic
+def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) -> Problem:
+    """Return what the requantizer of a convolution or fully connected layer must compute.
+
+    Parameters
+    ----------
+    graph, node: the layer.
+    codes: least and greatest code of its input, if they are not the dtype's.
+    """
+    arithmetic = node.arithmetic
     assert isinstance(arithmetic, MacArithmetic)
     w = arithmetic.weights.astype(np.int64) - arithmetic.weight_zero_point
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = code_range(low.graph.tensor(step.source).dtype)
-    if step.packed_source is not None:
-        x_low, x_high = nibble_range(step.packed_source)
+    x_low, x_high = codes or code_range(graph.tensor(node.inputs[0]).dtype)
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
-    problem = Problem(
+    return Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
     )
+
+
+def _fitted(low: Lowering, step: Step) -> Requantizer:
+    packed = step.packed_source
+    codes = nibble_range(packed) if packed is not None else None
+    problem = mac_problem(low.graph, step.node, codes)
     narrow = bool(low.spec.external.data_bytes)
-    return choose_requantizer(step.node, problem, low.spec.post.modes, narrow=narrow)
+    return choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
 
 
 def mac_layer(low: Lowering, step: Step) -> MacLayer:

@@ -1,93 +1,36 @@
 """Which requantizer mode computes a layer's formula, and with which parameters."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from systolith.arithmetic import PoolArithmetic, Requant
+from systolith.arithmetic import PoolArithmetic
 from systolith.compiler.average import OPEN_SUMS, candidates, open_sums
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.errors import layer_error
-from systolith.compiler.fit import equal_on_range, fit_fixed_channels, mode_formula
+from systolith.compiler.fit import equal_on_range, mode_formula
+from systolith.compiler.fit_fixed import fit_fixed_channels
 from systolith.compiler.fit_line import FixedParameters
-from systolith.errors import CompileError
+from systolith.compiler.needs import FITTED, explain
+from systolith.compiler.problem import Problem, Proof, Requantizer, multiplier_width
 from systolith.graph import Node
-from systolith.profiles.formulas import requantize, wrap32
+from systolith.profiles.formulas import wrap32
 from systolith.profiles.multipliers import quantize_multiplier
-from systolith.spec.requant import RequantMode
+from systolith.spec.accelerator import PostSpec
+from systolith.spec.requant import RequantMode, RequantWidths
 
 __all__ = [
-    "Problem",
-    "Requantizer",
+    "average_problems",
     "average_requantizer",
     "choose_requantizer",
+    "find_requantizer",
     "identity_requantizer",
 ]
 
 Int64Array = NDArray[np.int64]
 _Candidate = tuple[RequantMode, Int64Array, Int64Array, Int64Array]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Requantizer:
-    """A mode with its parameters.
-
-    Parameters
-    ----------
-    mode: the command's mode.
-    channels: parameters per output channel.
-    zero, low, high: the command's fields.
-    note: how we know that it is the runtime's formula.
-    """
-
-    mode: RequantMode
-    channels: ChannelParameters
-    zero: int
-    low: int
-    high: int
-    note: str
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Problem:
-    """What the requantizer of N channels must compute.
-
-    Parameters
-    ----------
-    requant: the runtime's formula, clamp and zero point.
-    bias: int64[N], zero point of the input folded in, int32 values.
-    lo, hi: int64[N], reachable accumulators with bias.
-    function: the formula, if it is not that of `requant` alone; without zero point.
-    """
-
-    requant: Requant
-    bias: Int64Array
-    lo: Int64Array
-    hi: Int64Array
-    function: Callable[[Int64Array], Int64Array] | None = None
-
-    @property
-    def low(self) -> int:
-        """Lower clamp without zero point."""
-        return self.requant.low - self.requant.zero_point
-
-    @property
-    def high(self) -> int:
-        """Upper clamp without zero point."""
-        return self.requant.high - self.requant.zero_point
-
-    @property
-    def accumulators(self) -> int:
-        """Number of (channel, accumulator) cases."""
-        return int((self.hi - self.lo + 1).sum())
-
-    def formula(self, a: Int64Array) -> Int64Array:
-        """The runtime's codes without zero point."""
-        raw = self.function(a) if self.function else requantize(a, self.requant)
-        return np.clip(raw, self.low, self.high)
 
 
 def _full(value: NDArray[Any], count: int) -> Int64Array:
@@ -116,29 +59,32 @@ def _float32(scale: NDArray[Any], count: int) -> _Candidate | None:
     return RequantMode.FLOAT32, _full(multiplier, count), _full(shift, count), zeros
 
 
-def _fit(problem: Problem, lo: ArrayLike, hi: ArrayLike) -> list[FixedParameters] | None:
+def _fit(
+    problem: Problem, lo: ArrayLike, hi: ArrayLike, mode: RequantMode, widths: RequantWidths
+) -> list[FixedParameters] | None:
     """Fit every channel on its range, or None if one of them has no fit."""
+    clamp = {"low": problem.low, "high": problem.high}
     try:
-        fits = fit_fixed_channels(problem.formula, lo, hi, low=problem.low, high=problem.high)
+        fits = fit_fixed_channels(problem.formula, lo, hi, **clamp, mode=mode, widths=widths)
     except ValueError:
         return None  # not monotone on this range
     found = [fit for fit in fits if fit is not None]
     return found if len(found) == len(fits) else None
 
 
-def _fixed(problem: Problem) -> _Candidate | None:
-    """Proven parameters of the mode FIXED for every channel."""
+def _fixed(problem: Problem, mode: RequantMode, widths: RequantWidths) -> _Candidate | None:
+    """Proven parameters of the mode FIXED or MAGNITUDE for every channel."""
     count = len(problem.bias)
     fits = None
     if problem.requant.channels == 1:
         # All channels have one formula: one proof over the union of their ranges serves all.
-        fits = _fit(problem, problem.lo.min(), problem.hi.max())
-    fits = fits * count if fits else _fit(problem, problem.lo, problem.hi)
+        fits = _fit(problem, problem.lo.min(), problem.hi.max(), mode, widths)
+    fits = fits * count if fits else _fit(problem, problem.lo, problem.hi, mode, widths)
     if fits is None:
         return None
     rows = [(f.multiplier, f.shift, f.offset) for f in fits]
     multiplier, shift, offset = np.array(rows, np.int64).reshape(-1, 3).T
-    return RequantMode.FIXED, multiplier.copy(), shift.copy(), offset.copy()
+    return mode, multiplier.copy(), shift.copy(), offset.copy()
 
 
 def _proves(problem: Problem, candidate: _Candidate) -> bool:
@@ -156,6 +102,12 @@ def _proves(problem: Problem, candidate: _Candidate) -> bool:
         return bool(np.all(equal_on_range(problem.formula, own, problem.lo, problem.hi)))
     except ValueError:
         return False
+
+
+def direct_mode(problem: Problem) -> RequantMode | None:
+    """Return the mode that is the formula itself, if there is one."""
+    direct = _direct(problem)
+    return direct[0] if direct else None
 
 
 def _direct(problem: Problem) -> _Candidate | None:
@@ -182,67 +134,77 @@ def _relative(problem: Problem, modes: frozenset[RequantMode]) -> _Candidate | N
     return next((c for c in candidates if c is not None and _proves(problem, c)), None)
 
 
-def choose_requantizer(
-    node: Node, problem: Problem, modes: frozenset[RequantMode], *, narrow: bool = False
-) -> Requantizer:
-    """Find a mode of ``modes`` that computes the formula: itself, or proven equal.
+def find_requantizer(
+    problem: Problem, post: PostSpec, *, narrow: bool = False
+) -> Requantizer | None:
+    """Find the cheapest mode of ``post`` that computes the formula: itself, or proven equal.
 
     If ``narrow``, parameters without an offset come first: they take half the external memory.
-
-    Raises
-    ------
-    CompileError: no mode there is can be proven equal.
     """
     direct = _direct(problem)
-    chosen, note = None, "direct"
-    if direct is not None and direct[0] in modes:
-        chosen = direct
-    else:
-        note = f"proven ({problem.accumulators} accumulators)"
-        if narrow:
-            chosen = _relative(problem, modes)
-        if chosen is None and RequantMode.FIXED in modes:
-            chosen = _fixed(problem)
-        if chosen is None and not narrow:
-            chosen = _relative(problem, modes)
-    if chosen is None:
-        built = ", ".join(sorted(m.name.lower() for m in modes))
-        wanted = direct[0].name.lower() if direct else "fixed"
-        raise layer_error(
-            node,
-            f"formula {problem.requant.formula!r} is not proven equal to any of the modes {built}",
-            f"add {wanted!r} to post.modes"
-            if RequantMode[wanted.upper()] not in modes
-            else "use another profile, or give the layer other scales",
-        )
-    mode, multiplier, shift, offset = chosen
+    if direct is not None and direct[0] in post.modes:
+        return _requantizer(problem, direct, proven=False)
+    chosen = _relative(problem, post.modes) if narrow else None
+    for mode in FITTED:
+        if chosen is None and mode in post.modes:
+            chosen = _fixed(problem, mode, post.widths)
+    if chosen is None and not narrow:
+        chosen = _relative(problem, post.modes)
+    return _requantizer(problem, chosen, proven=True) if chosen else None
+
+
+def _requantizer(problem: Problem, candidate: _Candidate, *, proven: bool) -> Requantizer:
+    """Return a candidate with what is known of it."""
+    mode, multiplier, shift, offset = candidate
     channels = ChannelParameters(
         bias=wrap32(problem.bias), multiplier=multiplier, offset=offset, shift=shift
     )
     requant = problem.requant
+    proof = Proof(
+        formula=requant.formula,
+        mode=mode.name.lower(),
+        bits=multiplier_width(mode, multiplier),
+        channels=len(problem.bias),
+        accumulators=problem.accumulators if proven else 0,
+    )
     return Requantizer(
         mode=mode,
         channels=channels,
         zero=requant.zero_point,
         low=requant.low,
         high=requant.high,
-        note=note,
+        note=proof.text,
+        proof=proof,
     )
+
+
+def choose_requantizer(
+    node: Node, problem: Problem, post: PostSpec, *, narrow: bool = False
+) -> Requantizer:
+    """Find a mode of ``post`` as :func:`find_requantizer` does.
+
+    Raises
+    ------
+    CompileError: no mode there is can be proven equal; it names a channel and what would do.
+    """
+    found = find_requantizer(problem, post, narrow=narrow)
+    if found is None:
+        raise layer_error(node, *explain(problem, post, direct_mode(problem)))
+    return found
 
 
 _IDENTITY = {
     RequantMode.FIXED: (1, 0),
+    RequantMode.MAGNITUDE: (1, 0),
     RequantMode.DOUBLE: (1 << 30, 1),
     RequantMode.FLOAT32: (1 << 23, -23),
 }
 """Multiplier and shift with which a mode returns small accumulators unchanged."""
 
 
-def identity_requantizer(
-    count: int, low: int, high: int, modes: frozenset[RequantMode]
-) -> Requantizer:
+def identity_requantizer(count: int, low: int, high: int, post: PostSpec) -> Requantizer:
     """Return the stored value itself, clamped: ``(2*a*2**30 + 2**30) >> 31 == a`` for DOUBLE."""
-    mode = next(m for m in _IDENTITY if m in modes)
+    mode = next(m for m in _IDENTITY if m in post.modes)
     multiplier, shift = _IDENTITY[mode]
     zeros = np.zeros(count, np.int64)
     channels = ChannelParameters(
@@ -251,18 +213,14 @@ def identity_requantizer(
     return Requantizer(mode=mode, channels=channels, zero=0, low=low, high=high, note="direct")
 
 
-def average_requantizer(
-    node: Node,
-    arithmetic: PoolArithmetic,
-    count: int,
-    channels: int,
-    modes: frozenset[RequantMode],
-) -> Requantizer:
-    """Find parameters for an average over ``count`` codes, the same for all channels.
+def average_problems(
+    node: Node, arithmetic: PoolArithmetic, count: int, channels: int
+) -> tuple[list[Problem], str]:
+    """Return what computes an average over ``count`` codes, any of it, and how near it comes.
 
     Raises
     ------
-    CompileError: no mode there is can be proven equal.
+    CompileError: the order of the runtime's additions decides too many sums.
     """
     source, _ = arithmetic.source
     requant, zero = arithmetic.requants[count], arithmetic.input_zero_point
@@ -270,7 +228,7 @@ def average_requantizer(
     full = np.full(channels, 0, np.int64)
     problem = Problem(requant=requant, bias=full - zero * count, lo=full + lo, hi=full + hi)
     if requant.formula not in ("ort_average", "ort_mean"):
-        return choose_requantizer(node, problem, modes)
+        return [problem], ""
     undecided, total = open_sums(arithmetic, count)
     if undecided > OPEN_SUMS * total:
         raise layer_error(
@@ -278,21 +236,30 @@ def average_requantizer(
             f"the order of the runtime's float32 additions decides {undecided} of {total} sums",
             "use another profile, or end the network there",
         )
-    failure: CompileError | None = None
+    problems = []
     for codes in candidates(arithmetic, count):
         table = codes - requant.zero_point
 
         def function(a: Int64Array, table: Int64Array = table) -> Int64Array:
             return table[np.clip(a - lo, 0, len(table) - 1)]
 
-        try:
-            found = choose_requantizer(node, replace(problem, function=function), modes)
-        except CompileError as error:
-            failure = failure or error
-            continue
-        if not undecided:
-            return found
-        note = f"within one code on {undecided} of {total} sums: the runtime's float order decides"
-        return replace(found, note=f"{found.note}; {note}")
-    assert failure is not None
-    raise failure
+        problems.append(replace(problem, function=function))
+    note = f"within one code on {undecided} of {total} sums: the runtime's float order decides"
+    return problems, note if undecided else ""
+
+
+def average_requantizer(
+    node: Node, arithmetic: PoolArithmetic, count: int, channels: int, post: PostSpec
+) -> Requantizer:
+    """Find parameters for an average over ``count`` codes, the same for all channels.
+
+    Raises
+    ------
+    CompileError: no mode there is can be proven equal.
+    """
+    problems, note = average_problems(node, arithmetic, count, channels)
+    found = (find_requantizer(problem, post) for problem in problems)
+    chosen = next((requantizer for requantizer in found if requantizer is not None), None)
+    if chosen is None:
+        return choose_requantizer(node, problems[0], post)
+    return replace(chosen, note=f"{chosen.note}; {note}") if note else chosen

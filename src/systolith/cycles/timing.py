@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, RequantWidths
 
 __all__ = ["MINIMUM_PASS", "NEVER", "READ_LATENCY", "WRITE_LATENCY", "Timing"]
 
@@ -19,16 +19,20 @@ MINIMUM_PASS = 3
 
 _RESIDUAL_ADD = 8
 _EVERY_MODE = 9
-_NORMALISE, _MAGNITUDE, _ROUND_OPERAND = 2, 1, 1
+_NORMALISE, _MAGNITUDE, _ROUND_OPERAND, _SATURATE = 2, 1, 1, 1
 
 
-def _requantizer(modes: frozenset[RequantMode]) -> int:
-    """Stages of a requantizer that has these modes."""
+def _requantizer(modes: frozenset[RequantMode], widths: RequantWidths) -> int:
+    """Stages of a requantizer that has these modes and widths."""
     stages = _EVERY_MODE
     if modes & {RequantMode.FLOAT32, RequantMode.DOUBLE}:
         stages += _NORMALISE
     if RequantMode.FLOAT32 in modes:
-        stages += _MAGNITUDE + _ROUND_OPERAND
+        stages += _ROUND_OPERAND
+    if modes & {RequantMode.FLOAT32, RequantMode.MAGNITUDE}:
+        stages += _MAGNITUDE
+    if RequantMode.MAGNITUDE in modes or widths.accumulator < 32:
+        stages += _SATURATE
     return stages
 
 
@@ -57,7 +61,7 @@ class Timing:
         last = array.column_delay(array.columns - 1)
         # Through the array, along the columns, two stages of the accumulators, the credit counter.
         credit = READ_LATENCY + array.rows + array.pipelined - 1 + last + 2 + 1
-        lane = _requantizer(spec.post.modes)
+        lane = _requantizer(spec.post.modes, spec.post.widths)
         lane += _RESIDUAL_ADD if spec.post.residual else 0
         lane += 1 if spec.memory.tables else 0
         write = READ_LATENCY + lane

@@ -7,9 +7,9 @@ from rich.table import Table
 from rich.text import Text
 
 from systolith.report.tables import clip, make_table, number, percent, shape_text
-from systolith.verify.results import LayerReport, Mismatch, VerifyReport
+from systolith.verify.results import LayerReport, Mismatch, Proven, VerifyReport
 
-__all__ = ["layer_table", "mismatch_lines", "print_report", "proof_table"]
+__all__ = ["layer_table", "mismatch_lines", "print_report", "proof_line", "proof_table"]
 
 
 def _layer_rows(report: VerifyReport) -> list[list[str]]:
@@ -97,6 +97,19 @@ def _facts(report: VerifyReport) -> list[str]:
     return lines
 
 
+def proof_line(proven: Proven) -> str:
+    """Totals of the proofs of all requantizers."""
+    parts = []
+    if proven.layers:
+        parts.append(
+            f"{number(proven.channels)} channels of {proven.layers} layers equal the runtime's "
+            f"formula on {number(proven.accumulators)} accumulators"
+        )
+    if proven.direct:
+        parts.append(f"{proven.direct} layers use the runtime's own formula")
+    return f"proven       {'; '.join(parts)}; multipliers of {proven.bits} bits"
+
+
 def _prediction_lines(report: VerifyReport) -> list[str]:
     if not report.labels:
         return []
@@ -119,6 +132,8 @@ def print_report(report: VerifyReport, console: Console) -> None:
         say(line)
     console.print(layer_table(report))
     console.print(proof_table(report.layers))
+    if report.proven.bits:
+        say(proof_line(report.proven))
     for remark in report.remarks:
         say(f"note: {remark}")
     for line in _prediction_lines(report):

@@ -9,7 +9,7 @@ from systolith.spec.array import ArraySpec
 from systolith.spec.checks import check, check_members
 from systolith.spec.keywords import KEYWORDS
 from systolith.spec.quantize import QuantizeForm
-from systolith.spec.requant import RequantMode
+from systolith.spec.requant import RequantMode, RequantWidths
 
 __all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
 
@@ -63,6 +63,10 @@ class PostSpec:
     ----------
     lanes: output channels requantized a cycle; must divide the array's columns.
     modes: requantizer modes built into every lane (`RequantMode`), at least one.
+    multiplier_bits: signed width of the requantizer's multiplier, 16 to 32; `RequantMode.FLOAT32`
+        needs 25, DOUBLE 32.
+    accumulator_bits: width to which FIXED and MAGNITUDE saturate the accumulator before they
+        multiply, 16 to 32; FLOAT32 and DOUBLE need 32.
     residual: whether the lanes can add a second operand.
     product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
@@ -71,7 +75,11 @@ class PostSpec:
     """
 
     lanes: int = 8
-    modes: frozenset[RequantMode] = field(default_factory=lambda: frozenset(RequantMode))
+    modes: frozenset[RequantMode] = field(
+        default_factory=lambda: frozenset(RequantMode) - {RequantMode.MAGNITUDE}
+    )
+    multiplier_bits: int = 32
+    accumulator_bits: int = 32
     residual: bool = True
     product: bool = False
     softmax_tables: int = 0
@@ -93,12 +101,34 @@ class PostSpec:
             raise TypeError(f"post.modes must be a frozenset of RequantMode, not {self.modes!r}")
         if not self.modes:
             raise ValueError("post.modes must name at least one requantizer mode")
+        self._check_widths()
         if not isinstance(self.residual, bool):
             raise TypeError(f"post.residual must be true or false, not {self.residual!r}")
         if not isinstance(self.product, bool):
             raise TypeError(f"post.product must be true or false, not {self.product!r}")
         if self.product and not self.residual:
             raise ValueError("post.residual must be true for post.product, not False")
+
+    def _check_widths(self) -> None:
+        """Require widths with which every mode can compute what its definition says."""
+        for name in ("multiplier_bits", "accumulator_bits"):
+            check(f"post.{name}", getattr(self, name), 16, 32)
+        for mode in sorted(self.modes):
+            multiplier, accumulator = self.widths.least(mode)
+            for name, value, least in (
+                ("multiplier_bits", self.multiplier_bits, multiplier),
+                ("accumulator_bits", self.accumulator_bits, accumulator),
+            ):
+                if value < least:
+                    raise ValueError(
+                        f"post.{name} must be at least {least} for the mode {mode.name.lower()!r},"
+                        f" not {value!r}"
+                    )
+
+    @property
+    def widths(self) -> RequantWidths:
+        """The widths of the requantizer's multiplication."""
+        return RequantWidths(multiplier=self.multiplier_bits, accumulator=self.accumulator_bits)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

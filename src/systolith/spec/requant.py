@@ -1,13 +1,22 @@
 """Requantization and rounding modes, with the formulas that golden and hardware implement.
 
 Notation: ``acc`` is an int32 accumulator, ``a = wrap32(acc + bias)``, ``>>`` an arithmetic shift.
-Every mode ends with ``clamp(y + zero_point, low, high)``.
+Every mode ends with ``clamp(y + zero_point, low, high)``. B is the multiplier's width and A the
+accumulator's, 32 bits each unless `RequantWidths` says less.
 """
 
 from dataclasses import dataclass
 from enum import IntEnum
+from typing import ClassVar
 
-__all__ = ["ParameterField", "PARAMETER_FIELDS", "RequantMode", "ResidualRounding"]
+__all__ = [
+    "FULL_WIDTHS",
+    "PARAMETER_FIELDS",
+    "ParameterField",
+    "RequantMode",
+    "RequantWidths",
+    "ResidualRounding",
+]
 
 
 class RequantMode(IntEnum):
@@ -30,10 +39,49 @@ class RequantMode(IntEnum):
     """
 
     FIXED = 2
-    """One rounding in fixed point: ``y = (a * multiplier + offset) >> shift``, 64-bit wrapping sum.
+    """One rounding in fixed point: ``y = (x * multiplier + offset) >> shift``.
 
-    Domain: multiplier int32, offset int64 (programmable per channel), shift in [0, 63].
+    ``x`` is ``a`` saturated to A bits; the sum wraps at A + B bits. Domain: multiplier of B bits
+    and offset of A + B bits, both signed, programmable per channel; shift in [0, 63].
     """
+
+    MAGNITUDE = 3
+    """FIXED on magnitudes: ``y = sign(a) * ((x * multiplier + offset) >> shift)``.
+
+    ``x = min(abs(a), 2**(A - 1) - 1)``; domain and sum as FIXED's. One line of steps serves both
+    signs, as it does in all formulas that round ``-a`` to minus what they round ``a`` to.
+    """
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequantWidths:
+    """Widths of the requantizer's multiplication, 16 to 32 bits each, signed.
+
+    Parameters
+    ----------
+    multiplier: B; FLOAT32 needs 25 bits for its 24-bit significand, DOUBLE 32.
+    accumulator: A; FLOAT32 and DOUBLE need 32.
+    """
+
+    multiplier: int = 32
+    accumulator: int = 32
+
+    FLOAT32_MULTIPLIER: ClassVar[int] = 25
+
+    @property
+    def sum(self) -> int:
+        """Bits of the product and of the sum behind it."""
+        return self.multiplier + self.accumulator
+
+    def least(self, mode: RequantMode) -> tuple[int, int]:
+        """Return the least multiplier and accumulator width that a mode can be built with."""
+        if mode is RequantMode.DOUBLE:
+            return 32, 32
+        return (self.FLOAT32_MULTIPLIER, 32) if mode is RequantMode.FLOAT32 else (16, 16)
+
+
+FULL_WIDTHS = RequantWidths()
+"""With which every mode is its runtime's formula."""
 
 
 class ResidualRounding(IntEnum):

@@ -162,6 +162,7 @@ class _Verification:
                     compared=counts.compared,
                     mismatches=counts.mismatches,
                     hidden=target.name in self.fused.hidden,
+                    proofs=note.proofs,
                 )
             )
         return tuple(reports)

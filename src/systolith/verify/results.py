@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["LayerReport", "Mismatch", "VerifyReport"]
+from systolith.compiler.problem import Proof
+
+__all__ = ["LayerReport", "Mismatch", "Proven", "VerifyReport"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,7 @@ class LayerReport:
     where: ``array``, ``fused``, ``alias`` or ``host``.
     mode: requantizer mode, or empty.
     note: how it is known that the arithmetic is the runtime's.
+    proofs: the same as data: formulas, modes, widths, channels and accumulators.
     against: what the values were compared with, parts joined by `` + ``.
     compared, mismatches: values, over all samples and references.
     hidden: whether its output was read from a second program without fusion.
@@ -70,6 +73,25 @@ class LayerReport:
     compared: int
     mismatches: int
     hidden: bool
+    proofs: tuple[Proof, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Proven:
+    """Totals of all proofs.
+
+    Parameters
+    ----------
+    layers, channels, accumulators: proven equal by their steps.
+    direct: layers whose mode is the runtime's formula itself.
+    bits: the widest multiplier in use, 0 if there is none.
+    """
+
+    layers: int
+    channels: int
+    accumulators: int
+    direct: int
+    bits: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +140,19 @@ class VerifyReport:
     def macs(self) -> int:
         """Multiply-accumulates of one inference."""
         return sum(layer.macs for layer in self.layers)
+
+    @property
+    def proven(self) -> Proven:
+        """What the compiler proved of the requantizers."""
+        layers = [layer.proofs for layer in self.layers if layer.proofs]
+        proofs = [proof for each in layers for proof in each]
+        return Proven(
+            layers=sum(not all(p.direct for p in each) for each in layers),
+            channels=sum(p.channels for p in proofs if not p.direct),
+            accumulators=sum(p.accumulators for p in proofs),
+            direct=sum(all(p.direct for p in each) for each in layers),
+            bits=max((p.bits for p in proofs), default=0),
+        )
 
     @property
     def compared(self) -> int:
