@@ -68,9 +68,9 @@ def _double(acc: Int, r: Requant) -> Int:
 
 
 def _upward(acc: Int, r: Requant) -> Int:
-    right = np.maximum(-r.shift, 0)
+    right: Int = np.asarray(np.maximum(-r.shift, 0), np.int64)
+    half: Int = np.asarray((np.int64(1) << right) >> 1, np.int64)
     high = high_mul(wrap32(acc << np.maximum(r.shift, 0)), r.multiplier)
-    half: Int = (np.int64(1) << right) >> np.int64(1)
     answer: Int = (high + half) >> right
     return answer
 
@@ -107,6 +107,17 @@ def _ort_mean(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(mean / np.float32(r.output_scale)))
 
 
+def _thresholds(acc: Int, r: Requant) -> Int:
+    steps = np.asarray(r.thresholds, np.int64)
+    if len(steps) <= 16:
+        answer: Int = r.low + (acc[..., None, :] >= steps).sum(axis=-2, dtype=np.int64)
+        return answer
+    flat = acc.reshape(-1, acc.shape[-1])
+    columns = np.broadcast_to(steps, (len(steps), flat.shape[1]))
+    counts = [np.searchsorted(columns[:, i], flat[:, i], "right") for i in range(flat.shape[1])]
+    return r.low + np.stack(counts, axis=-1).reshape(acc.shape)
+
+
 REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType(
     {
         "double": _double,
@@ -117,6 +128,7 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "xnn_mean": _xnn_mean,
         "ort_average": _ort_average,
         "ort_mean": _ort_mean,
+        "thresholds": _thresholds,
     }
 )
 """``f(acc, requant)``: int64 before zero point and clamp; the last axis of acc is the channel."""
