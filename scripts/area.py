@@ -34,7 +34,7 @@ class Area:
     Parameters
     ----------
     dsp: multiplier blocks.
-    lut: look-up tables, those of adders (two a CCU2C, four a CARRY4) and shift registers included.
+    lut: look-up tables, those of adders (two a CCU2C) and of shift registers included.
     ff: flip-flops.
     transistors: of static CMOS gates, by yosys' estimate; of the target `gates` alone.
     """
@@ -79,7 +79,7 @@ class Target:
 
 
 def _xilinx(family: str, title: str, dsp: str) -> Target:
-    # Look-up tables before carry chains are counted as such; a chain's own four are in CARRY4's.
+    # A CARRY4 adds nothing: the look-up tables before it are cells of their own.
     luts = {f"LUT{n}": 1 for n in range(1, 7)} | {"SRL16E": 1, "SRLC32E": 1}
     registers = dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), 1)
     command = f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top top"
