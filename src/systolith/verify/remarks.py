@@ -25,7 +25,7 @@ def _bounded(graph: Graph) -> list[str]:
 
 def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
     """Return sentences that qualify the result of a verification."""
-    remarks = []
+    remarks = [work.fused.weights_note] if work.fused.weights else []
     host = [layer.name for layer in layers if layer.where == "host"]
     if host:
         remarks.append(f"computed on the host: {', '.join(host)}")
