@@ -283,7 +283,7 @@ def narrow_samples(rng: Random, widths: RequantWidths) -> Iterator[Sample]:
 
 
 WIDTHS = [(18, 18), (16, 16), (18, 25), (18, 32), (24, 24), (25, 18), (25, 32), (32, 25), (32, 17)]
-WIDTHS += [(19, 26), (26, 19), (31, 31)]
+WIDTHS += [(19, 26), (26, 19), (31, 31), (25, 19), (25, 20), (24, 21)]
 FIXED_MODES = frozenset({RequantMode.FIXED, RequantMode.MAGNITUDE})
 
 
