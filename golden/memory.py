@@ -155,7 +155,7 @@ class Chip:
 
     def weight_tiles(self, command: Command) -> NDArray[np.float64]:
         """Return the weight tiles that a MATMUL reads, see `systolith.golden.weights`."""
-        return weight_tiles(self.spec, self.weights, command)
+        return weight_tiles(self.spec, self.weights.astype(np.uint8, copy=False), command)
 
     def channels(self, base: int, count: int) -> dict[str, Int64Array]:
         """Return every parameter of ``count`` channels from lane word ``base`` on.

@@ -11,11 +11,11 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from systolith.golden.float32 import INFINITY, divide, multiply
+from systolith.golden.float32 import INFINITY, add, divide, multiply
 from systolith.golden.rounding import Int64Array, bit_length, shift_half_away, shift_half_even, wrap
 from systolith.spec.quantize import QuantizeForm, scale_fault, zero_fault
 
-__all__ = ["dequantize_codes", "inverse_scale", "quantize_codes"]
+__all__ = ["dequantize_codes", "dynamic_quantize", "inverse_scale", "quantize_codes"]
 
 Rounding: TypeAlias = Callable[[Int64Array, ArrayLike], Int64Array]
 _MAGNITUDE = 0x7FFFFFFF
@@ -23,6 +23,8 @@ _BIAS = 150
 """Exponent field e and significand m, of 24 bits, stand for ``m * 2**(e - 150)``."""
 _DIGITS = 36
 """Bits of a quotient's significand behind the point: more than enough to round by."""
+_RANGE = 0x437F0000
+"""255, the range of uint8 codes."""
 _HUGE = np.int64(1 << 40)
 """An integer that stands for all that are beyond 32 bits."""
 
@@ -191,3 +193,26 @@ def _parameters(
     if fault is not None:
         raise ValueError(fault)
     return scales, zeros
+
+
+def dynamic_quantize(bits: ArrayLike) -> tuple[Int64Array, int, int]:
+    """Return uint8 codes, bits of the scale and zero point, as ONNX's DynamicQuantizeLinear.
+
+    Raises
+    ------
+    ValueError: infinities or NaN, or a range whose scale is infinite or subnormal.
+    """
+    numbers = np.asarray(bits, np.int64)
+    magnitude = numbers & _MAGNITUDE
+    if magnitude.size and magnitude.max() >= INFINITY:
+        raise ValueError("numbers must be finite")
+    negative = numbers > _MAGNITUDE
+    largest, least = (np.array([magnitude[side].max(initial=0)]) for side in (~negative, negative))
+    reach = add(largest, least)
+    if reach[0] >= INFINITY:
+        raise ValueError("the numbers' range must be finite")
+    scale = divide(reach, np.array([_RANGE])) if reach[0] else np.array([127 << 23])
+    m, e = _split(divide(least, scale))
+    zero = min(int(shift_half_even(m, np.clip(-e, 0, 61))[0]), 255)
+    codes = quantize_codes(numbers, QuantizeForm.DIVIDE_EVEN, scale, zero, low=0, high=255)
+    return codes, int(scale[0]), zero

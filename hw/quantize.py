@@ -214,8 +214,8 @@ class QuantizeLane(wiring.Component):
         fraction, unit = p["fraction"], p["unit"]
         middle = Const(1 << _FRACTION, _FRACTION + 1)
         below = p.wire("unit_below", Mux(p["whole"].any(), unit, unit >> 1))
-        above = p.wire("above_middle", fraction > middle + (unit << 1))
-        reaches = p.wire("reaches_middle", fraction >= middle - (below << 1))
+        above: Value = p.wire("above_middle", fraction > middle + (unit << 1))
+        reaches: Value = p.wire("reaches_middle", fraction >= middle - (below << 1))
         if self._has(_EVEN, _AWAY):
             rest = p.wire("rest", p["numerator"] - (p["twice"] << 1))
             # Below 1/2 units are half as large: that of a scale is less than 1 then.
@@ -228,7 +228,8 @@ class QuantizeLane(wiring.Component):
     def _integer(self, p: Pipeline) -> None:
         """Round, and give it its sign."""
         up = p["above"] | (p["at"] & (self._is(p, _AWAY) | p["whole"][0]))
-        large, small = p["too_large"], Const(0)
+        large: Value = p["too_large"]
+        small: Value = Const(0)
         if self._has(_EVEN, _AWAY):
             divides = self._divides(p)
             large = Mux(divides, p["far_above"] | large, large)

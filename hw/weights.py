@@ -1,28 +1,23 @@
 """The weight memory and the loader that keeps the array's shadow weights filled."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
-from systolith.hw.pe import OPERAND_BITS
 from systolith.hw.queue import CommandQueue
+from systolith.hw.weight_decoder import weight_bits
+from systolith.hw.weight_words import WeightWords
 from systolith.hw.words import weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Unit
-from systolith.spec.precision import NIBBLE_BITS, Precision
 from systolith.spec.registers import Window, window_stride
 
-__all__ = ["WeightLoader", "weight_bits"]
+__all__ = ["WeightLoader"]
 
 _LOOPS = ("t", "n", "ky", "kx", "kc")
-
-
-def weight_bits(spec: AcceleratorSpec) -> int:
-    """Width of a column's weight operand: two nibbles of `NIBBLE_BITS`, if there may be such."""
-    return 2 * NIBBLE_BITS if spec.array.nibbles else OPERAND_BITS
 
 
 class WeightLoader(wiring.Component):
@@ -30,7 +25,8 @@ class WeightLoader(wiring.Component):
 
     A tile takes `rows` cycles; the next one starts in the cycle in which the feeder switches to the
     last (`i_switch`), so tiles of `rows` vectors follow each other without a bubble: ``ready`` is
-    high exactly `rows` cycles after that switch.
+    high exactly `rows` cycles after that switch. Codebooks and bitmaps take longer, see
+    `WeightWords`.
 
     Latency: 2 cycles from the memory's address to `o_w`.
 
@@ -92,36 +88,53 @@ class WeightLoader(wiring.Component):
 
         active = Signal()  # the nest is loaded for the queue's head
         pending = Signal()  # a tile is loaded, or being loaded, and not yet switched to
-        word = Signal(range(rows + 1))  # of the tile being loaded; 0: none
-        address = Signal(self.address_bits)
-        go = active & (word == 0) & (~pending | self.i_switch)
-        reading = go | (word != 0)
-        last_word = reading & (word == rows - 1)
-        top = fields["w_base"] + rows - 1
+        word = Signal(range(rows + 1))  # rows of the tile that are loaded; 0: none
+        m.submodules.words = words = WeightWords(spec)
+        go = active & words.ready & (word == 0) & (~pending | self.i_switch)
+        row = go | (words.ready & (word != 0))  # a row is read, or cut out of what was
+        last = row & (word == rows - 1)
         waits = fields["wait"][Unit.LOAD]
         m.d.comb += nest.load.eq(queue.valid & ~active & (self.load_ready | ~waits))
         m.d.comb += self.load_start.eq(nest.load & waits)
         with m.If(nest.load):
-            m.d.sync += [active.eq(1), address.eq(top)]
+            m.d.sync += active.eq(1)
         with m.If(self.i_switch):
             m.d.sync += [pending.eq(0), self.ready.eq(0)]
         with m.If(go):
             m.d.sync += pending.eq(1)
-        with m.If(reading):
-            m.d.sync += [word.eq(word + 1), address.eq(address - 1)]
-        with m.If(last_word):
+        with m.If(row):
+            m.d.sync += word.eq(word + 1)
+        with m.If(last):
             m.d.sync += [word.eq(0), self.ready.eq(1)]
             m.d.comb += nest.step.eq(1)
-            again = nest.last1 & nest.last2 & nest.last3 & nest.last4
-            m.d.sync += address.eq(Mux(again, top, address + 2 * rows - 1))
             with m.If(nest.done | fields["w_hold"]):
                 m.d.comb += queue.pop.eq(1)
                 m.d.sync += active.eq(0)
-
-        m.d.comb += [read.addr.eq(address), read.en.eq(reading)]
-        self._decode(m, read.data, fields, reading, word)
+        group_ends = nest.last2 & nest.last3 & nest.last4
+        m.d.comb += [
+            words.load.eq(nest.load), words.active.eq(active), words.row.eq(row),
+            words.last.eq(last), words.group_ends.eq(group_ends),
+            words.again.eq(group_ends & nest.last1), words.data.eq(read.data),
+            read.addr.eq(words.address), read.en.eq(words.read),
+        ]  # fmt: skip
+        for name in words.fields:
+            m.d.comb += getattr(words, name).eq(fields[name])
+        self._shift(m, row, word, words)
         self._writes(m, write)
         return m
+
+    def _shift(self, m: Module, row: Value, word: Value, words: WeightWords) -> None:
+        """A row of operands to the array, two cycles after it was read, and shift enables."""
+        reached = Signal(self.spec.array.rows)  # rows that the words of the tile have reached
+        is_row = Signal()
+        m.d.sync += is_row.eq(row)
+        with m.If(row):
+            m.d.sync += reached.eq(Mux(word == 0, 1, (reached << 1) | 1))
+        with m.If(is_row):
+            m.d.sync += self.o_w.eq(words.o)
+            if self.spec.array.nibbles:
+                m.d.sync += self.o_nibbles.eq(words.o_nibbles)
+        m.d.sync += self.o_shift.eq(Mux(is_row, reached, 0))
 
     def _load_members(self) -> dict[str, wiring.Member]:
         """The write port of LOAD, if there is one."""
@@ -156,35 +169,3 @@ class WeightLoader(wiring.Component):
                 write.data.eq(self.d_data.replicate(-(-columns // part))),
                 write.en.eq(part_bits),
             ]
-
-    def _decode(
-        self, m: Module, data: Value, fields: dict[str, Value], reading: Value, word: Value
-    ) -> None:
-        """Widen the word read to signed operands less the zero point; shift enables beside it."""
-        is_signed, zero = Signal(), Signal(signed(OPERAND_BITS))
-        m.d.sync += [is_signed.eq(fields["w_signed"]), zero.eq(fields["w_zero"])]
-        pairs = Signal()  # every byte is two nibbles
-        if self.spec.array.nibbles:
-            m.d.sync += pairs.eq(fields["precision"] != Precision.W8A8)
-
-        def operand(code: Value, bits: int) -> Value:
-            wide = Cat(code, code[-1] & is_signed).as_signed()
-            return (wide - zero)[:bits]
-
-        operands = []
-        for c in range(self.spec.array.columns):
-            byte = data[8 * c : 8 * c + 8]
-            whole = operand(byte, OPERAND_BITS)
-            if self.spec.array.nibbles:
-                halves = Cat(operand(byte[:4], NIBBLE_BITS), operand(byte[4:], NIBBLE_BITS))
-                whole = Mux(pairs, halves, Cat(whole, Const(0, 1)))
-            operands.append(whole)
-        read_done = Signal()
-        m.d.sync += read_done.eq(reading)
-        with m.If(read_done):
-            m.d.sync += self.o_w.eq(Cat(*operands))
-            if self.spec.array.nibbles:
-                m.d.sync += self.o_nibbles.eq(pairs)
-        shift = Signal(self.spec.array.rows)
-        m.d.sync += shift.eq(Mux(reading, Mux(word == 0, 1, (shift << 1) | 1), 0))
-        m.d.sync += self.o_shift.eq(shift)

@@ -85,7 +85,7 @@ def _work(command: Command, spec: AcceleratorSpec, timing: MemoryTiming) -> int:
         passes = _product(command, MATMUL_LOOPS[:5])
         return passes * max(command["my_count"] * command["mx_count"], spec.array.rows, 4)
     if command.opcode is Opcode.STORE:
-        return _product(command, STORE_LOOPS) * spec.beats
+        return _product(command, STORE_LOOPS) * -(-command["tile_channels"] // spec.post.lanes)
     if command.opcode is Opcode.FILL:
         return _product(command, FILL_LOOPS) * (1 + command["length"] // spec.line_bytes)
     if command.opcode is Opcode.SOFTMAX:

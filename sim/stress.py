@@ -18,6 +18,7 @@ from systolith.sim.stress_nibbles import (
 from systolith.sim.stress_partial import cut_matmul
 from systolith.sim.stress_softmax import random_exponents, random_softmax
 from systolith.sim.stress_specs import WEIGHT_TILES, pick
+from systolith.sim.stress_weights import draw_format, most_words, weight_image
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, MATMUL_LOOPS, Opcode, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -142,11 +143,13 @@ class ProgramGenerator:
             "x_base": placed[0], "x_signed": int(rng.integers(2)), "w_signed": signed,
             "w_hold": int(hold), "maximum": int(rng.integers(4) == 0),
             "w_zero": int(rng.integers(-128, 128) if signed else rng.integers(0, 256)),
-            "w_base": int(rng.integers(self.spec.weight_words - tiles * self.spec.array.rows + 1)),
         }  # fmt: skip
         for name, count, stride in zip(MATMUL_LOOPS, counts, strides, strict=True):
             fields |= {f"{name}_count": count, f"x_{name}_stride": stride}
         fields |= draw_precision(rng, self.spec, signed)
+        if most_words(self.spec, fields) > self.spec.weight_words:
+            return None
+        fields |= draw_format(rng, self.spec, fields)
         nothing = np.zeros(self.span, bool)
         reads = self._mask(placed[1], self.spec.array.rows)
         self.issued.append(Issued(Opcode.MATMUL, fields, reads, nothing))
@@ -378,7 +381,7 @@ def _assemble(generator: ProgramGenerator) -> Program:
     size, stride = spec.memory.activation_bytes, spec.region_stride
     names = [f"region{g}" for g in range(spec.memory.activation_regions)]
     generator.parameters[..., 7] = 0
-    weights = rng.integers(0, 256, (spec.weight_words, spec.array.columns)).astype(np.uint8)
+    weights = weight_image(rng, spec)
     for w_base, draw in generator.depthwise.items():
         draw.blank(weights, w_base)
     return Program(

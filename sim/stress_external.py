@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from systolith.sim.stress_softmax import random_exponents
 from systolith.sim.stress_specs import pick, random_spec
 from systolith.sim.stress_transfers import SCRATCH_BYTES, ExternalGenerator
+from systolith.sim.stress_weights import weight_image
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, Unit, encode
 from systolith.spec.program import Buffer, Program
@@ -142,8 +143,7 @@ def _assemble(generator: ExternalGenerator) -> Program:
 
 def _weights(generator: ExternalGenerator) -> NDArray[np.uint8]:
     """Random weights, but for those of depthwise tiles that must be 0."""
-    shape = generator.spec.weight_words, generator.spec.array.columns
-    weights = generator.rng.integers(0, 256, shape).astype(np.uint8)
+    weights = weight_image(generator.rng, generator.spec)
     for w_base, draw in generator.depthwise.items():
         draw.blank(weights, w_base)
     return weights

@@ -60,7 +60,7 @@ def _fields(rng: Rng, precision: Precision, signed: int) -> dict[str, int]:
 def mix_precisions(rng: Rng, spec: AcceleratorSpec, parts: list[dict[str, int]]) -> None:
     """Let parts of a MATMUL that is cut differ in precision, where their vectors are alike."""
     alike = sorted(spec.array.precisions - {Precision.W4A8})
-    if not spec.array.nibbles or parts[0].get("depthwise"):
+    if not spec.array.nibbles or parts[0].get("depthwise") or parts[0].get("w_format"):
         return
     for fields in parts[1:]:
         if fields.get("precision", 0) in alike and rng.integers(2):

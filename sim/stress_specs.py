@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.precision import WeightFormat
 from systolith.spec.requant import FULL_WIDTHS, RequantMode
 
 __all__ = ["LANE_WORDS", "WEIGHT_TILES", "pick", "random_spec"]
@@ -21,24 +22,33 @@ def pick(rng: Rng, *choices: Any) -> Any:
     return choices[int(rng.integers(len(choices)))]
 
 
-def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> AcceleratorSpec:
+def random_spec(
+    rng: Rng, *, largest: int = 6, depthwise: bool = False, formats: bool = False
+) -> AcceleratorSpec:
     """A small accelerator with any shape of array, memories of odd sizes and any parts left out.
 
     Parameters
     ----------
     largest: most rows and columns.
     depthwise: with a depthwise mode.
+    formats: with decoders of weights.
     """
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(4)[: int(rng.integers(1, 5))]]
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
-    lines = {
+    lines: dict[str, Any] = {
         "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
         "depthwise_width": int(rng.integers(4, 25)),
     } if depthwise else {}  # fmt: skip
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, pipelined=bool(rng.integers(2)), **lines),
+        array=ArraySpec(
+            rows=rows,
+            columns=columns,
+            pipelined=bool(rng.integers(2)),
+            weight_formats=_formats(rng) if formats else frozenset({WeightFormat.DENSE}),
+            **lines,
+        ),
         memory=MemorySpec(
             activation_regions=int(rng.integers(1, 5)),
             activation_bytes=2 * line * int(rng.integers(-(-256 // line), 512 // line)),
@@ -54,7 +64,15 @@ def random_spec(rng: Rng, *, largest: int = 6, depthwise: bool = False) -> Accel
     )
 
 
-def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, int]:
+def _formats(rng: Rng) -> frozenset[WeightFormat]:
+    """One format to decode, some, or all."""
+    others = [f for f in WeightFormat if f is not WeightFormat.DENSE]
+    count = int(rng.integers(1, len(others) + 1))
+    chosen = rng.choice(len(others), count, replace=False).tolist()
+    return frozenset({WeightFormat.DENSE, *(others[i] for i in chosen)})
+
+
+def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, Any]:
     """Any widths that the modes can be built with."""
     least = [FULL_WIDTHS.least(mode) for mode in modes]
     names = "multiplier_bits", "accumulator_bits"
@@ -64,7 +82,7 @@ def _widths(rng: Rng, modes: list[RequantMode]) -> dict[str, int]:
     }
 
 
-def _operands(rng: Rng) -> dict[str, bool]:
+def _operands(rng: Rng) -> dict[str, Any]:
     """No residual operand, one to add, or one to add or multiply by."""
     residual, product = rng.integers(2, size=2)
     return {"residual": bool(residual), "product": bool(residual and product)}

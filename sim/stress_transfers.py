@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from systolith.sim.stress import Issued, ProgramGenerator
 from systolith.sim.stress_softmax import random_exponents
 from systolith.sim.stress_specs import pick
+from systolith.sim.stress_weights import most_words
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import TRANSFER_LOOPS, Opcode, ParameterForm, Target
 from systolith.spec.registers import Window, lane_word_bytes, parameter_part_bytes, window_stride
@@ -62,11 +63,8 @@ class ExternalGenerator(ProgramGenerator):
     ) -> tuple[int, int, int, int] | None:
         if nest:
             fields = self.issued[-1].fields
-            tiles = 1
-            if not fields["w_hold"]:
-                for name in ("n", "ky", "kx", "kc"):
-                    tiles *= fields[f"{name}_count"]
-            self._reads("weights", fields["w_base"], tiles * self.spec.array.rows)
+            words = most_words(self.spec, {"w_format": 0, **fields})
+            self._reads("weights", fields["w_base"], words)
         return nest
 
     def softmax(self) -> None:

@@ -101,6 +101,34 @@ def test_generate(cli: Any, inside: Path) -> None:
     assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
 
 
+def test_generate_a_unit(cli: Any, inside: Path) -> None:
+    options = ("--unit", "quantize", "--format", "int4", "--lanes", "2", "--channels", "4")
+    result = cli("generate", *options, "-o", "gen")
+    assert result.status == 0, result.err
+    assert "lint: clean" in result.out
+    assert {path.name for path in Path("gen").iterdir()} == {"quantize.sv", "lint_waivers.vlt"}
+    text = Path("gen/quantize.sv").read_text()
+    assert "module quantize (" in text and "input wire [63:0] s_axis_tdata" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (("--unit", "divide"), "--unit must be one of quantize, dequantize, dynamic_quantize,"),
+        (("--unit", "quantize", "--format", "int5"), "--format must be one of int8, uint8, int4,"),
+        (("--unit", "quantize", "--form", "up"), "--form must be one of divide_even, divide_away"),
+        (("--unit", "quantize", "--lanes", "0"), "lanes must be between 1 and 64, not 0"),
+        (("--unit", "quantize", "--preset", "tiny"), "--unit cannot be given with --array,"),
+    ],
+)
+def test_units_that_do_not_exist(
+    cli: Any, inside: Path, options: tuple[str, ...], text: str
+) -> None:
+    result = cli("generate", *options)
+    assert result.status == 2 and result.err.count("\n") == 1
+    assert text in result.err
+
+
 def test_doctor(cli: Any) -> None:
     result = cli("doctor")
     assert result.status == 0

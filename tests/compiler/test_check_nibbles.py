@@ -61,6 +61,8 @@ def test_random_programs_are_right(seed: int) -> None:
     ([W4A8], [{"partial": 1}, {"precision": 1, "accumulate": 1}], {},
      "MATMUL 1 adds to sums of other channels"),
     ([W4A8], [{}], {"packed": 1}, "STORE 1 packs nibbles, which is not built in"),
+    ([W4A4], [{}], {"packed": 1, "residual": 1, "r_base": 254},
+     "STORE 1 writes bytes that it reads"),
     ([W4A4], [{}], {"packed": 1, "y_base": 511}, "STORE 1 leaves the activation memory"),
     ([W4A8], [{"precision": 1}], {"tile_channels": 8, "channels": 8, "p_base": 13},
      "STORE 1 leaves the parameter memory"),

@@ -64,6 +64,46 @@ def test_litert_outputs(writer: ModuleType, profile: str) -> None:
     np.testing.assert_array_equal(got, wanted.reshape(got.shape))
 
 
+@pytest.mark.parametrize(
+    "case",
+    [
+        ("CONV_2D", "tflite-reference"),
+        ("CONV_2D", "tflite-xnnpack"),
+        ("DEPTHWISE_CONV_2D", "tflite-reference"),
+    ],
+    ids="-".join,
+)
+def test_litert_convolutions(writer: ModuleType, case: tuple[str, str]) -> None:
+    """Every output of layers whose second rounding has many ties: scales near powers of two."""
+    pytest.importorskip("ai_edge_litert")
+    kind, profile = case
+    wide = kind == "CONV_2D"
+    shape, axis = ((8, 3, 3, 5), 0) if wide else ((1, 3, 3, 5), 3)
+    channels, rng = shape[axis], np.random.default_rng([SEED, wide])
+    scales = 2.0 ** -rng.integers(3, 6, channels) * rng.choice([1.0, 0.75, 1 / 3], channels)
+    codes = rng.integers(-8, 8, shape)
+    tensors = [
+        writer.T((1, 7, 6, 5), scale=0.5, zero=-3, name="x"),
+        writer.T(shape, "int4", scale=scales, zero=0, axis=axis, data=nibbles(codes), name="w"),
+        writer.T(
+            (channels,), "int32", scale=0.5 * scales,
+            data=rng.integers(-40, 40, channels).astype(np.int32), name="b",
+        ),
+        writer.T((1, 7, 6, channels), scale=1.0, zero=5, name="y"),
+    ]  # fmt: skip
+    fields = (("StrideH", 1), ("StrideW", 1), ("DilationHFactor", 1), ("DilationWFactor", 1))
+    options = "Conv2DOptions" if wide else "DepthwiseConv2DOptions"
+    fields = fields if wide else (*fields, ("DepthMultiplier", 1))
+    op = writer.O(kind, (0, 1, 2), (3,), options, fields)
+    data = writer.write_tflite(tensors, [op], (0,), (3,))
+    graph = import_tflite(data, get_profile(profile), name="conv")
+    x = rng.integers(-128, 128, (1, 7, 6, 5)).astype(np.int8)
+    wanted = run_runtime(graph, x)["t3"]
+    source = graph.tensors["t0"].canonical(x)
+    got = graph.tensors["t3"].source(evaluate_graph(graph, {"t0": source})["t3"])
+    np.testing.assert_array_equal(got, wanted)
+
+
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "short": (
         {"data": np.zeros(7, np.uint8)},
@@ -96,7 +136,7 @@ def test_litert_refused(writer: ModuleType, case: str) -> None:
 
 
 def test_tflm_has_no_fully_connected_layer_of_int4(writer: ModuleType) -> None:
-    with pytest.raises(UnsupportedOperatorError, match="no exact arithmetic for it"):
+    with pytest.raises(UnsupportedOperatorError, match="no exact arithmetic for its int4 weights"):
         dense(writer, "tflm")
 
 
@@ -175,8 +215,8 @@ BLOCKS: dict[str, tuple[dict[str, Any], str]] = {
     "differ": (
         {"block": 3, "ws": np.arange(1, 9, dtype=np.float32).reshape(4, 2, 1, 1)},
         (
-            "layer 'weights': DequantizeLinear scales and zero points must be alike in all blocks of "
-            "a channel: onnxruntime multiplies blocks in float32; use one scale a channel"
+            "layer 'weights': DequantizeLinear scales and zero points must be alike in all blocks "
+            "of a channel: onnxruntime multiplies blocks in float32; use one scale a channel"
         ),
     ),
 }

@@ -112,7 +112,22 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "zero scale": (
         {"s": np.float32(0)},
-        "layer 'conv': QLinearConv input scale must be finite and positive",
+        "layer 'conv': QLinearConv input scale must be finite and positive, not 0.0",
+    ),
+    "infinite scale": (
+        {"s": np.float32(np.inf)},
+        "layer 'conv': QLinearConv input scale must be finite and positive, not inf",
+    ),
+    "no scale": (
+        {"s": np.float32(np.nan)},
+        "layer 'conv': QLinearConv input scale must be finite and positive, not nan",
+    ),
+    "subnormal scale": (
+        {"s": np.float32(1e-40)},
+        (
+            "layer 'conv': QLinearConv input scale must be a positive, finite and normal float32 "
+            "number, not a subnormal number"
+        ),
     ),
     "double scale": (
         {"ws": np.array([0.1, 0.1, 0.1])},

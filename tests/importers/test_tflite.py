@@ -78,6 +78,13 @@ def test_dense_imports(writer: ModuleType) -> None:
 
 LAYER = "layer 'fully_connected_0': "
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+    "subnormal scale": (
+        {"y": {"scale": 1e-40}},
+        (
+            "FULLY_CONNECTED tensor 'y': scale must be a positive, finite and normal float32 "
+            "number, not a subnormal number"
+        ),
+    ),
     "computed weights": ({"w": {"data": None}}, "FULLY_CONNECTED weights must be constant"),
     "float weights": (
         {"w": {"dtype": "float32", "data": np.ones((4, 6), np.float32)}},
@@ -136,8 +143,8 @@ def test_refused(writer: ModuleType, case: str) -> None:
             {"x": {"shape": (2, 1, 1, 3)}},
             "tensor 'x': shape must be [1, H, W, C], not [2, 1, 1, 3]",
         ),
-        ({"w": {"scale": 0.0}}, "tensor 'w': scales must be finite and positive"),
-        ({"y": {"scale": float("nan")}}, "tensor 'y': scales must be finite and positive"),
+        ({"w": {"scale": 0.0}}, "tensor 'w': scales must be finite and positive, not 0.0"),
+        ({"y": {"scale": float("nan")}}, "tensor 'y': scales must be finite and positive, not nan"),
     ],
 )
 def test_refused_tensors(writer: ModuleType, changes: dict[str, Any], text: str) -> None:

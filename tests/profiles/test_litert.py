@@ -295,7 +295,8 @@ def test_softmax(writer: ModuleType, profile: str) -> None:
 def test_float_edges(writer: ModuleType, profile: str) -> None:
     rng = np.random.default_rng(3)
     edge = [0.0, -0.0, 0.5, 1.5, -0.5, 2.5, -2.5, 1e9, -1e9, 3e38, -3e38, 127.5, -128.5]
-    x = np.concatenate([edge, rng.normal(0, 90, 2035)]).astype(np.float32)[None]
+    edge += [np.nan, np.inf, -np.inf, 2.0**31 - 128, 2.0**31, 2.0**31 * 0.3, -(2.0**31)]
+    x = np.concatenate([edge, rng.normal(0, 90, 2028)]).astype(np.float32)[None]
     for scale, zero in ((1.0, 0), (0.3, -5), (0.07, 127)):
         tensors = [
             writer.T((1, 2048), "float32"),

@@ -1,5 +1,6 @@
 """``systolith generate``."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,8 @@ from systolith.cli.options import (
     write_files,
 )
 from systolith.cli.progress import reporting
+from systolith.cli.units import UNITS, UnitOptions, make_unit
+from systolith.errors import SpecError
 from systolith.report.registers import c_header, command_reference, register_map
 from systolith.report.tables import make_table
 from systolith.spec.accelerator import AcceleratorSpec
@@ -43,6 +46,39 @@ def _texts(spec: AcceleratorSpec, verilog: str, waivers: dict[str, str]) -> dict
     }
 
 
+def _report(output: Path, files: Mapping[str, bytes], findings: Sequence[str], check: bool) -> None:
+    """Print what was written and what the linter found.
+
+    Raises
+    ------
+    typer.Exit: it found something.
+    """
+    console = stdout()
+    rows = [[str(output / name), f"{len(data):,}"] for name, data in files.items()]
+    console.print(make_table([("file", False), ("bytes", True)], rows))
+    for line in findings:
+        console.print(line, markup=False)
+    if check and not findings:
+        console.print("lint: clean (verilator --lint-only -Wall, waivers in lint_waivers.vlt)")
+    if findings:
+        raise typer.Exit(MISMATCH)
+
+
+def _generate_unit(options: UnitOptions, output: Path, check: bool, quiet: bool) -> None:
+    """Write a unit's Verilog alone."""
+    from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
+
+    unit = make_unit(options)
+    with reporting(quiet) as progress:
+        progress("writing Verilog", 0, 0)
+        verilog = readable_verilog(unit, options.unit)
+        waivers = waiver_file(LINT_WAIVERS).encode()
+        files = {f"{options.unit}.sv": verilog.encode(), "lint_waivers.vlt": waivers}
+        write_files((output / name, data) for name, data in files.items())
+        findings = lint(verilog, options.unit) if check else []
+    _report(output, files, findings, check)
+
+
 def generate(
     array: Array = None,
     spec: SpecFile = None,
@@ -56,13 +92,51 @@ def generate(
     against: Annotated[
         str | None, typer.Option("--against", help="Runtime whose arithmetic the program has.")
     ] = None,
+    unit: Annotated[
+        str | None, typer.Option("--unit", help=f"A unit alone: {', '.join(UNITS)}.")
+    ] = None,
+    code_format: Annotated[
+        str, typer.Option("--format", help="Unit: int8, uint8, int4 or uint4.")
+    ] = "int8",
+    form: Annotated[str, typer.Option("--form", help="Unit quantize: a QuantizeForm.")] = (
+        "divide_even"
+    ),
+    lanes: Annotated[int, typer.Option("--lanes", help="Unit: numbers a cycle.")] = 1,
+    channels: Annotated[
+        int, typer.Option("--channels", help="Unit: channels with a scale each.")
+    ] = 1,
+    depth: Annotated[
+        int, typer.Option("--depth", help="Unit dynamic_quantize: numbers of a packet.")
+    ] = 1024,
     check: Annotated[
         bool, typer.Option("--lint/--no-lint", help="Check the Verilog with Verilator's -Wall.")
     ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write an accelerator's Verilog, its specification, register map and command reference."""
-    chosen = choose_spec(array, spec, preset)
+    """Write an accelerator's Verilog, its specification, register map and command reference.
+
+    With --unit: the Verilog of a quantize or dequantize unit between AXI4-Streams instead.
+    """
+    if unit is not None:
+        if any(value is not None for value in (array, spec, preset, model)):
+            raise SpecError("--unit cannot be given with --array, --spec, --preset or --model")
+        options = UnitOptions(
+            unit=unit, format=code_format, form=form, lanes=lanes, channels=channels, depth=depth
+        )
+        _generate_unit(options, output, check, quiet)
+        return
+    _generate_accelerator(choose_spec(array, spec, preset), output, model, against, check, quiet)
+
+
+def _generate_accelerator(
+    chosen: AcceleratorSpec,
+    output: Path,
+    model: Path | None,
+    against: str | None,
+    check: bool,
+    quiet: bool,
+) -> None:
+    """Write an accelerator's files, and a network's program."""
     from systolith.hw.top import Accelerator
     from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
 
@@ -84,12 +158,4 @@ def generate(
         if check:
             progress("checking the Verilog", 0, 0)
             findings = lint(verilog, chosen.name)
-    console = stdout()
-    rows = [[str(output / name), f"{len(data):,}"] for name, data in files.items()]
-    console.print(make_table([("file", False), ("bytes", True)], rows))
-    for line in findings:
-        console.print(line, markup=False)
-    if check and not findings:
-        console.print("lint: clean (verilator --lint-only -Wall, waivers in lint_waivers.vlt)")
-    if findings:
-        raise typer.Exit(MISMATCH)
+    _report(output, files, findings, check)

@@ -1,7 +1,7 @@
 """From symbolic commands with allocated storages to command words and memory images."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from systolith.compiler.movable import Item, Movable, movable_loads
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
 from systolith.compiler.stream import stream_constants
+from systolith.compiler.weight_choice import FormatRequest, StoredWeights, encode_weights
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, encode
@@ -34,6 +35,7 @@ class Assembly:
     peaks: addresses used of the memories that LOADs fill, in the units of `MemorySpec`.
     loaded, saved: bytes moved from and to external memory.
     cycles: predicted, 0 without external memory.
+    stored: layers whose weights are not dense.
     """
 
     commands: NDArray[np.uint32]
@@ -46,13 +48,14 @@ class Assembly:
     loaded: int = 0
     saved: int = 0
     cycles: int = 0
+    stored: dict[str, StoredWeights] = field(default_factory=dict)
 
 
 def _encoded(item: Item, token: Tokens | None) -> list[int]:
     values = item.values
     if token is not None:
         values = values | {"wait": token.wait, "signal": token.signal}
-    values = {k: v for k, v in values.items() if k not in ("opcode", "words")}
+    values = {k: v for k, v in values.items() if k not in ("opcode", "words", "w_words")}
     try:
         return encode(item.opcode, **values)
     except ValueError as error:
@@ -95,6 +98,7 @@ def assemble(
     *,
     padded: Collection[str],
     tensors: Mapping[Storage, NDArray[np.uint8] | None],
+    formats: FormatRequest,
 ) -> Assembly:
     """Order the commands by tokens and encode them.
 
@@ -105,6 +109,7 @@ def assemble(
     padded: names of PAD layers.
     tensors: storages in external memory, which get their addresses, and what some of them hold
         before the run.
+    formats: of weights, that layers ask for.
 
     Raises
     ------
@@ -113,8 +118,15 @@ def assemble(
     spec = constants.spec
     resolved = [full_values(c.opcode, c.resolved()) for c in commands]
     footprints = _footprints(commands, resolved, constants, padded)
+    constants, stored = encode_weights(
+        [c.layer for c in commands],
+        [(c.opcode, v) for c, v in zip(commands, resolved, strict=True)],
+        constants,
+        formats,
+    )
     if spec.external.data_bytes:
-        return _streamed(commands, resolved, footprints, constants, tensors)
+        streamed = _streamed(commands, resolved, footprints, constants, tensors)
+        return replace(streamed, stored=stored)
     constants.check()
     _check_words(commands, spec)
     items = [
@@ -130,7 +142,11 @@ def assemble(
         words += _encoded(item, None if unit is None else next(tokens))
     weights, parameters, tables = constants.images()
     return Assembly(
-        commands=np.array(words, np.uint32), weights=weights, parameters=parameters, tables=tables
+        commands=np.array(words, np.uint32),
+        weights=weights,
+        parameters=parameters,
+        tables=tables,
+        stored=stored,
     )
 
 

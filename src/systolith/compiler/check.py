@@ -247,7 +247,9 @@ def check_program(program: Program) -> CheckReport:
     items = _items(program, trace)
     _check_addresses(program, items)
     for item in items:
-        if item.command.opcode is Opcode.COPY and item.access.reads.overlaps(item.access.writes):
+        packs = item.command.opcode is Opcode.STORE and item.command["packed"]
+        moves = item.command.opcode is Opcode.COPY or packs
+        if moves and item.access.reads.overlaps(item.access.writes):
             raise ProgramFault(f"{item} writes bytes that it reads")
     uneven = uneven_padding(
         [(i.command.opcode, dict(i.command.values) | {"w_base": i.base}, i.access) for i in items],

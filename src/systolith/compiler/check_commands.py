@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from systolith.compiler.check_depthwise import depthwise_fault
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command, Opcode, Unit
-from systolith.spec.precision import Precision, nibble_zeros
+from systolith.spec.precision import Precision, WeightFormat, nibble_zeros
 from systolith.spec.program import Program
 from systolith.spec.quantize import scale_fault, zero_fault
 from systolith.spec.softmax import SoftmaxForm
@@ -20,10 +20,12 @@ class ProgramFault(AssertionError):
 
 def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
     spec = program.spec
-    tiles = v["n_count"] * v["ky_count"] * v["kx_count"] * v["kc_count"]
-    words = spec.array.rows * (1 if v["w_hold"] else tiles)
+    if v["w_format"] not in spec.array.weight_formats:
+        raise ProgramFault(f"{name} has weights in a format that there is no decoder of")
+    if v["w_format"] != WeightFormat.DENSE and v["precision"] != Precision.W8A8:
+        raise ProgramFault(f"{name} has nibbles of weights that are not dense")
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
-    if v["w_base"] + words > have or have > spec.weight_words:
+    if v["w_base"] + v["w_words"] > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")
     if v["precision"] not in spec.array.precisions:
         raise ProgramFault(f"{name} needs a precision that is not built in")

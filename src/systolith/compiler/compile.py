@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 
-from systolith.compiler.assemble import assemble
+from systolith.compiler.assemble import Assembly, assemble
 from systolith.compiler.check import check_program
 from systolith.compiler.constant_operands import fold_constants
 from systolith.compiler.constants import Constants
@@ -25,6 +25,7 @@ from systolith.compiler.placement import Placer
 from systolith.compiler.precision import with_precisions
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step, build_steps
+from systolith.compiler.weight_choice import FormatRequest, StoredWeights, requested_formats
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
@@ -66,6 +67,7 @@ class _Compiler:
         graph: Graph,
         spec: AcceleratorSpec,
         fuse: bool,
+        formats: FormatRequest | None,
         report: Progress,
         bytewise: AbstractSet[str],
     ) -> None:
@@ -96,6 +98,7 @@ class _Compiler:
             constants=Constants(spec),
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
+        self.formats = requested_formats(graph, spec, formats)
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
     def compile(self) -> CompiledModel:
@@ -110,8 +113,29 @@ class _Compiler:
             self.low.constants,
             padded=self.padded,
             tensors=out.contents,
+            formats=self.formats,
         )
-        program = Program(
+        program = self._program(out, assembly)
+        check_program(program)
+        return CompiledModel(
+            program=program,
+            graph=self.source,
+            prologue=self.cut.prologue,
+            epilogue=self.cut.epilogue,
+            notes=self._notes(out, assembly.stored),
+            weights=assembly.stored,
+            hidden=tuple(name for step in self.steps for name in step.hidden),
+            memory=replace(
+                memory,
+                constants=assembly.peaks,
+                loaded=assembly.loaded,
+                saved=assembly.saved,
+            ),
+        )
+
+    def _program(self, out: Emission, assembly: Assembly) -> Program:
+        """What the accelerator runs, from what was emitted and encoded."""
+        return Program(
             spec=self.spec,
             commands=assembly.commands,
             weights=assembly.weights,
@@ -124,21 +148,6 @@ class _Compiler:
             inputs=self.cut.inputs,
             outputs=self.cut.outputs,
             layers=tuple(out.layers),
-        )
-        check_program(program)
-        return CompiledModel(
-            program=program,
-            graph=self.source,
-            prologue=self.cut.prologue,
-            epilogue=self.cut.epilogue,
-            notes=self._notes(out),
-            hidden=tuple(name for step in self.steps for name in step.hidden),
-            memory=replace(
-                memory,
-                constants=assembly.peaks,
-                loaded=assembly.loaded,
-                saved=assembly.saved,
-            ),
         )
 
     def _check_memories(self, spec: AcceleratorSpec) -> None:
@@ -176,7 +185,7 @@ class _Compiler:
                 )
         return buffers
 
-    def _notes(self, out: Emission) -> tuple[LayerNote, ...]:
+    def _notes(self, out: Emission, stored: Mapping[str, StoredWeights]) -> tuple[LayerNote, ...]:
         notes: dict[str, LayerNote] = {}
         for node in (*self.cut.prologue, *self.cut.epilogue):
             text = self.cut.reasons.get(node.name, f"{node.op} at the network's edge")
@@ -187,6 +196,8 @@ class _Compiler:
             where = "alias" if text == "aliased" else where
             if out.tiles.get(step.node.name, 0) > 1:
                 text = f"{text}; {out.tiles[step.node.name]} tiles"
+            if step.node.name in stored:
+                text = f"{text}; {stored[step.node.name]}"
             notes[step.node.name] = LayerNote(
                 name=step.node.name,
                 where=where,
@@ -206,6 +217,7 @@ def compile_graph(
     *,
     fuse: bool = True,
     precision: Mapping[str, Precision] | None = None,
+    weight_formats: FormatRequest | None = None,
     progress: Progress | None = None,
 ) -> CompiledModel:
     """Compile a graph for an accelerator.
@@ -217,6 +229,8 @@ def compile_graph(
     fuse: compute adds and tables in their producer's commands, hiding the tensors between.
     precision: of layers by name, as their attribute ``precision`` is; what neither says is free:
         the fastest that is exact.
+    weight_formats: formats of layers' weights, by name; a layer that is not named is stored as its
+        attribute ``weight_format`` says, without it in the smallest format that is exact.
     progress: called with a short text as the work goes on.
 
     Raises
@@ -228,6 +242,6 @@ def compile_graph(
     while True:
         try:
             report = progress or (lambda _: None)
-            return _Compiler(graph, spec, fuse, report, bytewise).compile()
+            return _Compiler(graph, spec, fuse, weight_formats, report, bytewise).compile()
         except PackedTilesError as error:
             bytewise |= error.tensors

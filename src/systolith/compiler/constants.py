@@ -84,6 +84,10 @@ class Constants:
             self._weight_words += len(flat)
         return self._known[key]
 
+    def replace_weights(self, image: NDArray[np.uint8]) -> None:
+        """Let the weight memory hold other words; addresses handed out for it end to be valid."""
+        self._weights, self._weight_words = [image], len(image)
+
     def parameters(self, channels: ChannelParameters, tile_channels: int) -> tuple[int, int]:
         """Store parameters by channel tile; return the lane word address and words a tile."""
         lanes = self.spec.post.lanes

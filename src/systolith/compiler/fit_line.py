@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,7 +57,7 @@ class Line:
             if side.codes[0] > side.clamp[0]:
                 up.append(np.array([(side.domain[0], side.codes[0])], np.int64))
             up.append(side.thresholds)
-            down.append(side.thresholds - [1, 0])
+            down.append(side.thresholds - np.array([1, 0], np.int64))
             if side.codes[1] < side.clamp[1]:
                 down.append(np.array([(side.domain[1], side.codes[1] + 1)], np.int64))
         self.up, self.down = np.concatenate(up), np.concatenate(down)
@@ -136,7 +137,7 @@ class Line:
             most = self._newton(Fraction(1 << 10), 1)
             least = self._newton(Fraction(-(1 << 10)), -1)
             empty = most is None or least is None or least >= most
-            self._slopes = (None,) if empty else ((least, most),)  # type: ignore[assignment]
+            self._slopes = (None,) if empty else ((cast(Fraction, least), cast(Fraction, most)),)
         assert self._slopes is not None
         return self._slopes[0]
 

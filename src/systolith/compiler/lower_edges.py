@@ -45,5 +45,4 @@ def edge_tiles(
         works.append(work)
     low.splitter.finished(step)
     low.notes[layer] = plan.text
-    low.copied.add(layer)
     return works

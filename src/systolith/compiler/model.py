@@ -1,9 +1,11 @@
 """What a compilation returns."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from systolith.compiler.allocate import MemoryReport
 from systolith.compiler.problem import Proof
+from systolith.compiler.weight_choice import StoredWeights
 from systolith.graph import Graph, Node
 from systolith.spec.program import Program
 
@@ -41,6 +43,7 @@ class CompiledModel:
     notes: one per node, in execution order.
     hidden: tensors that exist only inside fused commands; compile with ``fuse=False`` to see them.
     memory: use of the activation memory.
+    weights: of layers whose weights are not dense: format and bytes.
     """
 
     program: Program
@@ -50,3 +53,4 @@ class CompiledModel:
     notes: tuple[LayerNote, ...]
     hidden: tuple[str, ...]
     memory: MemoryReport
+    weights: Mapping[str, StoredWeights] = field(default_factory=dict)

@@ -70,9 +70,7 @@ def _loops(values: Mapping[str, int], stream: str) -> list[tuple[int, int]]:
 
 
 def _matmul(values: Mapping[str, int], spec: AcceleratorSpec) -> Access:
-    tiles = values["n_count"] * values["ky_count"] * values["kx_count"] * values["kc_count"]
-    words = spec.array.rows * (1 if values["w_hold"] else tiles)
-    return Access(reads=_in_space(Space.WEIGHTS, values["w_base"], (), words))
+    return Access(reads=_in_space(Space.WEIGHTS, values["w_base"], (), values["w_words"]))
 
 
 def _store(values: Mapping[str, int], spec: AcceleratorSpec) -> Access:
@@ -117,7 +115,8 @@ def whole_access(
 
     Parameters
     ----------
-    opcode, values: the command, all fields given.
+    opcode, values: the command, all fields given; of a MATMUL also `w_words`, the weight words that
+        it reads.
     activations: bytes that array, store and move units touch, as of `footprint.accesses`.
     spec: sizes of words.
     """

@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.compiler.constants import Constants
-from systolith.compiler.cuts import weight_words
 from systolith.compiler.external import ExternalImage
 from systolith.compiler.residency import Arrival, Residency, Use, place_blocks
 from systolith.errors import CompileError
@@ -59,8 +58,7 @@ class ConstantStream:
 def _weight_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | None:
     if opcode is not Opcode.MATMUL:
         return None
-    words = weight_words(v, spec.array.rows)
-    return v["w_base"], words if v["w_hold"] else words * v["n_count"]
+    return v["w_base"], v["w_words"]
 
 
 def _parameter_block(opcode: Opcode, v: _Values, spec: AcceleratorSpec) -> _Block | None:

@@ -7,6 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.weight_formats import decoded_words
 from systolith.spec.commands import COMMANDS, Command, Opcode, Target, decode_one
 from systolith.spec.program import Program
 from systolith.spec.registers import Window, window_stride
@@ -20,9 +21,11 @@ class Trace:
 
     Parameters
     ----------
-    commands: in the order in which they are fetched, END last.
+    commands: in the order in which they are fetched, END last; MATMULs have one more value,
+        `w_words`: the weight words that they read.
     positions: word address of each.
-    weights: weight words [words, columns]; those of command i begin at ``bases[i]``.
+    weights: dense weight words [words, columns], whatever the commands' formats; those of command i
+        begin at ``bases[i]``.
     bases: as `w_base`, but never overwritten; 0 for all but MATMUL.
     """
 
@@ -62,17 +65,15 @@ class _Memories:
         place = self.weights[command["m_base"] :][: len(part)]
         place[...] = part[: len(place)]
 
-    def keep(self, command: Command) -> int:
-        """Keep a copy of the weights that a MATMUL finds; return its address."""
-        count = command["ky_count"] * command["kx_count"] * command["kc_count"]
-        tiles = 1 if command["w_hold"] else command["n_count"] * count
-        words = self.weights[command["w_base"] :][: tiles * self.spec.array.rows].copy()
+    def keep(self, command: Command) -> tuple[int, int]:
+        """Keep a copy of the weights that a MATMUL finds; return its address, and words read."""
+        words, read = decoded_words(self.weights, command.values, self.spec.array.rows)
         key = words.tobytes()
         if key not in self._known:
             self._known[key] = self._words
             self._kept.append(words)
             self._words += len(words)
-        return self._known[key]
+        return self._known[key], read
 
     def kept(self) -> NDArray[np.uint8]:
         """All copies."""
@@ -95,9 +96,13 @@ def trace_program(program: Program) -> Trace:
     position = 0
     while not commands or commands[-1].opcode is not Opcode.END:
         command = decode_one(cast(Sequence[int], memories.commands), position)
+        base = 0
+        if command.opcode is Opcode.MATMUL:
+            base, read = memories.keep(command)
+            command = Command(command.opcode, {**command.values, "w_words": read})
         commands.append(command)
         positions.append(position)
-        bases.append(memories.keep(command) if command.opcode is Opcode.MATMUL else 0)
+        bases.append(base)
         if command.opcode is Opcode.LOAD:
             memories.load(command)
         jump = command.opcode is Opcode.JUMP

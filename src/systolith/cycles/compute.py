@@ -11,6 +11,7 @@ from systolith.cycles.process import Process
 from systolith.cycles.store import Store
 from systolith.cycles.streams import Stream, reads
 from systolith.cycles.timing import MINIMUM_PASS, NEVER
+from systolith.cycles.weights import Loader
 from systolith.spec.commands import Command, Unit
 
 __all__ = ["Compute"]
@@ -35,9 +36,7 @@ class Compute(Process):
         self.before_append = 0
         self._next = 0  # first cycle in which a vector may be issued
         self._spaced = 0  # first cycle in which a pass may begin
-        self._switch = 0  # last switch of weight tiles
-        self._loaded = -1  # last word of the last tile in use
-        self._go = 0  # first word of the next tile
+        self._loader = Loader(machine.spec)
 
     def touches(self, command: Command) -> dict[Port, int]:
         """Regions of the activations."""
@@ -46,7 +45,7 @@ class Compute(Process):
 
     def work(self, issued: Issued) -> Iterator[None]:
         """Tile after tile, pass after pass."""
-        spans, timing = self.machine.spans, self.machine.timing
+        spans, loader = self.machine.spans, self._loader
         head = max(issued.pushed + 1, self.free)
         spans["stall_commands"].add(self.free, head - self.free)
         spans["stall_tokens"].add(head, issued.start - head)
@@ -58,7 +57,7 @@ class Compute(Process):
         for tile in range(stream.tiles):
             number = 0
             while number < stream.passes:
-                ready = max(self._next, self._go + timing.tile if needs_tile else 0)
+                ready = max(self._next, loader.ready if needs_tile else 0)
                 early = stream.early - number
                 self.before_append = early * stream.pixels
                 steady = early and self._steady(stream, tile, number, ready, needs_tile)
@@ -82,12 +81,14 @@ class Compute(Process):
             load = self.machine.processes[Unit.LOAD]
             self.wait_until(load.finish_bound() + 2 + self.machine.timing.tile)
             yield
-        active = max(issued.pushed + 1, self._loaded + 1, tokens.take(self.unit, mask)) + 1
-        self._go = max(active, self._switch)
+        active = max(issued.pushed, self._loader.loaded, tokens.take(self.unit, mask) - 1) + 2
+        self._loader.begin(issued.command, active, issued.rows)
 
     def _steady(self, stream: Stream, tile: int, number: int, ready: int, needs_tile: bool) -> bool:
         """Decide the passes before a tile's last, if only their weights can hold them up."""
         passes, pixels = stream.early - number, stream.pixels
+        if stream.uneven:
+            return False
         first = max(ready, self._spaced)
         loaded = pixels if stream.hold else max(pixels, self.machine.timing.tile)
         period = max(loaded, MINIMUM_PASS)
@@ -107,10 +108,7 @@ class Compute(Process):
             times = (begins[:, None] + np.arange(pixels)).reshape(-1)
             self._note(stream, times, stream.regions(tile, number, passes))
         if needs_tile:
-            self._switched(first)
-        if not stream.hold and passes > 1:
-            self._go = int(begins[-2])
-            self._switched(int(begins[-1]))
+            self._loader.steady(1 if stream.hold else passes, period, first)
         self._begun(int(begins[-1]), 0, pixels)
         self._next = end
         self.stepped(passes * pixels, end)
@@ -134,11 +132,6 @@ class Compute(Process):
         if reader is None or reader >= self.machine.ring.appends:
             return NEVER
         return store.next_use(Port.RESIDUAL, mask)
-
-    def _switched(self, cycle: int) -> None:
-        """A vector switches to the loaded tile; the loader goes on with the next."""
-        self._loaded = self._go + self.machine.timing.tile - 1
-        self._switch = self._go = cycle
 
     def _begun(self, cycle: int, lost: int, pixels: int) -> None:
         """The accumulators must have the sums of a short pass before the next begins."""
@@ -175,7 +168,7 @@ class Compute(Process):
             lost += int(waits[0 if done else 1 :].sum())
             begun = begun if done else int(times[0])
             if needs_tile and not done:
-                self._switched(begun)
+                self._loader.switched(begun)
             done += len(times)
         self._begun(begun, lost, stream.pixels)
 
@@ -229,7 +222,7 @@ class Compute(Process):
             if begun < 0:
                 begun = int(times[0])
                 if needs_tile:
-                    self._switched(begun)
+                    self._loader.switched(begun)
             if has_outputs:
                 ring.append(times[rows.outputs[row] - low])
                 row += 1

@@ -36,6 +36,7 @@ class Issued:
     pushed: it enters its unit's queue, which shows it a cycle later.
     start, finish: it consumes its tokens; it gives tokens.
     popped: it leaves the queue, when it finishes or, a LOAD, before.
+    rows: of a MATMUL with bitmaps: bytes of every row of weights, see `weights.row_bytes`.
     """
 
     number: int
@@ -47,6 +48,7 @@ class Issued:
     start: int = UNKNOWN
     finish: int = UNKNOWN
     popped: int = UNKNOWN
+    rows: Int64Array | None = None
 
 
 class Tokens:

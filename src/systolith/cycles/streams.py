@@ -5,6 +5,7 @@ import numpy as np
 from systolith.cycles.nests import Int64Array, counts, limited, offsets, reach, regions, touched
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Command
+from systolith.spec.precision import WeightFormat
 from systolith.spec.program import ProgramError
 
 __all__ = ["Rows", "Stream", "reads", "results"]
@@ -44,6 +45,7 @@ class Stream:
     early: passes of a tile whose sums stay; the one behind them, if any, appends to the ring.
     pixels: vectors of each pass.
     hold: one weight tile for all.
+    uneven: weight tiles that take different times to load.
     rows: where the outputs of a depthwise pass are; None of a normal one.
     mask: regions it reads.
 
@@ -58,6 +60,7 @@ class Stream:
         self.tiles, self.passes = t * n, ky * kx * kc
         self.early = self.passes - (not command["partial"])
         self.hold = bool(command["w_hold"])
+        self.uneven = not self.hold and command["w_format"] == WeightFormat.BITMAP
         self.rows = Rows(command) if command["depthwise"] else None
         self.pixels = self.rows.pixels if self.rows else my * mx
         if self.pixels > my * mx:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from systolith.cycles.machine import Issued
 from systolith.cycles.nests import counts, offsets
+from systolith.cycles.weights import row_bytes
 from systolith.spec.commands import (
     COMMANDS,
     TRANSFER_LOOPS,
@@ -19,7 +20,9 @@ from systolith.spec.commands import (
     Unit,
     decode_one,
 )
+from systolith.spec.precision import WeightFormat
 from systolith.spec.program import Program, ProgramError
+from systolith.spec.registers import Window, window_stride
 from systolith.spec.softmax import SoftmaxForm
 
 __all__ = ["trace"]
@@ -49,6 +52,7 @@ def trace(program: Program) -> list[Issued]:
         words[: len(program.commands)] = program.commands
     image = np.zeros(max(program.external_bytes, len(program.external)), np.uint8)
     image[: len(program.external)] = program.external
+    weights, bitmaps = _weights(program), WeightFormat.BITMAP in spec.array.weight_formats
     jumps: set[tuple[int, bytes]] = set()
     issued: list[Issued] = []
     seen = dict.fromkeys(Unit, 0)
@@ -66,6 +70,8 @@ def trace(program: Program) -> list[Issued]:
         issued.append(Issued(len(issued), command, layout.unit, layout.words, index))
         if layout.unit is None:
             return issued
+        if command.opcode is Opcode.MATMUL and command["w_format"] == WeightFormat.BITMAP:
+            issued[-1].rows = row_bytes(spec, weights, command)
         seen[layout.unit] += 1
         position += layout.words
         if command.opcode is Opcode.JUMP:
@@ -75,12 +81,29 @@ def trace(program: Program) -> list[Issued]:
                 raise ProgramError(f"program must end, but jumps to word {position} for ever")
             jumps.add(state)
         elif command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
-            _load(words, image, command)
+            _load(words, image, command, 4)
+        elif command.opcode is Opcode.LOAD and command["target"] == Target.WEIGHTS and bitmaps:
+            _load(weights, image, command, window_stride(spec, Window.WEIGHTS))
     raise ProgramError(f"program must end, but has not after {_MOST} commands")
 
 
-def _load(words: NDArray[np.uint32], image: NDArray[np.uint8], command: Command) -> None:
-    """Write command words as a LOAD does.
+def _weights(program: Program) -> NDArray[np.uint8]:
+    """The weight memory before the run; with an external memory all of it."""
+    spec = program.spec
+    if not spec.external.data_bytes:
+        return program.weights
+    memory = np.zeros((spec.weight_words, spec.array.columns), np.uint8)
+    memory[: len(program.weights)] = program.weights
+    return memory
+
+
+def _load(
+    memory: NDArray[np.uint32] | NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    command: Command,
+    size: int,
+) -> None:
+    """Write words of ``size`` bytes as a LOAD does.
 
     Raises
     ------
@@ -89,9 +112,13 @@ def _load(words: NDArray[np.uint32], image: NDArray[np.uint8], command: Command)
     counts(command, TRANSFER_LOOPS)
     starts = command["e_base"] + offsets(command, "e", TRANSFER_LOOPS)
     places = command["m_base"] + offsets(command, "m", TRANSFER_LOOPS)
-    many = command["length"] // 4
+    many = command["length"] // size
     for start, place in zip(starts.tolist(), places.tolist(), strict=True):
-        source = image[start : start + 4 * many]
-        if len(source) < 4 * many or not 0 <= place <= len(words) - many:
-            raise ProgramError(f"loaded command words must exist, which those at {start} do not")
-        words[place : place + many] = source.view("<u4")
+        source = image[start : start + size * many]
+        if len(source) < size * many or not 0 <= place <= len(memory) - many:
+            name = Target(command["target"]).name.lower()
+            raise ProgramError(f"loaded words of {name} must exist, which those at {start} do not")
+        if memory.ndim == 1:
+            memory[place : place + many] = source.view("<u4")
+        else:
+            memory[place : place + many] = source.reshape(many, size)[:, : memory.shape[1]]

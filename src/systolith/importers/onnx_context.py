@@ -16,6 +16,7 @@ from systolith.importers.channels_first import (
     layout,
 )
 from systolith.profiles.table import Profile
+from systolith.spec.quantize import scale_fault
 
 __all__ = ["FloatMean", "FloatTable", "OnnxContext"]
 
@@ -128,8 +129,9 @@ class OnnxContext(ChannelsFirst):
         value = self.constant(position, f"{what} scale").reshape(-1)
         if value.dtype != np.float32 or not value.size:
             self.fail(f"{what} scale must be float32, not {value.dtype}")
-        if not np.all(np.isfinite(value) & (value > 0)):
-            self.fail(f"{what} scale must be finite and positive")
+        bad = value[~(np.isfinite(value) & (value > 0))]
+        if bad.size:
+            self.fail(f"{what} scale must be finite and positive, not {bad[0]}")
         return value
 
     def codes(self, position: int, what: str) -> Codes:
@@ -145,6 +147,9 @@ class OnnxContext(ChannelsFirst):
             self.fail(f"{what} must have one scale and zero point, not {scale.size}")
         if zero.dtype not in (np.int8, np.uint8):
             self.fail(f"{what} must be int8 or uint8, not {zero.dtype}")
+        fault = scale_fault(int(scale.view("u4")[0]))
+        if fault is not None:
+            self.fail(f"{what} {fault}")
         return Codes(dtype=zero.dtype.name, scale=float(scale[0]), zero_point=int(zero[0]))
 
     def input(self, position: int, dtype: str | None = None) -> Tensor:

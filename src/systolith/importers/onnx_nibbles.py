@@ -5,6 +5,7 @@ same codes as int8 or uint8 mean the same reals, so weights are widened, and a Q
 bits becomes one to 8 bits and a Clip to the 16 codes. What onnxruntime fuses then is the network.
 """
 
+from collections.abc import Mapping
 from typing import NoReturn
 
 import numpy as np
@@ -20,9 +21,12 @@ from systolith.importers.onnx_float import float_unary
 
 __all__ = ["clip", "widen_nibbles"]
 
-_WIDE = {TensorProto.INT4: TensorProto.INT8, TensorProto.UINT4: TensorProto.UINT8}
-_RANGES = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
-_DTYPES = {TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}
+_WIDE: Mapping[int, int] = {
+    TensorProto.INT4: TensorProto.INT8,
+    TensorProto.UINT4: TensorProto.UINT8,
+}
+_RANGES: Mapping[int, tuple[int, int]] = {TensorProto.INT4: (-8, 7), TensorProto.UINT4: (0, 15)}
+_DTYPES: Mapping[int, type[np.integer]] = {TensorProto.INT8: np.int8, TensorProto.UINT8: np.uint8}
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
@@ -199,6 +203,6 @@ def clip(ctx: OnnxContext) -> None:
     source = ctx.input(0, codes.dtype)
     target = ctx.output(source.source_shape, codes, like=source)
     values = np.arange(256, dtype=np.uint8).view(codes.dtype).astype(np.int64)
-    table = (np.clip(values, *ends) & 255).astype(np.uint8)
+    table = (np.clip(values, ends[0], ends[1]) & 255).astype(np.uint8)
     lookup = LutArithmetic(table=table, formula=f"clip_{ends[0]}_{ends[1]}")
     ctx.add_node(Op.LUT, (source.name,), (target.name,), lookup)

@@ -11,6 +11,7 @@ from systolith.importers.builder import GraphBuilder, canonical_shape
 from systolith.importers.tflite_reader import RawModel, RawOperator, RawTensor
 from systolith.profiles.multipliers import activation_limits
 from systolith.profiles.table import Profile
+from systolith.spec.quantize import scale_fault
 
 __all__ = ["TfliteContext"]
 
@@ -110,6 +111,9 @@ class TfliteContext(GraphBuilder):
         codes = Codes(dtype=raw.dtype.lower(), scale=float(raw.scales[0]), zero_point=zero)
         if not codes.low <= zero <= codes.high:
             self.fail(f"tensor {raw.name!r}: zero point must be an {codes.dtype} value, not {zero}")
+        fault = scale_fault(int(raw.scales.view("u4")[0]))
+        if fault is not None:
+            self.fail(f"tensor {raw.name!r}: {fault}")
         return codes
 
     def same_codes(self, message: str) -> None:

@@ -11,6 +11,7 @@ from systolith.graph import Op, Tensor
 from systolith.importers.builder import mac_requant, same_pads
 from systolith.importers.geometry import Window
 from systolith.importers.tflite_context import TfliteContext
+from systolith.profiles.table import Row
 
 __all__ = ["average_pool", "conv", "depthwise", "fully_connected", "max_pool"]
 
@@ -76,6 +77,17 @@ def _bias(ctx: TfliteContext, inputs: tuple[int, ...], channels: int) -> NDArray
     return raw.data.reshape(-1).astype(np.int32)
 
 
+def _row(ctx: TfliteContext, name: str) -> Row:
+    """Return the arithmetic of a layer; runtimes have kernels of their own for int4 weights."""
+    if ctx.raw(ctx.operator.inputs[1]).dtype == "INT8":
+        return ctx.row("conv2d" if name == "depthwise" else name)
+    row = ctx.profile.rows.get(f"{name}_int4")
+    if row is None:
+        profile = ctx.profile.name
+        ctx.unsupported(f"profile {profile!r} has no exact arithmetic for its int4 weights")
+    return row
+
+
 def _mac(
     ctx: TfliteContext, name: str, axis: int, activation: int
 ) -> tuple[NDArray[Any], MacArithmetic]:
@@ -83,9 +95,7 @@ def _mac(
     inputs = ctx.operator.inputs
     weights, scales, zero = _weights(ctx, inputs[1], axis)
     source, out = ctx.codes(inputs[0]), ctx.codes(ctx.operator.outputs[0])
-    narrow = ctx.raw(inputs[1]).dtype == "INT4"
-    row = ctx.row(f"{name}_int4" if narrow else "conv2d" if name == "depthwise" else name)
-    requant = mac_requant(row, source, scales, out)
+    requant = mac_requant(_row(ctx, name), source, scales, out)
     requant = ctx.clamped(requant, activation, out)
     channels = weights.shape[axis]
     arithmetic = MacArithmetic(

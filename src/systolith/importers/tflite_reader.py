@@ -149,8 +149,9 @@ def _tensor(model: Any, table: Any, index: int) -> RawTensor:
         zeros = np.array(_ints(quantization.ZeroPointAsNumpy()), np.int64)
         zeros = zeros if zeros.size else np.zeros(scales.size, np.int64)
         axis = quantization.QuantizedDimension()
-        if not (np.all(np.isfinite(scales)) and np.all(scales > 0)):
-            raise ModelError(f"tensor {name!r}: scales must be finite and positive")
+        bad = scales[~(np.isfinite(scales) & (scales > 0))]
+        if bad.size:
+            raise ModelError(f"tensor {name!r}: scales must be finite and positive, not {bad[0]}")
         if zeros.size != scales.size:
             raise ModelError(f"tensor {name!r}: zero points must be as many as scales")
     return RawTensor(

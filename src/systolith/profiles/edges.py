@@ -16,17 +16,17 @@ Int = NDArray[np.int64]
 _F = np.float32
 
 
-def _bounded(value: NDArray[np.float32], out: Codes) -> Int:
-    """Round half to even inside the dtype's range; NaN becomes the least code."""
+def _bounded(value: NDArray[np.float32], out: Codes, nan: int) -> Int:
+    """Round half to even inside the dtype's range; NaN becomes the code `nan`."""
     low, high = out.low - out.zero_point, out.high - out.zero_point
-    value = np.where(np.isnan(value), _F(low), value)
+    value = np.where(np.isnan(value), _F(nan - out.zero_point), value)
     return np.rint(np.clip(value, low, high)).astype(np.int64) + out.zero_point
 
 
 def _onnxruntime(value: NDArray[np.float32], out: Codes) -> Int:
     """True division, clamp, half to even, zero point."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return _bounded(value / _F(out.scale), out)
+        return _bounded(value / _F(out.scale), out, out.low)
 
 
 def _tflite_reference(value: NDArray[np.float32], out: Codes) -> Int:
@@ -41,9 +41,9 @@ def _tflite_reference(value: NDArray[np.float32], out: Codes) -> Int:
 
 
 def _xnnpack(value: NDArray[np.float32], out: Codes) -> Int:
-    """``rint(float32(x * float32(1 / s)))``, clamped, zero point."""
+    """``rint(float32(x * float32(1 / s)))``, clamped, zero point; NaN as x86's minimum has it."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return _bounded(value * (_F(1) / _F(out.scale)), out)
+        return _bounded(value * (_F(1) / _F(out.scale)), out, out.high)
 
 
 QUANTIZE_FORMULAS: Mapping[str, Callable[[NDArray[np.float32], Codes], Int]] = MappingProxyType(

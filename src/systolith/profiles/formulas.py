@@ -70,7 +70,8 @@ def _double(acc: Int, r: Requant) -> Int:
 def _upward(acc: Int, r: Requant) -> Int:
     right = np.maximum(-r.shift, 0)
     high = high_mul(wrap32(acc << np.maximum(r.shift, 0)), r.multiplier)
-    answer: Int = (high + ((np.int64(1) << right) >> 1)) >> right
+    half: Int = (np.int64(1) << right) >> np.int64(1)
+    answer: Int = (high + half) >> right
     return answer
 
 
