@@ -62,34 +62,23 @@ class Requantizer(wiring.Component):
         if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
             raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
         for mode in sorted(modes):
-            multiplier, accumulator = widths.least(mode)
-            if widths.multiplier < multiplier or widths.accumulator < accumulator:
-                raise ValueError(
-                    f"widths must be at least {multiplier} and {accumulator} bits for the mode "
-                    f"{mode.name.lower()!r}, not {widths.multiplier} and {widths.accumulator}"
-                )
+            least, have = widths.least(mode), (widths.multiplier, widths.accumulator)
+            if have[0] < least[0] or have[1] < least[1]:
+                raise ValueError(f"widths for {mode.name} must be at least {least}, not {have}")
         self.modes = frozenset(modes)
         self.widths = widths
-        narrow = modes == {FLOAT32}
-        # FLOAT32's operands have 25 and 24 bits, and no sign.
+        narrow = modes == {FLOAT32}  # its operands have 25 and 24 bits, and no sign
         self._a_bits = 26 if narrow else widths.accumulator
         self._b_bits = widths.FLOAT32_MULTIPLIER if narrow else widths.multiplier
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
-                "i_acc": In(signed(32)),
-                "i_bias": In(signed(32)),
-                "i_multiplier": In(signed(32)),
-                "i_shift": In(signed(8)),
-                "i_offset": In(signed(64)),
-                "i_mode": In(unsigned(2)),
-                "i_zero": In(signed(9)),
-                "i_low": In(signed(9)),
-                "i_high": In(signed(9)),
-                "o_valid": Out(1),
-                "o": Out(signed(9)),
+                "i_acc": In(signed(32)), "i_bias": In(signed(32)), "i_multiplier": In(signed(32)),
+                "i_shift": In(signed(8)), "i_offset": In(signed(64)), "i_mode": In(unsigned(2)),
+                "i_zero": In(signed(9)), "i_low": In(signed(9)), "i_high": In(signed(9)),
+                "o_valid": Out(1), "o": Out(signed(9)),
             }
-        )
+        )  # fmt: skip
 
     @staticmethod
     def latency_of(modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> int:
@@ -141,8 +130,8 @@ class Requantizer(wiring.Component):
         a, rest = p["operand"], self.widths.accumulator - 1
         own = a[-1]
         own = a[-1]
-        sign = self._pick({FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)})
-        sign = p.wire("side", sign)
+        table = {FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)}
+        sign = p.wire("side", self._pick(table))
         overflow = p.wire("beyond", (a[rest:] ^ sign.replicate(32 - rest)).any())
         p["operand"] = Mux(overflow, Cat((~sign).replicate(rest), sign), a[: rest + 1]).as_signed()
 
@@ -261,8 +250,8 @@ _Stage = Callable[[Requantizer, Pipeline], None]
 
 
 _PART, _LONG_PART, _FEW = 16, 17, 3
-"""Bits of the lower part of an operand that is cut in two, and of one with a few bits more; how
-many more are cheaper in lookup tables than in a multiplier."""
+"""Bits of the lower part of an operand cut in two, of one with few bits more, and how many few is.
+"""
 
 
 def _parts(a: Value, b: Value) -> tuple[list[Value], list[Value]]:

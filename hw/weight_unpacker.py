@@ -55,19 +55,19 @@ class WeightUnpacker(wiring.Component):
         m = Module()
         columns = self.columns
         mask_bytes = -(-columns // 8)
-        words = Array(Signal(8 * columns, name=f"word{i}") for i in range(_WORDS))
+        words = [Signal(8 * columns, name=f"word{i}") for i in range(_WORDS)]
         count = Signal(range(_WORDS + 1))  # words that are there
         offset = Signal(range(max(2, columns)))  # byte of the first word where the row begins
         arriving = Signal()
         m.d.comb += self.room.eq(count + arriving < _WORDS)
         m.d.sync += arriving.eq(self.read & ~self.flush)
 
-        window = Cat(words[:3])
+        window = Cat(*words[:3])
         bits = Signal(columns)
         end = Signal(range(3 * columns + 1))  # byte behind the row
         needed = Signal(2)  # words that it lies in
         m.d.comb += [
-            bits.eq(_from_byte(Cat(words[:2]), offset)),
+            bits.eq(_from_byte(Cat(*words[:2]), offset)),
             end.eq(offset + mask_bytes + _ones(list(bits))),
             needed.eq(1 + (end > columns) + (end > 2 * columns)),
             self.ready.eq(count >= needed),

@@ -69,6 +69,12 @@ def third_party() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def qonnx_writer(onnx_writer: ModuleType) -> ModuleType:
+    """The module ``qonnx_writer``: ``QonnxModel`` collects nodes and constants."""
+    return _load("qonnx_writer")
+
+
+@pytest.fixture(scope="session")
 def onnx_writer() -> ModuleType:
     """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
     return _load("onnx_writer")

@@ -11,6 +11,7 @@ from systolith.errors import ToolError
 from systolith.graph import Graph
 from systolith.host import run_model
 from systolith.importers.onnx import import_onnx
+from systolith.importers.qonnx import import_qonnx
 from systolith.importers.tflite import import_tflite
 from systolith.profiles import get_profile
 from systolith.profiles.reference import evaluate_graph
@@ -55,7 +56,8 @@ SPECS = (
 
 def imported(data: bytes, profile: str) -> Graph:
     """The graph of a TFLite or ONNX model."""
-    importer = import_onnx if profile == "onnxruntime" else import_tflite
+    importers = {"onnxruntime": import_onnx, "qonnx": import_qonnx}
+    importer = importers.get(profile, import_tflite)
     return importer(data, get_profile(profile), name="test")
 
 

@@ -10,12 +10,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.float_steps import FloatOutputArithmetic, FloatStep, Quantizer
+
 __all__ = [
     "Arithmetic",
     "BinaryArithmetic",
     "Codes",
     "ConcatArithmetic",
     "DequantizeArithmetic",
+    "FloatOutputArithmetic",
+    "FloatQuantizeArithmetic",
     "LutArithmetic",
     "MacArithmetic",
     "MaxPoolArithmetic",
@@ -40,20 +44,26 @@ class Codes:
     dtype: int8 or uint8.
     scale: exactly a float32 value.
     zero_point: within the dtype's range.
+    limits: least and greatest code that occur, or None for those of the dtype.
     """
 
     dtype: str
     scale: float
     zero_point: int
+    limits: tuple[int, int] | None = None
 
     @property
     def low(self) -> int:
-        """Least code of the dtype."""
+        """Least code."""
+        if self.limits is not None:
+            return self.limits[0]
         return -128 if self.dtype == "int8" else 0
 
     @property
     def high(self) -> int:
-        """Greatest code of the dtype."""
+        """Greatest code."""
+        if self.limits is not None:
+            return self.limits[1]
         return 127 if self.dtype == "int8" else 255
 
 
@@ -72,7 +82,9 @@ class Requant:
     - ``ort_average``: ``rint(float32(float32(mean / output_scale) + offset))``, zero_point 0, where
       the mean is a float32 sum in window order: a function of the sum only up to the float error,
       see `systolith.profiles.pooling`; scale is the input's;
-    - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise.
+    - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise;
+    - ``thresholds``: ``low`` and one more for each of the channel's `thresholds` that acc reaches,
+      zero_point 0: any function that does not decrease.
 
     Parameters
     ----------
@@ -83,6 +95,9 @@ class Requant:
     divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
     output_scale: a float32 value, for ``ort_average`` and ``ort_mean``.
+    thresholds: int64 [high - low, channels], for ``thresholds``; ascending along axis 0.
+    undecided: sums whose code the order of the runtime's float additions decides, of all channels;
+        the formula then is within one code of it.
     """
 
     formula: str
@@ -95,6 +110,8 @@ class Requant:
     divisor: int = 1
     offset: float = 0.0
     output_scale: float = 1.0
+    thresholds: NDArray[np.int64] = field(default_factory=_empty)
+    undecided: int = 0
 
     @property
     def channels(self) -> int:
@@ -111,6 +128,7 @@ class Requant:
             scale=self.scale[one],
             multiplier=self.multiplier[one],
             shift=self.shift[one],
+            thresholds=self.thresholds[:, one] if self.thresholds.size else self.thresholds,
         )
 
 
@@ -172,7 +190,7 @@ class MaxPoolArithmetic:
     high: int
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class BinaryArithmetic:
     """``z = f(x, y)`` on two codes, evaluated by `systolith.profiles.binary.binary_table`.
 
@@ -181,6 +199,7 @@ class BinaryArithmetic:
     formula: key of `systolith.profiles.binary.BINARY_FORMULAS`.
     a, b, out: codes of the operands and of the result.
     low, high: clamp of the result, fused activation included.
+    table: int64 [256, 256] results by stored bytes, for the formula ``table``.
     """
 
     formula: str
@@ -189,6 +208,7 @@ class BinaryArithmetic:
     out: Codes
     low: int
     high: int
+    table: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -223,6 +243,15 @@ class QuantizeArithmetic:
     out: Codes
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatQuantizeArithmetic:
+    """float32 to codes through float steps: ``quantizer(steps(x))``; `out` are the codes."""
+
+    steps: tuple[FloatStep, ...]
+    quantizer: Quantizer
+    out: Codes
+
+
 @dataclass(frozen=True, kw_only=True)
 class DequantizeArithmetic:
     """Codes to float32: ``float32(float32(code - zero_point) * scale)`` for every profile here."""
@@ -254,6 +283,8 @@ Arithmetic: TypeAlias = (
     | SoftmaxArithmetic
     | QuantizeArithmetic
     | DequantizeArithmetic
+    | FloatQuantizeArithmetic
+    | FloatOutputArithmetic
     | PadArithmetic
     | ConcatArithmetic
 )

@@ -42,9 +42,9 @@ class Op(StrEnum):
     SOFTMAX = "softmax"
     """SoftmaxArithmetic, over the last axis of the canonical shape."""
     QUANTIZE = "quantize"
-    """QuantizeArithmetic: float32 to 8 bits."""
+    """QuantizeArithmetic, FloatQuantizeArithmetic: float32 to 8 bits."""
     DEQUANTIZE = "dequantize"
-    """DequantizeArithmetic: 8 bits to float32."""
+    """DequantizeArithmetic, FloatOutputArithmetic: 8 bits (or sums in two bytes) to float32."""
     PAD = "pad"
     """PadArithmetic; attributes pads (top, bottom, left, right), channel_pads (front, back)."""
     CONCAT = "concat"
@@ -88,6 +88,8 @@ class Tensor:
     source_name: the name in the model file.
     source_shape: the runtime's shape with batch 1.
     order: int64 permutation of the flat source, or None for the identity.
+    limits: least and greatest code that occur, or None for those of the dtype; of the codes also
+        where two of them share a byte.
     """
 
     name: str
@@ -98,11 +100,17 @@ class Tensor:
     source_name: str = ""
     source_shape: tuple[int, ...] = ()
     order: NDArray[np.int64] | None = None
+    limits: tuple[int, int] | None = None
 
     @property
     def size(self) -> int:
         """Number of elements."""
         return int(np.prod(self.shape))
+
+    @property
+    def code_range(self) -> tuple[int, int]:
+        """Least and greatest code of an int8 or uint8 tensor."""
+        return self.limits or ((-128, 127) if self.dtype == "int8" else (0, 255))
 
     def canonical(self, array: NDArray[Any]) -> NDArray[Any]:
         """Return a runtime's array (batch 1, or without it) in the canonical layout.

@@ -14,6 +14,7 @@ from systolith.graph import Graph, Op
 from systolith.importers import load_model
 from systolith.importers.tflite import import_tflite
 from systolith.profiles import get_profile
+from systolith.profiles.table import PROFILES
 
 MACS = {
     "resnet8": 12_501_632,
@@ -191,6 +192,6 @@ def test_profile_of_another_container(models: Path) -> None:
 
 
 def test_unknown_profile(models: Path) -> None:
-    names = "tflite-reference, tflite-xnnpack, tflm, onnxruntime"
+    names = ", ".join(PROFILES)
     with pytest.raises(SpecError, match=f"^profile must be one of {names}, not 'x'$"):
         load_model(models / "tflite" / "hello_world.tflite", "x")

@@ -50,7 +50,7 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help="Runtime: tflite-reference, tflite-xnnpack, tflm or onnxruntime.",
+        help="Runtime: tflite-reference, tflite-xnnpack, tflm, onnxruntime or qonnx.",
     ),
 ]
 BackendName = Annotated[

@@ -5,7 +5,12 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from systolith.arithmetic import DequantizeArithmetic, QuantizeArithmetic
+from systolith.arithmetic import (
+    DequantizeArithmetic,
+    FloatOutputArithmetic,
+    FloatQuantizeArithmetic,
+    QuantizeArithmetic,
+)
 from systolith.compiler.ir import SymbolicCommand, View
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.spec.accelerator import PostSpec
@@ -68,6 +73,8 @@ def _plan(graph: Graph, node: Node, post: PostSpec) -> EdgePlan | str:
     """Return how the lanes compute a node, or why they do not."""
     source, target = (graph.tensor(n) for n in (node.inputs[0], node.outputs[0]))
     arithmetic = node.arithmetic
+    if isinstance(arithmetic, FloatQuantizeArithmetic | FloatOutputArithmetic):
+        return "its float steps are no quotient or product alone"
     if isinstance(arithmetic, QuantizeArithmetic):
         codes, numbers, stored = arithmetic.out, source, target
     else:

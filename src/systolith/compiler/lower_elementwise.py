@@ -9,7 +9,7 @@ from systolith.compiler.copies import copy_commands, copy_cycles
 from systolith.compiler.emit import Job, emit_pairs, store_stream
 from systolith.compiler.ir import Pair, SymbolicCommand, View
 from systolith.compiler.layout import gather_origins
-from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.lowering import Lowering
 from systolith.compiler.predict import LATENCY
 from systolith.compiler.requantize import identity_requantizer
 from systolith.compiler.steps import Step
@@ -60,7 +60,7 @@ def _copy(low: Lowering, step: Step, views: list[View], *, split: bool) -> list[
     height, width, _ = flat[1].shape
     regions = [Region(y=0, x=0, height=height, width=width)]
     channels = flat[1].shape[2]
-    lowest, highest = code_range(low.graph.tensor(step.source).dtype)
+    lowest, highest = low.graph.tensor(step.source).code_range
     requantizer = identity_requantizer(channels, lowest, highest, low.spec.post)
     parameters = low.constants.parameters(requantizer.channels, tile)
     job = Job(

@@ -21,18 +21,13 @@ from systolith.graph import Graph, Node, Op
 from systolith.profiles.binary import binary_table
 from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["Lowering", "code_range"]
+__all__ = ["Lowering"]
 
 
 _T = TypeVar("_T")
 
 _HELD = 4
 """Cycles of a pass with held weights at least: sums wait for those of the pass before."""
-
-
-def code_range(dtype: str) -> tuple[int, int]:
-    """Least and largest code of int8 or uint8."""
-    return (-128, 127) if dtype == "int8" else (0, 255)
 
 
 @dataclass(kw_only=True, eq=False)

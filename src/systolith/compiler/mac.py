@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.constants import ChannelParameters
 from systolith.compiler.fit import accumulator_range
-from systolith.compiler.lowering import Lowering, code_range
+from systolith.compiler.lowering import Lowering
 from systolith.compiler.precision import (
     columns_at_once,
     exact_precisions,
@@ -103,6 +103,17 @@ def mac_requantizer(low: Lowering, step: Step) -> Requantizer:
     return low.once(step.node.arithmetic, lambda: _fitted(low, step), "requantizer")
 
 
+def _source_range(low: Lowering, step: Step) -> tuple[int, int]:
+    """Least and greatest code that a layer reads; of packed codes, of their nibbles."""
+    tensor, window = low.graph.tensor(step.source), step.packed_source
+    if window is None:
+        return tensor.code_range
+    least, most = nibble_range(window)
+    if tensor.limits is None:
+        return least, most
+    return tensor.limits[0] - window + least, tensor.limits[1] - window + least
+
+
 def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) -> Problem:
     """Return what the requantizer of a convolution or fully connected layer must compute.
 
@@ -117,7 +128,7 @@ def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) 
     flat = w.reshape(len(w), -1)
     zero = arithmetic.input_zero_point
     bias = arithmetic.bias.astype(np.int64)
-    x_low, x_high = codes or code_range(graph.tensor(node.inputs[0]).dtype)
+    x_low, x_high = codes or graph.tensor(node.inputs[0]).code_range
     least, most = accumulator_range(flat.T, min(x_low, zero), max(x_high, zero), zero, bias)
     return Problem(
         requant=arithmetic.requant, bias=bias - zero * flat.sum(axis=1), lo=least, hi=most
@@ -125,11 +136,14 @@ def mac_problem(graph: Graph, node: Node, codes: tuple[int, int] | None = None) 
 
 
 def _fitted(low: Lowering, step: Step) -> Requantizer:
-    packed = step.packed_source
-    codes = nibble_range(packed) if packed is not None else None
-    problem = mac_problem(low.graph, step.node, codes)
+    problem = mac_problem(low.graph, step.node, _source_range(low, step))
     narrow = bool(low.spec.external.data_bytes)
-    return choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
+    found = choose_requantizer(step.node, problem, low.spec.post, narrow=narrow)
+    undecided = problem.requant.undecided
+    if not undecided:
+        return found
+    note = f"within one code on {undecided} of them: the runtime's float order decides"
+    return replace(found, note=f"{found.note}; {note}")
 
 
 def mac_layer(low: Lowering, step: Step) -> MacLayer:

@@ -29,7 +29,7 @@ def row_bytes(spec: AcceleratorSpec, words: NDArray[np.uint8], command: Command)
     masks = -(-columns // 8)
     spare = 0xFF >> (-columns % 8)  # bits of the last byte that are columns
     ones = np.unpackbits(stream[:, None], axis=1).sum(axis=1)
-    last = np.unpackbits((stream & spare)[:, None], axis=1).sum(axis=1)
+    last = np.unpackbits((stream & np.uint8(spare))[:, None], axis=1).sum(axis=1)
     result = np.empty((_tiles(command), rows), np.int64)
     position = 0
     for tile in result:

@@ -215,4 +215,5 @@ def _view(tensor: Tensor, name: str, shape: tuple[int, int, int]) -> Tensor:
         source_name=tensor.source_name,
         source_shape=tensor.source_shape,
         order=tensor.order,
+        limits=tensor.limits,
     )

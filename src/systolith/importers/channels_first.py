@@ -88,6 +88,7 @@ class ChannelsFirst(GraphBuilder):
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
+                limits=source.limits,
             )
         )
 
@@ -103,6 +104,7 @@ class ChannelsFirst(GraphBuilder):
                 source_name=name,
                 source_shape=shape,
                 order=default_order(shape),
+                limits=codes.limits,
             )
         )
 

@@ -12,6 +12,15 @@ __all__ = ["DEFAULT_PROFILES", "load_model", "model_kind"]
 DEFAULT_PROFILES = {"tflite": "tflite-reference", "onnx": "onnxruntime"}
 """Profile of each kind of file when none is asked for."""
 
+QONNX = "qonnx"
+"""Profile of ONNX files with QONNX's quantizers, when none is asked for."""
+
+# As types of operators lie in the file: field 4 of a NodeProto, its length, its text.
+_QONNX_NAMES = tuple(
+    b"\x22" + bytes([len(name)]) + name
+    for name in (b"Quant", b"IntQuant", b"BipolarQuant", b"Trunc", b"MultiThreshold")
+)
+
 
 def model_kind(data: bytes) -> str:
     """Return tflite or onnx, judged by the content.
@@ -37,7 +46,8 @@ def load_model(path: str | Path, profile: str | None = None) -> Graph:
     Parameters
     ----------
     path: the file; its kind is found by content.
-    profile: name of the arithmetic profile; tflite-reference or onnxruntime if None.
+    profile: name of the arithmetic profile; if None tflite-reference, qonnx (for files with
+        QONNX's quantizers) or onnxruntime.
 
     Raises
     ------
@@ -53,11 +63,16 @@ def load_model(path: str | Path, profile: str | None = None) -> Graph:
         raise ModelError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
     try:
         kind = model_kind(data)
-        chosen = get_profile(profile or DEFAULT_PROFILES[kind])
+        own = QONNX if kind == "onnx" and any(name in data for name in _QONNX_NAMES) else ""
+        chosen = get_profile(profile or own or DEFAULT_PROFILES[kind])
         if chosen.container != kind:
             raise SpecError(f"profile must be one for {kind} files, not {chosen.name!r}")
         if kind == "tflite":
             return import_tflite(data, chosen, name=path.stem, path=str(path))
+        if chosen.name == QONNX:
+            from systolith.importers.qonnx import import_qonnx
+
+            return import_qonnx(data, chosen, name=path.stem, path=str(path))
         # onnx takes half a second to import: only its users wait for it.
         from systolith.importers.onnx import import_onnx
 

@@ -207,5 +207,6 @@ class OnnxContext(ChannelsFirst):
                 source_name=name,
                 source_shape=shape,
                 order=like.order if like else default_order(shape),
+                limits=None if codes is None else codes.limits,
             )
         )

@@ -15,7 +15,7 @@ from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_resize import resize
 from systolith.importers.places import all_places, depth_to_space, space_to_depth, static_slice
 
-__all__ = ["MOVES", "input_layout", "move", "pad_widths"]
+__all__ = ["MOVES", "input_layout", "move", "pad_widths", "place_results"]
 
 Places = NDArray[np.int64]
 Rule = Callable[[OnnxContext, Places], Places]
@@ -170,8 +170,8 @@ MOVES = frozenset({*RENAMES, *CHOICES, "Split"})
 """Operators of `move`."""
 
 
-def _results(ctx: OnnxContext, places: Places) -> list[Places]:
-    """Return the places of each output."""
+def place_results(ctx: OnnxContext, places: Places) -> list[Places]:
+    """Return the places of each output of the current node."""
     kind = ctx.node.op_type
     try:
         if kind == "Split":
@@ -186,7 +186,7 @@ def _results(ctx: OnnxContext, places: Places) -> list[Places]:
 def move(ctx: OnnxContext) -> None:
     """Choose elements of a tensor of codes, or of floats that are functions of codes."""
     source = ctx.input(0)
-    for position, places in enumerate(_results(ctx, all_places(source.source_shape))):
+    for position, places in enumerate(place_results(ctx, all_places(source.source_shape))):
         if position < len(ctx.node.output) and ctx.node.output[position]:
             _move(ctx, source, places, position)
 
@@ -226,7 +226,7 @@ def input_layout(
         index, node = users[0]
         ctx.enter(node, index)
         if node.op_type in RENAMES:
-            places = _results(ctx, places)[0]
+            places = place_results(ctx, places)[0]
         elif node.op_type != "QuantizeLinear":
             break
         current = node.output[0]

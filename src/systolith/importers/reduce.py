@@ -60,6 +60,7 @@ def _lined_up(builder: GraphBuilder, source: Tensor, axes: Collection[int]) -> T
             quantization=source.quantization,
             source_name=name,
             source_shape=shape,
+            limits=source.limits,
         )
     )
     builder.add_choice(source.name, name, places, "/lined_up")

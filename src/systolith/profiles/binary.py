@@ -146,6 +146,12 @@ def _signed(
     return lambda x, y, k: function(x, y, k, sign)
 
 
+def _looked_up(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    assert k.table is not None
+    answer: Int = k.table[x & 255, y & 255]
+    return answer
+
+
 BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = MappingProxyType(
     {
         "tflite_add": _signed(_tflite_sum, 1),
@@ -157,6 +163,7 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "xnnpack_mul": _signed(_xnnpack_mul, 1),
         "onnxruntime_add": _signed(_onnxruntime_add, 1),
         "onnxruntime_mul": _signed(_onnxruntime_mul, 1),
+        "table": _looked_up,
         "codes_sum": lambda x, y, k: x + y - k.out.zero_point,
     }
 )

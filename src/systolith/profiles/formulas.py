@@ -107,6 +107,17 @@ def _ort_mean(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(mean / np.float32(r.output_scale)))
 
 
+def _thresholds(acc: Int, r: Requant) -> Int:
+    steps = np.asarray(r.thresholds, np.int64)
+    if len(steps) <= 16:
+        answer: Int = r.low + (acc[..., None, :] >= steps).sum(axis=-2, dtype=np.int64)
+        return answer
+    flat = acc.reshape(-1, acc.shape[-1])
+    columns = np.broadcast_to(steps, (len(steps), flat.shape[1]))
+    counts = [np.searchsorted(columns[:, i], flat[:, i], "right") for i in range(flat.shape[1])]
+    return r.low + np.stack(counts, axis=-1).reshape(acc.shape)
+
+
 REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType(
     {
         "double": _double,
@@ -117,6 +128,7 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "xnn_mean": _xnn_mean,
         "ort_average": _ort_average,
         "ort_mean": _ort_mean,
+        "thresholds": _thresholds,
     }
 )
 """``f(acc, requant)``: int64 before zero point and clamp; the last axis of acc is the channel."""

@@ -15,6 +15,8 @@ from systolith.arithmetic import (
     BinaryArithmetic,
     ConcatArithmetic,
     DequantizeArithmetic,
+    FloatOutputArithmetic,
+    FloatQuantizeArithmetic,
     LutArithmetic,
     MacArithmetic,
     MaxPoolArithmetic,
@@ -29,6 +31,7 @@ from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.formulas import requantize_codes, wrap32
 from systolith.profiles.pooling import average_window
 from systolith.profiles.softmax import softmax_codes
+from systolith.profiles.steps import float_outputs, quantize_floats
 
 __all__ = ["accumulate", "evaluate_graph", "evaluate_node"]
 
@@ -122,11 +125,15 @@ def _softmax(node: Node, inputs: Sequence[Array]) -> Array:
 
 
 def _quantize(node: Node, inputs: Sequence[Array]) -> Array:
+    if isinstance(node.arithmetic, FloatQuantizeArithmetic):
+        return quantize_floats(inputs[0], node.arithmetic)
     assert isinstance(node.arithmetic, QuantizeArithmetic)
     return quantize_codes(inputs[0], node.arithmetic)
 
 
 def _dequantize(node: Node, inputs: Sequence[Array]) -> Array:
+    if isinstance(node.arithmetic, FloatOutputArithmetic):
+        return float_outputs(inputs, node.arithmetic)
     assert isinstance(node.arithmetic, DequantizeArithmetic)
     return dequantize_codes(inputs[0], node.arithmetic)
 

@@ -157,6 +157,18 @@ _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
     "leaky_relu": ("onnxruntime_leaky_relu",),
 }
 
+# Everything between two quantizers is one function of a sum: see `systolith.profiles.steps`.
+_QONNX: dict[str, tuple[str, ...]] = {
+    **{key: row for key, row in _MOVES.items() if key != "reduce_max"},
+    "conv2d": ("thresholds",),
+    "fully_connected": ("thresholds",),
+    "avg_pool": ("thresholds",),
+    "add": ("table",),
+    "sub": ("table",),
+    "mul": ("table",),
+    "quantize": ("onnxruntime",),
+}
+
 _ALL = (
     Profile(
         name="tflite-reference",
@@ -189,6 +201,14 @@ _ALL = (
         kernels="CPU, x86-64 with FMA",
         container="onnx",
         rows=_rows(**_ONNXRUNTIME),
+    ),
+    Profile(
+        name="qonnx",
+        runtime="qonnx",
+        version="1.0.0",
+        kernels="numpy and onnxruntime 1.31.1",
+        container="onnx",
+        rows=_rows(**_QONNX),
     ),
 )
 

@@ -13,6 +13,7 @@ from systolith.graph import Graph
 from systolith.importers import load_model
 from systolith.runtimes.litert import run_reference, run_xnnpack
 from systolith.runtimes.onnxruntime import run_onnxruntime
+from systolith.runtimes.qonnx import run_qonnx
 from systolith.runtimes.tflm import run_tflm
 
 __all__ = ["RUNTIMES", "default_runtime", "run_runtime"]
@@ -26,6 +27,7 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
         "tflite-xnnpack": run_xnnpack,
         "tflm": run_tflm,
         "onnxruntime": run_onnxruntime,
+        "qonnx": run_qonnx,
     }
 )
 """``f(graph, samples)``: tensors of each sample; one row for every profile, of the same name."""
@@ -72,7 +74,8 @@ def run_runtime(
 ) -> Arrays:
     """Return what a runtime computes: the graph's tensors by name, in the runtime's layout.
 
-    tflite-reference and onnxruntime give every tensor, tflite-xnnpack and tflm the outputs only.
+    tflite-reference, onnxruntime and qonnx give every tensor, tflite-xnnpack and tflm the outputs
+    only.
 
     Parameters
     ----------
@@ -91,7 +94,8 @@ def run_runtime(
     chosen = runtime or default_runtime(graph)
     if chosen not in RUNTIMES:
         raise SpecError(f"runtime must be one of {', '.join(RUNTIMES)}, not {chosen!r}")
-    if (chosen == "onnxruntime") != (graph.profile == "onnxruntime"):
+    alone = {"onnxruntime", "qonnx"}
+    if chosen != graph.profile and alone.intersection((chosen, graph.profile)):
         raise SpecError(f"runtime must be one for {graph.profile!r} models, not {chosen!r}")
     if not isinstance(inputs, Mapping):
         if len(graph.inputs) != 1:

@@ -145,10 +145,17 @@ def _preset(
     softmax_tables: int = 2,
     product: bool = True,
     precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
+    formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE}),
     **memory: int,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=columns, depthwise_lines=lines, precisions=precisions),
+        array=ArraySpec(
+            rows=rows,
+            columns=columns,
+            depthwise_lines=lines,
+            precisions=precisions,
+            weight_formats=formats,
+        ),
         memory=MemorySpec(**memory),
         post=PostSpec(lanes=lanes, product=product, softmax_tables=softmax_tables),
         external=ExternalSpec(data_bytes=data_bytes),
@@ -179,13 +186,15 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
         queue_depth=8,
         weight_bytes=256 * KIB,
         precisions=frozenset(Precision),
+        formats=frozenset(WeightFormat),
     ),
     "large": _preset(32, 32, 16, lines=5),
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
 All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory, and `mixed`: `stream` with every precision.
+`stream`, which has an AXI4 master to external memory, and `mixed`: `stream` with every precision
+and every format of weights.
 """
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.arithmetic import FloatOutputArithmetic
 from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.errors import CompileError, InputError
 from systolith.graph import Graph
@@ -168,6 +169,15 @@ class _Verification:
         return tuple(reports)
 
 
+def _bounded(graph: Graph) -> list[str]:
+    """Return float outputs whose last bits the runtime's order of additions decides."""
+    return [
+        node.outputs[0]
+        for node in graph
+        if isinstance(node.arithmetic, FloatOutputArithmetic) and not node.arithmetic.sums.exact
+    ]
+
+
 def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
     """Say what qualifies the result."""
     remarks = []
@@ -189,6 +199,12 @@ def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str,
         remarks.append(
             f"{len(formulas)} tensors that the runtime does not give were compared with the"
             f" formulas of profile {work.graph.profile}"
+        )
+    bounded = _bounded(work.graph)
+    if bounded:
+        remarks.append(
+            f"compared with the bounds that any order of the runtime's float additions keeps:"
+            f" {', '.join(bounded)}"
         )
     if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
         remarks.append(

@@ -33,8 +33,9 @@ _PACKAGES = {
     "tflite-xnnpack": ("LiteRT XNNPACK", "ai-edge-litert"),
     "tflm": ("TensorFlow Lite Micro", "tflite-micro"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "qonnx": ("qonnx", "qonnx"),
 }
-_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out"}
+_OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out", "qonnx": "outputs"}
 
 
 def runtime_version(profile: str) -> str:

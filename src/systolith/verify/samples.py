@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import QuantizeArithmetic
+from systolith.arithmetic import FloatQuantizeArithmetic, QuantizeArithmetic
 from systolith.errors import InputError
 from systolith.graph import Graph
+from systolith.profiles.steps import affine
 
 __all__ = [
     "Samples",
@@ -158,6 +159,11 @@ def _random(graph: Graph, name: str, count: int, rng: np.random.Generator) -> ND
             codes = node.arithmetic.out
             low = codes.scale * (codes.low - 4 - codes.zero_point)
             high = codes.scale * (codes.high + 4 - codes.zero_point)
+        elif isinstance(node.arithmetic, FloatQuantizeArithmetic):
+            k = node.arithmetic
+            slope, offset = affine((*k.steps, *k.quantizer.steps), np.ones(1))
+            ends = [(c - offset) / slope for c in (k.out.low - 4, k.out.high + 4)]
+            low, high = float(np.min(ends)), float(np.max(ends))
     return rng.uniform(low, high, (count, *shape)).astype(tensor.dtype)
 
 

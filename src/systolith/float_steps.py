@@ -1,0 +1,104 @@
+"""Float arithmetic between integers, as data: sums of products, elementwise steps, quantizers.
+
+QONNX networks compute in float32 on values of integer codes. What lies between an integer sum and
+the next quantizer is a chain of elementwise steps, each monotone in its input; evaluated by
+`systolith.profiles.steps`.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["ROUNDINGS", "STEPS", "FloatOutputArithmetic", "FloatStep", "FloatSums", "Quantizer"]
+
+STEPS = frozenset({"mul", "add", "sub", "rsub", "div", "least", "most", "rint"})
+"""mul, add, sub, rsub, div, least, most, rint: ``x * c``, ``x + c``, ``x - c``, ``c - x``,
+``x / c``, ``max(x, c)``, ``min(x, c)``, ``rint(x)``."""
+
+ROUNDINGS = frozenset(
+    {
+        *("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN"),
+        *("BIPOLAR", "SIGN", "THRESHOLDS"),
+    }
+)
+"""QONNX's rounding modes (UP is away from zero, HALF_UP half away from zero), and what is no
+rounding: BIPOLAR ``1 if x >= 0 else -1``, SIGN -1, 0 or 1, THRESHOLDS counts those reached."""
+
+
+def _scalar() -> NDArray[np.float32]:
+    return np.zeros((), np.float32)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatStep:
+    """One elementwise float32 operation with a constant.
+
+    Parameters
+    ----------
+    op: one of `STEPS`.
+    operand: float32, one value or one per channel (the last canonical axis).
+    """
+
+    op: str
+    operand: NDArray[np.float32] = field(default_factory=_scalar)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatSums:
+    """What integer sums are worth in the runtime: ``float32(sum * unit)``.
+
+    The runtime adds float32 products in an order of its own. Where all of them, and so all partial
+    sums, are float32 numbers, that is the exact value; elsewhere it differs by at most `noise`.
+
+    Parameters
+    ----------
+    unit: float64 per channel, or one.
+    noise: absolute bound per channel, or one; 0 where exact.
+    """
+
+    unit: NDArray[np.float64]
+    noise: NDArray[np.float64]
+
+    @property
+    def exact(self) -> bool:
+        """Whether no sum depends on the order of additions."""
+        return not np.any(self.noise)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Quantizer:
+    """float32 to integer codes: ``round(clamp(steps(x), low, high))``.
+
+    Parameters
+    ----------
+    steps: to a real code, usually a division by the scale and an addition of the zero point.
+    rounding: one of `ROUNDINGS`.
+    low, high: the clamp, before rounding.
+    thresholds: float32 [channels or 1, K], for THRESHOLDS.
+    unit, first: for THRESHOLDS the code is ``first + unit * count``.
+    """
+
+    steps: tuple[FloatStep, ...]
+    rounding: str
+    low: int
+    high: int
+    thresholds: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 0), np.float32))
+    unit: int = 1
+    first: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class FloatOutputArithmetic:
+    """Sums of products to float32: ``steps(value(sum))``.
+
+    Parameters
+    ----------
+    sums: value of a sum.
+    steps: what follows.
+    offset: subtracted from the code, of one input, or from ``256 * first + second`` of two.
+    """
+
+    sums: FloatSums
+    steps: tuple[FloatStep, ...]
+    offset: int
