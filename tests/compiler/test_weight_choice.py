@@ -76,6 +76,8 @@ def test_layers_get_the_smallest_format(nets, form, rows, columns, bus) -> None:
         assert model.memory.loaded < dense.memory.loaded or not bus
     notes = [n.text for n in model.notes if "weights" in n.text]
     assert len(notes) == len(model.weights)
+    saved = sum(s.dense_bytes - s.bytes for s in model.weights.values())
+    assert (f"{saved:,} saved" in model.weights_note) == bool(model.weights)
 
 
 def test_uint8_weights_with_a_zero_point(nets) -> None:

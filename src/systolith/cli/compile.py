@@ -102,6 +102,8 @@ def compile_model(
     console.print(_map(tensor_places(compiled)))
     for node in (*compiled.prologue, *compiled.epilogue):
         console.print(Text(f"note: {node.op} {node.name!r} runs on the host"))
+    if compiled.weights:
+        console.print(Text(f"note: {compiled.weights_note}"))
     if output is not None:
         data = compiled.program.to_bytes()
         write_files([(output, data)])

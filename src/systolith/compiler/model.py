@@ -54,3 +54,16 @@ class CompiledModel:
     hidden: tuple[str, ...]
     memory: MemoryReport
     weights: Mapping[str, StoredWeights] = field(default_factory=dict)
+
+    @property
+    def weights_note(self) -> str:
+        """What compressed weights save in all, empty if none are compressed."""
+        if not self.weights:
+            return ""
+        stored = sum(layer.bytes for layer in self.weights.values())
+        dense = sum(layer.dense_bytes for layer in self.weights.values())
+        forms = ", ".join(sorted({layer.form.name.lower() for layer in self.weights.values()}))
+        return (
+            f"compressed weights of {len(self.weights)} layers ({forms}): {stored:,} of "
+            f"{dense:,} bytes, {dense - stored:,} saved"
+        )

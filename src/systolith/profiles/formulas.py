@@ -68,9 +68,9 @@ def _double(acc: Int, r: Requant) -> Int:
 
 
 def _upward(acc: Int, r: Requant) -> Int:
-    right = np.maximum(-r.shift, 0)
+    right: Int = np.asarray(np.maximum(-r.shift, 0), np.int64)
+    half: Int = np.asarray((np.int64(1) << right) >> 1, np.int64)
     high = high_mul(wrap32(acc << np.maximum(r.shift, 0)), r.multiplier)
-    half: Int = (np.int64(1) << right) >> np.int64(1)
     answer: Int = (high + half) >> right
     return answer
 

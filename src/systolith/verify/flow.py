@@ -180,7 +180,7 @@ def _bounded(graph: Graph) -> list[str]:
 
 def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
     """Say what qualifies the result."""
-    remarks = []
+    remarks = [work.fused.weights_note] if work.fused.weights else []
     host = [layer.name for layer in layers if layer.where == "host"]
     if host:
         remarks.append(f"computed on the host: {', '.join(host)}")
