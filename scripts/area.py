@@ -1,6 +1,7 @@
 """Multipliers, LUTs and flip-flops of parts of the accelerator, as yosys synthesises them.
 
-`scripts/area array` prints a row per precisions and form of the array, and a column per target.
+`scripts/area array` prints a row per precisions and form of the array, and a column per target;
+`scripts/area quantize` those of the lanes that convert float32 numbers.
 Nothing is placed or routed. A table of subjects says what can be measured: `SUBJECTS`.
 """
 
@@ -17,9 +18,14 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith.hw.array import WeightStationaryArray
+from systolith.hw.dequantize import DequantizeLane
+from systolith.hw.dynamic_quantize import DynamicQuantizeStream
+from systolith.hw.float32 import Float32Divider
+from systolith.hw.quantize import QuantizeLane
 from systolith.hw.requant import Requantizer
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.spec.precision import MultiplierForm, Precision
+from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode, RequantWidths
 
 
@@ -30,7 +36,7 @@ class Area:
     Parameters
     ----------
     dsp: multiplier blocks.
-    lut: look-up tables, those of adders (two a CCU2C, four a CARRY4) and shift registers included.
+    lut: look-up tables, those of adders (two a CCU2C) and of shift registers included.
     ff: flip-flops.
     transistors: of static CMOS gates, by yosys' estimate; of the target `gates` alone.
     """
@@ -75,7 +81,7 @@ class Target:
 
 
 def _xilinx(family: str, title: str, dsp: str) -> Target:
-    # Look-up tables before carry chains are counted as such; a chain's own four are in CARRY4's.
+    # A CARRY4 adds nothing: the look-up tables before it are cells of their own.
     luts = {f"LUT{n}": 1 for n in range(1, 7)} | {"SRL16E": 1, "SRLC32E": 1}
     registers = dict.fromkeys(("FDRE", "FDSE", "FDCE", "FDPE"), 1)
     command = f"synth_xilinx -family {family} -flatten -noiopad -noclkbuf -top top"
@@ -169,9 +175,28 @@ def requantizers(size: tuple[int, int]) -> Iterator[Subject]:
         )
 
 
+def quantizers(size: tuple[int, int]) -> Iterator[Subject]:
+    """Lanes that quantize, by their forms; one that dequantizes; a divider, as they have none."""
+    even, away, multiply, fused = QuantizeForm
+    for forms in ((even,), (even, away), (multiply,), (fused,), tuple(QuantizeForm)):
+        names = ", ".join(form.name.lower() for form in forms)
+        yield Subject(
+            labels={"unit": "quantize lane", "forms": names},
+            build=lambda forms=forms: QuantizeLane(forms, held=True),
+        )
+    yield Subject(
+        labels={"unit": "dequantize lane", "forms": ""}, build=lambda: DequantizeLane(held=True)
+    )
+    yield Subject(
+        labels={"unit": "divider, 19 cycles a quotient", "forms": ""}, build=Float32Divider
+    )
+    yield Subject(labels={"unit": "dynamic quantize", "forms": ""}, build=DynamicQuantizeStream)
+
+
 SUBJECTS: Mapping[str, Callable[[tuple[int, int]], Iterator[Subject]]] = {
     "array": arrays,
     "requantizer": requantizers,
+    "quantize": quantizers,
 }
 """What can be measured, given the size of an array."""
 

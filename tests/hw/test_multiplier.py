@@ -130,6 +130,9 @@ class Sweeps(wiring.Component):
             for i, precisions in enumerate(SETS)
         }
         self.sweeps["pairs"] = PairSweep(everything=False)
+        # Beyond what there is: shows why, and that a wrong result is counted.
+        packed = FORMS[MultiplierForm.PACKED18].nibbles(SETS[0])
+        self.sweeps["beyond"] = Sweep(packed, range(-16, 16), SETS[0])
         ports = {f"o_{kind}_{n}": Out(32) for n in self.sweeps for kind in ("compared", "wrong")}
         super().__init__({"i_precision": In(2), **ports})
 
@@ -165,8 +168,10 @@ def test_all_operands() -> None:
                     W4A4: len(NIBBLES) ** 2 * len(sweep.weights) ** 2,
                 }[precision]
                 got = dut.io[f"o_compared_{name}"], dut.io[f"o_wrong_{name}"]
-                assert got == (count, 0), (name, precision)
-                compared += count
+                # -16 above a negative nibble: wrong in the high field, but for x = 0.
+                beyond = name == "beyond" and precision is W4A8
+                assert got == (count, (len(BYTES) - 1) * 16 * 2 * beyond), (name, precision)
+                compared += count * (name != "beyond")
     assert compared == 15_952_512
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from systolith.errors import ToolError
+from systolith.hw.array import WeightStationaryArray
 from systolith.hw.output_stationary import OutputStationaryArray
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import lint, readable_verilog
@@ -16,6 +17,7 @@ from systolith.sim.toolchain import find_compiler, find_verilator
 from systolith.sim.verilator_backend import VerilatorBackend
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.configuration import PRESETS
+from systolith.spec.precision import MultiplierForm, Precision
 from systolith.spec.requant import RequantMode
 
 ODD = AcceleratorSpec(
@@ -66,6 +68,14 @@ def test_lint(spec: AcceleratorSpec) -> None:
 def test_lint_of_the_output_stationary_array() -> None:
     need(find_verilator)
     array = OutputStationaryArray(3, 5, pipelined=True)
+    assert lint(readable_verilog(array, "array"), "array") == []
+
+
+@pytest.mark.parametrize("form", MultiplierForm)
+@pytest.mark.parametrize("precisions", [{Precision.W8A8}, set(Precision)], ids=len)
+def test_lint_of_multipliers(form: MultiplierForm, precisions: set[Precision]) -> None:
+    need(find_verilator)
+    array = WeightStationaryArray(2, 3, pipelined=True, precisions=precisions, form=form)
     assert lint(readable_verilog(array, "array"), "array") == []
 
 
