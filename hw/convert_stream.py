@@ -39,6 +39,13 @@ class _ConvertStream(wiring.Component):
         channel i modulo `channels`, a multiple of `lanes`.
     widths: bits of a beat of the input, of the output, and of a beat of parameters.
 
+    Members
+    -------
+    s_axis_tvalid, s_axis_tready, s_axis_tdata, s_axis_tlast: the input.
+    m_axis_tvalid, m_axis_tready, m_axis_tdata, m_axis_tlast: the output.
+    p_axis_tvalid, p_axis_tready, p_axis_tdata, p_axis_tlast: parameters.
+    p_error: a bad one is among the latest.
+
     Raises
     ------
     ValueError: lanes or channels out of range, or channels that are not a multiple of the lanes.

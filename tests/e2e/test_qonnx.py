@@ -22,6 +22,7 @@ def test_perceptrons_are_qonnx_own(models: Path, name: str) -> None:
     report = verify_model(path, PRESETS["tiny"], backend="golden", count=2)
     assert report.mismatches == 0 and report.compared == 2 * 1790
     assert {layer.mode for layer in report.layers if layer.macs} == {"fixed"}
+    assert all("runtime" in layer.against for layer in report.layers)
 
 
 @pytest.mark.slow

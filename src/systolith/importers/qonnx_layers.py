@@ -1,6 +1,7 @@
 """QONNX layers: sums of products, sums of windows, pairs of codes, and elementwise steps."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +91,14 @@ def _mac(
     reach = np.abs(flat).sum(axis=1) * max(-ends[0], ends[1])
     sums = sums_of(codes.scale, _channel_scales(ctx, weights.scale), reach, flat.shape[1])
     base = MacBase(
-        source=source.name, weights=w, window=window, groups=groups, sums=sums, lo=lo, hi=hi
+        source=source.name,
+        weights=w,
+        window=window,
+        groups=groups,
+        sums=sums,
+        lo=lo,
+        hi=hi,
+        output=ctx.node.output[0] if len(ctx.node.input) == 2 else "",
     )
     return Pending(base=base, layer=ctx.layer, source_op=ctx.source_op, shape=shape, current=shape)
 
@@ -152,21 +160,7 @@ def _with_bias(ctx: QonnxContext, pending: Pending, bias: NDArray[np.float32]) -
     count = base.weights[0].size
     rough = (count + 4) * _HALF * reach * base.sums.unit
     sums = FloatSums(unit=base.sums.unit, noise=np.where(fits, 0.0, rough))
-    after = Pending(
-        base=MacBase(
-            source=base.source,
-            weights=base.weights,
-            window=None,
-            groups=1,
-            sums=sums,
-            lo=base.lo,
-            hi=base.hi,
-        ),
-        layer=pending.layer,
-        source_op=pending.source_op,
-        shape=pending.shape,
-        current=pending.current,
-    )
+    after = replace(pending, base=replace(base, sums=sums, output=""))
     return after.then(FloatStep(op="add", operand=value.copy()))
 
 

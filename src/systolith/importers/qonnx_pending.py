@@ -28,6 +28,7 @@ class MacBase:
     groups: of a convolution.
     sums: what they are worth.
     lo, hi: reachable sums of each channel.
+    output: the runtime's tensor of these sums, or empty where it has none.
     """
 
     source: str
@@ -37,6 +38,7 @@ class MacBase:
     sums: FloatSums
     lo: Int64Array
     hi: Int64Array
+    output: str = ""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

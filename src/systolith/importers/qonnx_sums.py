@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes, ConcatArithmetic, MacArithmetic, Requant
 from systolith.graph import Op, Quantization, Tensor
-from systolith.importers.qonnx_context import QonnxContext
+from systolith.importers.qonnx_context import QonnxContext, channel_axis
 from systolith.importers.qonnx_pending import MacBase, PoolBase
 
 __all__ = ["add_sums", "pool_of_ones", "sum_bytes"]
@@ -96,8 +96,18 @@ def sum_bytes(
     offset = 0 if ends[0] >= -128 and ends[1] <= 127 else -128 - ends[0]
     requant = _shifted(offset, ends)
     made = ctx.quantized(name, shape, _codes(requant, "int8", 1.0, offset))
+    if base.output:
+        made = replace(made, source_name=base.output, quantization=_worth(base, shape, offset))
+        ctx.tensors[name] = made
     add_sums(ctx, base, made, requant)
     return (made.name,), offset
+
+
+def _worth(base: MacBase, shape: tuple[int, ...], offset: int) -> Quantization:
+    """Return what the codes of sums are worth, in the runtime's tensor of them."""
+    scale = base.sums.unit.astype(np.float32)
+    axis = channel_axis(len(shape)) if scale.size > 1 else None
+    return Quantization(scale=scale, zero_point=np.full(scale.shape, offset, np.int64), axis=axis)
 
 
 def _joined(ctx: QonnxContext, source: Tensor, more: int, name: str) -> Tensor:
