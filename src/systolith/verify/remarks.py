@@ -23,6 +23,17 @@ def _bounded(graph: Graph) -> list[str]:
     ]
 
 
+def _allowed(work: "Verification") -> list[str]:
+    """Say what may differ, where the profile has a bound."""
+    if not work.bound:
+        return []
+    return [
+        f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each layer"
+        f" was compared on its own inputs, and one value in {round(1 / work.bound):,} may differ"
+        f" by 1; end to end {work.tally.changed:,} of {work.tally.outputs:,} output values differ"
+    ]
+
+
 def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
     """Return sentences that qualify the result of a verification."""
     remarks = [work.fused.weights_note] if work.fused.weights else []
@@ -45,13 +56,7 @@ def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[s
             f"{len(formulas)} tensors that the runtime does not give were compared with the"
             f" formulas of profile {work.graph.profile}"
         )
-    if work.bound:
-        remarks.append(
-            f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each"
-            " layer was compared on its own inputs, and one value in"
-            f" {round(1 / work.bound):,} may differ by 1; end to end {work.tally.changed:,} of"
-            f" {work.tally.outputs:,} output values differ"
-        )
+    remarks += _allowed(work)
     bounded = _bounded(work.graph)
     if bounded:
         remarks.append(
