@@ -62,34 +62,23 @@ class Requantizer(wiring.Component):
         if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
             raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
         for mode in sorted(modes):
-            multiplier, accumulator = widths.least(mode)
-            if widths.multiplier < multiplier or widths.accumulator < accumulator:
-                raise ValueError(
-                    f"widths must be at least {multiplier} and {accumulator} bits for the mode "
-                    f"{mode.name.lower()!r}, not {widths.multiplier} and {widths.accumulator}"
-                )
+            least, have = widths.least(mode), (widths.multiplier, widths.accumulator)
+            if have[0] < least[0] or have[1] < least[1]:
+                raise ValueError(f"widths for {mode.name} must be at least {least}, not {have}")
         self.modes = frozenset(modes)
         self.widths = widths
-        narrow = modes == {FLOAT32}
-        # FLOAT32's operands have 25 and 24 bits, and no sign.
+        narrow = modes == {FLOAT32}  # its operands have 25 and 24 bits, and no sign
         self._a_bits = 26 if narrow else widths.accumulator
         self._b_bits = widths.FLOAT32_MULTIPLIER if narrow else widths.multiplier
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
-                "i_acc": In(signed(32)),
-                "i_bias": In(signed(32)),
-                "i_multiplier": In(signed(32)),
-                "i_shift": In(signed(8)),
-                "i_offset": In(signed(64)),
-                "i_mode": In(unsigned(2)),
-                "i_zero": In(signed(9)),
-                "i_low": In(signed(9)),
-                "i_high": In(signed(9)),
-                "o_valid": Out(1),
-                "o": Out(signed(9)),
+                "i_acc": In(signed(32)), "i_bias": In(signed(32)), "i_multiplier": In(signed(32)),
+                "i_shift": In(signed(8)), "i_offset": In(signed(64)), "i_mode": In(unsigned(2)),
+                "i_zero": In(signed(9)), "i_low": In(signed(9)), "i_high": In(signed(9)),
+                "o_valid": Out(1), "o": Out(signed(9)),
             }
-        )
+        )  # fmt: skip
 
     @staticmethod
     def latency_of(modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> int:
@@ -141,8 +130,8 @@ class Requantizer(wiring.Component):
         a, rest = p["operand"], self.widths.accumulator - 1
         own = a[-1]
         own = a[-1]
-        sign = self._pick({FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)})
-        sign = p.wire("side", sign)
+        table = {FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)}
+        sign = p.wire("side", self._pick(table))
         overflow = p.wire("beyond", (a[rest:] ^ sign.replicate(32 - rest)).any())
         p["operand"] = Mux(overflow, Cat((~sign).replicate(rest), sign), a[: rest + 1]).as_signed()
 
@@ -178,23 +167,24 @@ class Requantizer(wiring.Component):
         parts_a, parts_b = _parts(a, b)
         for i, part_a in enumerate(parts_a):
             for j, part_b in enumerate(parts_b):
-                p[f"product_{i}{j}"] = part_a * part_b
+                p[f"product_{i}{j}"] = _product(part_a, part_b)
         self._cuts = len(parts_a) - 1, len(parts_b) - 1
+        self._part = len((parts_b if len(parts_b) > 1 else parts_a)[0])
 
     def _combine(self, p: Pipeline) -> None:
         """Add the products of parts; the lowest one's lower half is already right."""
-        low, (i, j) = p["product_00"], self._cuts
+        low, (i, j), part = p["product_00"], self._cuts, self._part
         if i + j == 0:
             p["product"] = low
             return
         high = p[f"product_{i}{j}"]
         if i and j:
             middle = p["product_10"] + p["product_01"]
-            upper = Cat(low[_PART:], high).as_signed() + middle
+            upper = Cat(low[part:], high).as_signed() + middle
         else:
-            upper = low[_PART:].as_signed() + high
+            upper = low[part:].as_signed() + high
         width = self._a_bits + self._b_bits
-        p["product"] = Cat(low[:_PART], upper[: width - _PART]).as_signed()
+        p["product"] = Cat(low[:part], upper[: width - part]).as_signed()
 
     def _accumulate(self, p: Pipeline) -> None:
         """Add FIXED's offset, or what rounds DOUBLE's high half and FLOAT32's 24 bits."""
@@ -259,20 +249,32 @@ class Requantizer(wiring.Component):
 _Stage = Callable[[Requantizer, Pipeline], None]
 
 
-_PART = 16
-"""Bits of the lower part of an operand that is cut in two."""
+_PART, _LONG_PART, _FEW = 16, 17, 3
+"""Bits of the lower part of an operand cut in two, of one with few bits more, and how many few is.
+"""
 
 
 def _parts(a: Value, b: Value) -> tuple[list[Value], list[Value]]:
     """Cut the operands where no multiplier of 18x18 or 25x18 bits takes them."""
 
-    def cut(value: Value) -> list[Value]:
-        return [value[:_PART], value[_PART:].as_signed()]
+    def cut(value: Value, part: int = _PART) -> list[Value]:
+        return [value[:part], value[part:].as_signed()]
 
     parts_b = [b] if len(b) <= 25 else cut(b)
     width = len(b) if len(parts_b) == 1 else len(b) - _PART + 1
-    fits = len(a) <= 18 or (len(a) <= 25 and width <= 18)
-    return [a] if fits else cut(a), parts_b
+    if len(a) <= 18 or (len(a) <= 25 and width <= 18):
+        return [a], parts_b
+    few = len(a) <= _LONG_PART + _FEW and len(parts_b) == 1
+    return cut(a, _LONG_PART if few else _PART), parts_b
+
+
+def _product(a: Value, b: Value) -> Value:
+    """Multiply; a signed ``a`` of a few bits by additions, so that it takes no multiplier."""
+    if len(a) > _FEW:
+        return a * b
+    terms = [Mux(bit, b, 0) << place for place, bit in enumerate(a)]
+    total = sum(terms[:-1], Const(0, 1)) - terms[-1]
+    return total[: len(a) + len(b)].as_signed()
 
 
 def _stages(modes: frozenset[RequantMode], widths: RequantWidths) -> list[_Stage]:

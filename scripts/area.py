@@ -22,9 +22,11 @@ from systolith.hw.dequantize import DequantizeLane
 from systolith.hw.dynamic_quantize import DynamicQuantizeStream
 from systolith.hw.float32 import Float32Divider
 from systolith.hw.quantize import QuantizeLane
+from systolith.hw.requant import Requantizer
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.spec.precision import MultiplierForm, Precision
 from systolith.spec.quantize import QuantizeForm
+from systolith.spec.requant import RequantMode, RequantWidths
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -141,6 +143,38 @@ def arrays(size: tuple[int, int]) -> Iterator[Subject]:
         yield Subject(labels=labels, build=build)
 
 
+def requantizers(size: tuple[int, int]) -> Iterator[Subject]:
+    """One lane's requantizer: what presets have, and what `systolith fit` finds for networks."""
+    double, float32 = RequantMode.DOUBLE, RequantMode.FLOAT32
+    fixed, magnitude = RequantMode.FIXED, RequantMode.MAGNITUDE
+    rows = (
+        ((double, float32, fixed), 32, 32),
+        ((double,), 32, 32),
+        ((float32,), 25, 32),
+        ((float32, fixed), 25, 32),
+        ((fixed,), 32, 32),
+        ((magnitude,), 32, 32),
+        ((magnitude,), 25, 19),
+        ((fixed,), 24, 19),
+        ((fixed,), 24, 18),
+        ((fixed,), 18, 32),
+        ((fixed,), 18, 18),
+        ((fixed,), 16, 16),
+    )
+    for modes, multiplier, accumulator in rows:
+        widths = RequantWidths(multiplier=multiplier, accumulator=accumulator)
+
+        def build(
+            modes: frozenset[RequantMode] = frozenset(modes), widths: RequantWidths = widths
+        ) -> Component:
+            return Requantizer(modes, widths)
+
+        names = ", ".join(mode.name for mode in modes)
+        yield Subject(
+            labels={"requantizer": names, "bits": f"{multiplier} x {accumulator}"}, build=build
+        )
+
+
 def quantizers(size: tuple[int, int]) -> Iterator[Subject]:
     """Lanes that quantize, by their forms; one that dequantizes; a divider, as they have none."""
     even, away, multiply, fused = QuantizeForm
@@ -161,6 +195,7 @@ def quantizers(size: tuple[int, int]) -> Iterator[Subject]:
 
 SUBJECTS: Mapping[str, Callable[[tuple[int, int]], Iterator[Subject]]] = {
     "array": arrays,
+    "requantizer": requantizers,
     "quantize": quantizers,
 }
 """What can be measured, given the size of an array."""

@@ -63,10 +63,8 @@ class PostSpec:
     ----------
     lanes: output channels requantized a cycle; must divide the array's columns.
     modes: requantizer modes built into every lane (`RequantMode`), at least one.
-    multiplier_bits: signed width of the requantizer's multiplier, 16 to 32; `RequantMode.FLOAT32`
-        needs 25, DOUBLE 32.
-    accumulator_bits: width to which FIXED and MAGNITUDE saturate the accumulator before they
-        multiply, 16 to 32; FLOAT32 and DOUBLE need 32.
+    multiplier_bits: signed width of a requantizer's multiplier, 16 to 32 (FLOAT32: 25, DOUBLE: 32).
+    accumulator_bits: what accumulators saturate to first, 16 to 32 (FLOAT32 and DOUBLE: 32).
     residual: whether the lanes can add a second operand.
     product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
