@@ -5,7 +5,7 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
@@ -52,6 +52,8 @@ def test_table_and_file(
     area: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:
     """A row for every subject, a column for every target, and the same in JSON."""
+    design = SimpleNamespace(columns=3)
+    monkeypatch.setattr(area, "WeightStationaryArray", lambda *size, **options: design)
     monkeypatch.setattr(area, "measure", lambda design, target: area.Area(dsp=design.columns))
     path = tmp_path / "area.json"
     command = ["array", "--size", "2x3", "--targets", "ecp5", "xcup", "--json", str(path)]

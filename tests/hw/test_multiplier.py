@@ -196,6 +196,7 @@ def test_the_spec_knows_the_columns(form: MultiplierForm) -> None:
             multiplier=form,
         )
         array = WeightStationaryArray.of(spec)
+        array._MustUse__silence = True  # Amaranth warns of what is not elaborated
         delays = [array.column_delay(c) for c in range(columns)]
         assert delays == [spec.column_delay(c) for c in range(columns)]
         shared = form is MultiplierForm.PACKED27 and precisions == {W8A8} and not lines
