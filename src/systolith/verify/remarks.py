@@ -28,9 +28,11 @@ def _allowed(work: "Verification") -> list[str]:
     if not work.bound:
         return []
     return [
-        f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each layer"
-        f" was compared on its own inputs, and one value in {round(1 / work.bound):,} may differ"
-        f" by 1; end to end {work.tally.changed:,} of {work.tally.outputs:,} output values differ"
+        (
+            f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each layer"
+            f" was compared on its own inputs, and one value in {round(1 / work.bound):,} may differ"
+            f" by 1; end to end {work.tally.changed:,} of {work.tally.outputs:,} output values differ"
+        )
     ]
 
 
