@@ -28,10 +28,12 @@ __all__ = [
     "write_text",
 ]
 
-Model = Annotated[Path, typer.Argument(help="Quantized network, .tflite or .onnx.")]
+Model = Annotated[Path, typer.Argument(help="Quantized network: .tflite, .onnx, .pt or .pt2.")]
 OptionalModel = Annotated[
     Path | None,
-    typer.Argument(help="Quantized network, .tflite or .onnx; without one the embedded network."),
+    typer.Argument(
+        help="Quantized network: .tflite, .onnx, .pt or .pt2; without one the embedded network."
+    ),
 ]
 Array = Annotated[
     str | None, typer.Option("--array", help="Array as ROWSxCOLUMNS, e.g. 8x16; the rest as base.")
@@ -50,7 +52,8 @@ Against = Annotated[
     str | None,
     typer.Option(
         "--against",
-        help="Runtime: tflite-reference, tflite-xnnpack, tflm, onnxruntime or qonnx.",
+        help="Runtime: tflite-reference, tflite-xnnpack, tflm, onnxruntime, qonnx, torch-x86, "
+        "torch-qnnpack or torch-export.",
     ),
 ]
 BackendName = Annotated[
