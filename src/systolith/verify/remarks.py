@@ -27,11 +27,12 @@ def _allowed(work: "Verification") -> list[str]:
     """Say what may differ, where the profile has a bound."""
     if not work.bound:
         return []
+    runtime, tally = get_profile(work.graph.profile).runtime, work.tally
     return [
         (
-            f"{get_profile(work.graph.profile).runtime} itself is not exactly reproducible: each layer"
-            f" was compared on its own inputs, and one value in {round(1 / work.bound):,} may differ"
-            f" by 1; end to end {work.tally.changed:,} of {work.tally.outputs:,} output values differ"
+            f"{runtime} itself is not exactly reproducible: each layer was compared on its own"
+            f" inputs, and one value in {round(1 / work.bound):,} may differ by 1; end to end"
+            f" {tally.changed:,} of {tally.outputs:,} output values differ"
         )
     ]
 
