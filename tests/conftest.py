@@ -78,3 +78,10 @@ def qonnx_writer(onnx_writer: ModuleType) -> ModuleType:
 def onnx_writer() -> ModuleType:
     """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
     return _load("onnx_writer")
+
+
+@pytest.fixture(scope="session")
+def torch_nets() -> ModuleType:
+    """The module ``torch_nets``: quantized PyTorch networks; skips where torch is not installed."""
+    pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
+    return _load("torch_nets")

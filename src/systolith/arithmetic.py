@@ -83,6 +83,10 @@ class Requant:
       the mean is a float32 sum in window order: a function of the sum only up to the float error,
       see `systolith.profiles.pooling`; scale is the input's;
     - ``ort_mean``: ``rint(float32(mean / output_scale))``, likewise;
+    - ``torch_fbgemm``: ``rint(float32(float32(float32(acc - whole) + addend) * scale))``: PyTorch
+      adds its float32 bias to the accumulator; `whole` of it is in the int32 bias already;
+    - ``torch_float``: ``float32(float32(float32(acc - whole) * scale) + addend)``, quantized: a
+      float32 convolution between dequantize and quantize, up to its order of additions;
     - ``thresholds``: ``low`` and one more for each of the channel's `thresholds` that acc reaches,
       zero_point 0: any function that does not decrease.
 
@@ -94,7 +98,9 @@ class Requant:
     multiplier, shift: int64 of scale's shape, for ``double`` and ``upward``.
     divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
-    output_scale: a float32 value, for ``ort_average`` and ``ort_mean``.
+    output_scale: a float32 value, for ``ort_average``, ``ort_mean`` and ``torch_float``.
+    addend, whole: of scale's shape, for the ``torch`` formulas: a float32 bias, and the integer of
+        it that the accumulator has.
     thresholds: int64 [high - low, channels], for ``thresholds``; ascending along axis 0.
     undecided: sums whose code the order of the runtime's float additions decides, of all channels;
         the formula then is within one code of it.
@@ -110,6 +116,8 @@ class Requant:
     divisor: int = 1
     offset: float = 0.0
     output_scale: float = 1.0
+    addend: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
+    whole: NDArray[np.int64] = field(default_factory=_empty)
     thresholds: NDArray[np.int64] = field(default_factory=_empty)
     undecided: int = 0
 
@@ -128,6 +136,8 @@ class Requant:
             scale=self.scale[one],
             multiplier=self.multiplier[one],
             shift=self.shift[one],
+            addend=self.addend[one],
+            whole=self.whole[one],
             thresholds=self.thresholds[:, one] if self.thresholds.size else self.thresholds,
         )
 

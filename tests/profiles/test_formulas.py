@@ -191,7 +191,7 @@ def test_requantizer_of_products(formula: str) -> None:
 
 
 def test_rows_name_formulas_that_exist() -> None:
-    moves = {"max", "copy", "dequantize"}
+    moves = {"max", "copy", "dequantize", "table"}
     tables = (REQUANT_FORMULAS, BINARY_FORMULAS, LUT_FORMULAS, SOFTMAX_FORMULAS, QUANTIZE_FORMULAS)
     known = moves.union(*tables)
     for profile in PROFILES.values():

@@ -13,6 +13,7 @@ from systolith.compiler.errors import layer_error
 from systolith.compiler.fit import equal_on_range, mode_formula
 from systolith.compiler.fit_fixed import fit_fixed_channels
 from systolith.compiler.fit_line import FixedParameters
+from systolith.compiler.nearest import nearest_requantizer
 from systolith.compiler.needs import FITTED, explain
 from systolith.compiler.problem import Problem, Proof, Requantizer, multiplier_width
 from systolith.graph import Node
@@ -139,6 +140,7 @@ def find_requantizer(
 ) -> Requantizer | None:
     """Find the cheapest mode of ``post`` that computes the formula: itself, or proven equal.
 
+    Formulas that the runtime itself does not always keep to may have the nearest line instead.
     If ``narrow``, parameters without an offset come first: they take half the external memory.
     """
     direct = _direct(problem)
@@ -150,7 +152,9 @@ def find_requantizer(
             chosen = _fixed(problem, mode, post.widths)
     if chosen is None and not narrow:
         chosen = _relative(problem, post.modes)
-    return _requantizer(problem, chosen, proven=True) if chosen else None
+    if chosen is None:
+        return nearest_requantizer(problem, post)
+    return _requantizer(problem, chosen, proven=True)
 
 
 def _requantizer(problem: Problem, candidate: _Candidate, *, proven: bool) -> Requantizer:

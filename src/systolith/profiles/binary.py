@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from systolith.arithmetic import BinaryArithmetic, Codes, Requant
 from systolith.profiles.formulas import multiply_by_quantized_multiplier as mbqm
+from systolith.profiles.formulas import rounding_divide_by_pot
 from systolith.profiles.multipliers import quantize_multiplier
 
 __all__ = [
@@ -118,6 +119,54 @@ def _onnxruntime_mul(x: Int, y: Int, k: BinaryArithmetic, sign: int) -> Int:
     return answer
 
 
+def _torch_parts(x: Int, codes: Codes) -> NDArray[np.float32]:
+    """Dequantize as PyTorch's vectors do: the zero point's part is rounded first."""
+    scale = _F(codes.scale)
+    return fma32(x.astype(_F), scale, -(_F(codes.zero_point) * scale))
+
+
+def _torch_add(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    """PyTorch's own kernels (engines x86, fbgemm, onednn)."""
+    total = _torch_parts(x, k.a) + _torch_parts(y, k.b)
+    answer: Int = np.rint(total * (_F(1) / _F(k.out.scale))).astype(np.int64) + k.out.zero_point
+    return answer
+
+
+def _torch_mul(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    """PyTorch's own kernels, whatever the engine."""
+    product = ((x - k.a.zero_point) * (y - k.b.zero_point)).astype(_F)
+    factor = _F(_F(k.a.scale) * _F(k.b.scale)) * (_F(1) / _F(k.out.scale))
+    answer: Int = np.rint(product * factor).astype(np.int64) + k.out.zero_point
+    return answer
+
+
+def _qnnpack_add(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    """QNNPACK's add: 22-bit integer multipliers, one shift, half away from zero."""
+    a, b = _F(k.a.scale) / _F(k.out.scale), _F(k.b.scale) / _F(k.out.scale)
+    shift = 22 - int(np.frexp(max(a, b))[1])
+    ma, mb = (int(np.rint(np.ldexp(np.float64(r), shift))) for r in (a, b))
+    total = (x - k.a.zero_point) * ma + (y - k.b.zero_point) * mb
+    return rounding_divide_by_pot(total, shift) + k.out.zero_point
+
+
+def _float_add(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    """float32 between dequantize and quantize: PyTorch's exported graphs."""
+    total = _plain_real(x, k.a) + _plain_real(y, k.b)
+    answer: Int = np.rint(total * (_F(1) / _F(k.out.scale))).astype(np.int64) + k.out.zero_point
+    return answer
+
+
+def _float_mul(x: Int, y: Int, k: BinaryArithmetic) -> Int:
+    """float32 between dequantize and quantize."""
+    total = _plain_real(x, k.a) * _plain_real(y, k.b)
+    answer: Int = np.rint(total * (_F(1) / _F(k.out.scale))).astype(np.int64) + k.out.zero_point
+    return answer
+
+
+def _plain_real(x: Int, codes: Codes) -> NDArray[np.float32]:
+    return (x - codes.zero_point).astype(_F) * _F(codes.scale)
+
+
 def product_requant(k: BinaryArithmetic) -> Requant | None:
     """Return the requantizer that is a multiplication's formula, if products of codes go into it.
 
@@ -163,6 +212,11 @@ BINARY_FORMULAS: Mapping[str, Callable[[Int, Int, BinaryArithmetic], Int]] = Map
         "xnnpack_mul": _signed(_xnnpack_mul, 1),
         "onnxruntime_add": _signed(_onnxruntime_add, 1),
         "onnxruntime_mul": _signed(_onnxruntime_mul, 1),
+        "torch_add": _torch_add,
+        "torch_mul": _torch_mul,
+        "qnnpack_add": _qnnpack_add,
+        "float_add": _float_add,
+        "float_mul": _float_mul,
         "table": _looked_up,
         "codes_sum": lambda x, y, k: x + y - k.out.zero_point,
     }

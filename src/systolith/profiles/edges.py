@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes, DequantizeArithmetic, QuantizeArithmetic
+from systolith.profiles.binary import fma32
 from systolith.profiles.multipliers import half_away
 
 __all__ = ["QUANTIZE_FORMULAS", "dequantize_codes", "quantize_codes"]
@@ -46,11 +47,23 @@ def _xnnpack(value: NDArray[np.float32], out: Codes) -> Int:
         return _bounded(value * (_F(1) / _F(out.scale)), out, out.high)
 
 
+def _torch(value: NDArray[np.float32], out: Codes) -> Int:
+    """``rint(fma(x, float32(1 / s), zero_point))``, clamped; beyond int32, and NaN, the least."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        inverse = _F(1) / _F(out.scale)
+        near = np.clip(np.where(np.isnan(value), _F(0), value), -1e30, 1e30).astype(_F)
+        rounded = np.rint(fma32(near, inverse, _F(out.zero_point)))
+        outside = np.isnan(value) | (np.abs(rounded) >= 2.0**31)
+    answer: Int = np.clip(np.where(outside, out.low, rounded), out.low, out.high).astype(np.int64)
+    return answer
+
+
 QUANTIZE_FORMULAS: Mapping[str, Callable[[NDArray[np.float32], Codes], Int]] = MappingProxyType(
     {
         "onnxruntime": _onnxruntime,
         "tflite_reference": _tflite_reference,
         "xnnpack": _xnnpack,
+        "torch": _torch,
     }
 )
 """``f(x, codes)``: the runtime's codes, int64."""

@@ -107,6 +107,16 @@ def _ort_mean(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(mean / np.float32(r.output_scale)))
 
 
+def _torch_fbgemm(acc: Int, r: Requant) -> Int:
+    biased = (acc - r.whole).astype(np.float32) + r.addend
+    return _integers(np.rint(biased * np.asarray(r.scale, np.float32)))
+
+
+def _torch_float(acc: Int, r: Requant) -> Int:
+    value = (acc - r.whole).astype(np.float32) * np.asarray(r.scale, np.float32) + r.addend
+    return _integers(np.rint(value * (np.float32(1) / np.float32(r.output_scale))))
+
+
 def _thresholds(acc: Int, r: Requant) -> Int:
     steps = np.asarray(r.thresholds, np.int64)
     if len(steps) <= 16:
@@ -128,6 +138,8 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "xnn_mean": _xnn_mean,
         "ort_average": _ort_average,
         "ort_mean": _ort_mean,
+        "torch_fbgemm": _torch_fbgemm,
+        "torch_float": _torch_float,
         "thresholds": _thresholds,
     }
 )

@@ -56,11 +56,18 @@ def _single(x: ArrayLike, w: ArrayLike, y: ArrayLike) -> NDArray[np.float32]:
     return (product / np.asarray(y, np.float32)).astype(np.float32)
 
 
+def _single_inverse(x: ArrayLike, w: ArrayLike, y: ArrayLike) -> NDArray[np.float32]:
+    """``float32(float32(x * w) * float32(1 / y))``."""
+    product = np.atleast_1d(np.asarray(x, np.float32) * np.asarray(w, np.float32))
+    return (product * (np.float32(1) / np.asarray(y, np.float32))).astype(np.float32)
+
+
 SCALE_RULES: Mapping[str, ScaleRule] = MappingProxyType(
     {
         "double_product": _double_product,
         "single_product": _single_product,
         "single": _single,
+        "single_inverse": _single_inverse,
     }
 )
 """Effective scale from the scales of input, weights (per channel) and output, by rule."""

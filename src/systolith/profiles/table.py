@@ -31,8 +31,12 @@ class Profile:
     ----------
     name: what users write.
     runtime, version, kernels: whom the rows describe.
-    container: kind of model file, tflite or onnx.
+    container: kind of model file: tflite, onnx, torchscript or torch-export.
     rows: by operator; an absent operator is not supported.
+    bound: greatest share of values, of a layer on given inputs, in which the runtime may differ by
+        one code from the rows because it is not exactly reproducible itself; 0 where it is.
+    input_high: greatest input code that is drawn at random: beyond it the runtime's own sums may
+        saturate.
     """
 
     name: str
@@ -41,6 +45,8 @@ class Profile:
     kernels: str
     container: str
     rows: Mapping[str, Row]
+    bound: float = 0.0
+    input_high: int = 255
 
 
 def _rows(**rows: tuple[str, ...]) -> Mapping[str, Row]:
@@ -157,6 +163,35 @@ _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
     "leaky_relu": ("onnxruntime_leaky_relu",),
 }
 
+_TORCH: dict[str, tuple[str, ...]] = {
+    **{key: row for key, row in _MOVES.items() if key != "reduce_max"},
+    "conv2d": ("torch_fbgemm", "single"),
+    "fully_connected": ("torch_fbgemm", "single"),
+    "avg_pool": ("float32",),
+    "global_avg_pool": ("float32",),
+    "add": ("torch_add",),
+    "mul": ("torch_mul",),
+    "quantize": ("torch",),
+    "unary": ("table",),
+}
+
+_QNNPACK: dict[str, tuple[str, ...]] = {
+    **_TORCH,
+    "conv2d": ("float32", "single_inverse"),
+    "fully_connected": ("float32", "single_inverse"),
+    "add": ("qnnpack_add",),
+}
+
+_EXPORTED: dict[str, tuple[str, ...]] = {
+    **_TORCH,
+    "conv2d": ("torch_float",),
+    "fully_connected": ("torch_float",),
+    "avg_pool": ("torch_float",),
+    "add": ("float_add",),
+    "mul": ("float_mul",),
+    "quantize": ("xnnpack",),
+}
+
 # Everything between two quantizers is one function of a sum: see `systolith.profiles.steps`.
 _QONNX: dict[str, tuple[str, ...]] = {
     **{key: row for key, row in _MOVES.items() if key != "reduce_max"},
@@ -201,6 +236,34 @@ _ALL = (
         kernels="CPU, x86-64 with FMA",
         container="onnx",
         rows=_rows(**_ONNXRUNTIME),
+    ),
+    Profile(
+        name="torch-x86",
+        runtime="PyTorch",
+        version="2.13.0",
+        kernels="quantized, FBGEMM (engine x86)",
+        container="torchscript",
+        rows=_rows(**_TORCH),
+        bound=1e-5,
+        # Without VNNI its kernels add two products in saturating 16 bits (hence reduce_range).
+        input_high=127,
+    ),
+    Profile(
+        name="torch-qnnpack",
+        runtime="PyTorch",
+        version="2.13.0",
+        kernels="quantized, QNNPACK",
+        container="torchscript",
+        rows=_rows(**_QNNPACK),
+    ),
+    Profile(
+        name="torch-export",
+        runtime="PyTorch",
+        version="2.13.0",
+        kernels="float32 between dequantize and quantize, CPU",
+        container="torch-export",
+        rows=_rows(**_EXPORTED),
+        bound=1e-5,
     ),
     Profile(
         name="qonnx",

@@ -143,7 +143,13 @@ def print_report(report: VerifyReport, console: Console) -> None:
     if report.first is not None:
         for line in mismatch_lines(report.first):
             say(line, "red")
-    if report.ok:
+    if report.ok and report.bound and report.mismatches:
+        say(
+            f"within the bound: {report.compared:,} values compared, {report.mismatches:,} differ"
+            f" by 1, {report.allowed:,} may",
+            "bold green",
+        )
+    elif report.ok:
         say(f"bit-exact: {report.compared:,} values compared, 0 mismatches", "bold green")
     elif report.mismatches:
         say(

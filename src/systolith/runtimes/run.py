@@ -11,10 +11,12 @@ from numpy.typing import NDArray
 from systolith.errors import InputError, SpecError
 from systolith.graph import Graph
 from systolith.importers import load_model
+from systolith.profiles.table import get_profile
 from systolith.runtimes.litert import run_reference, run_xnnpack
 from systolith.runtimes.onnxruntime import run_onnxruntime
 from systolith.runtimes.qonnx import run_qonnx
 from systolith.runtimes.tflm import run_tflm
+from systolith.runtimes.torch import run_torch
 
 __all__ = ["RUNTIMES", "default_runtime", "run_runtime"]
 
@@ -27,6 +29,9 @@ RUNTIMES: Mapping[str, Runtime] = MappingProxyType(
         "tflite-xnnpack": run_xnnpack,
         "tflm": run_tflm,
         "onnxruntime": run_onnxruntime,
+        "torch-x86": run_torch,
+        "torch-qnnpack": run_torch,
+        "torch-export": run_torch,
         "qonnx": run_qonnx,
     }
 )
@@ -94,8 +99,9 @@ def run_runtime(
     chosen = runtime or default_runtime(graph)
     if chosen not in RUNTIMES:
         raise SpecError(f"runtime must be one of {', '.join(RUNTIMES)}, not {chosen!r}")
-    alone = {"onnxruntime", "qonnx"}
-    if chosen != graph.profile and alone.intersection((chosen, graph.profile)):
+    containers = {get_profile(name).container for name in (chosen, graph.profile)}
+    alone = {"onnxruntime", "qonnx", "torch-x86", "torch-qnnpack"}
+    if len(containers) > 1 or chosen != graph.profile and alone & {chosen, graph.profile}:
         raise SpecError(f"runtime must be one for {graph.profile!r} models, not {chosen!r}")
     if not isinstance(inputs, Mapping):
         if len(graph.inputs) != 1:

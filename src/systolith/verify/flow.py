@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import FloatOutputArithmetic
 from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.errors import CompileError, InputError
 from systolith.graph import Graph
 from systolith.host import ModelRun, run_model
 from systolith.importers import load_model
+from systolith.profiles.table import get_profile
 from systolith.sim.backend import Backend
 from systolith.sim.backends import get_backend
 from systolith.spec.accelerator import AcceleratorSpec
@@ -25,8 +25,10 @@ from systolith.verify.references import (
     STORED,
     LiveReference,
     StoredReference,
+    layerwise,
     runtime_version,
 )
+from systolith.verify.remarks import remarks_of
 from systolith.verify.results import LayerReport, VerifyReport
 from systolith.verify.samples import Samples, choose_samples, default_model
 from systolith.verify.tally import Side, Tally
@@ -68,6 +70,7 @@ class _Verification:
         self.tally = Tally(graph)
         self.predictions: list[int] = []
         self.cycles: dict[str, int] = {}
+        self.bound = get_profile(graph.profile).bound
 
     def _compile_unfused(self) -> CompiledModel | None:
         """Compile the program that shows hidden tensors, which may need more memory."""
@@ -97,9 +100,6 @@ class _Verification:
     def _sample(self, index: int) -> ModelRun:
         start = time.perf_counter()
         live, computed = self.live.sample(index)
-        sides = [Side(name=RUNTIME, tensors=live), Side(name=FORMULAS, tensors=computed)]
-        if self.stored is not None:
-            sides.append(Side(name=STORED, tensors=self.stored.sample(index)))
         self._spend("runtime", start)
         start = time.perf_counter()
         inputs = {name: live[name] for name in self.graph.inputs}
@@ -109,6 +109,16 @@ class _Verification:
         if self.unfused is not None:
             second = self._simulate(self.unfused, inputs, index, ", without fusion")
         self._spend("simulate", start)
+        if self.bound:
+            start = time.perf_counter()
+            self.tally.end_to_end(run.tensors, live)
+            live, computed = layerwise(
+                self.graph, {**(second.tensors if second else {}), **run.tensors}
+            )
+            self._spend("runtime", start)
+        sides = [Side(name=RUNTIME, tensors=live), Side(name=FORMULAS, tensors=computed)]
+        if self.stored is not None and not self.bound:
+            sides.append(Side(name=STORED, tensors=self.stored.sample(index)))
         self._compare(run, second, sides, index)
         output = run.tensors[self.graph.outputs[0]]
         self.predictions.append(int(np.argmax(output)))
@@ -167,54 +177,6 @@ class _Verification:
                 )
             )
         return tuple(reports)
-
-
-def _bounded(graph: Graph) -> list[str]:
-    """Return float outputs whose last bits the runtime's order of additions decides."""
-    return [
-        node.outputs[0]
-        for node in graph
-        if isinstance(node.arithmetic, FloatOutputArithmetic) and not node.arithmetic.sums.exact
-    ]
-
-
-def _remarks(work: _Verification, layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
-    """Say what qualifies the result."""
-    remarks = [work.fused.weights_note] if work.fused.weights else []
-    host = [layer.name for layer in layers if layer.where == "host"]
-    if host:
-        remarks.append(f"computed on the host: {', '.join(host)}")
-    hidden = [layer.tensor for layer in layers if layer.hidden]
-    if hidden and work.unfused is None:
-        remarks.append(
-            f"hidden by fusion and not compared: {', '.join(hidden)}; the program without fusion"
-            f" cannot be compiled: {work.obstacle}"
-        )
-    elif hidden:
-        remarks.append(
-            f"hidden by fusion, read from a second program without it: {', '.join(hidden)}"
-        )
-    formulas = [layer.tensor for layer in layers if FORMULAS in layer.against]
-    if formulas:
-        remarks.append(
-            f"{len(formulas)} tensors that the runtime does not give were compared with the"
-            f" formulas of profile {work.graph.profile}"
-        )
-    bounded = _bounded(work.graph)
-    if bounded:
-        remarks.append(
-            f"compared with the bounds that any order of the runtime's float additions keeps:"
-            f" {', '.join(bounded)}"
-        )
-    if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
-        remarks.append(
-            "a layer's cycles count from the completion of the one before: what it did under"
-            " that one's last tiles is not in them, so that a layer can exceed 100 %"
-        )
-    moved = [layer.name for layer in layers if layer.where == "alias"]
-    if moved:
-        remarks.append(f"no commands, the same bytes under another shape: {', '.join(moved)}")
-    return tuple(remarks)
 
 
 def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
@@ -286,7 +248,9 @@ def verify_model(
         cycles=result.cycles or None,
         counters=dict(result.counters),
         seconds=work.seconds,
-        remarks=_remarks(work, layers),
+        remarks=remarks_of(work, layers),
         labels=labels if keep else (),
         predictions=tuple(work.predictions) if keep else (),
+        bound=work.bound,
+        worst=work.tally.worst,
     )

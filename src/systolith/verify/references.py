@@ -1,10 +1,8 @@
 """The other side of the comparison: a runtime run live, the profile's formulas, stored tensors."""
 
-import contextlib
 import importlib.metadata
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +11,21 @@ from numpy.typing import NDArray
 
 from systolith.errors import InputError
 from systolith.graph import Graph
-from systolith.profiles.reference import evaluate_graph
+from systolith.importers.chatter import without_chatter
+from systolith.profiles.reference import evaluate_graph, evaluate_node
 from systolith.runtimes import run_runtime
+from systolith.runtimes.torch import run_torch_layers
 from systolith.verify.samples import Samples, load_arrays
 
-__all__ = ["FORMULAS", "RUNTIME", "STORED", "LiveReference", "StoredReference", "runtime_version"]
+__all__ = [
+    "FORMULAS",
+    "RUNTIME",
+    "STORED",
+    "LiveReference",
+    "StoredReference",
+    "layerwise",
+    "runtime_version",
+]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -33,6 +41,9 @@ _PACKAGES = {
     "tflite-xnnpack": ("LiteRT XNNPACK", "ai-edge-litert"),
     "tflm": ("TensorFlow Lite Micro", "tflite-micro"),
     "onnxruntime": ("onnxruntime", "onnxruntime"),
+    "torch-x86": ("PyTorch FBGEMM (engine x86)", "torch"),
+    "torch-qnnpack": ("PyTorch QNNPACK", "torch"),
+    "torch-export": ("PyTorch exported program", "torch"),
     "qonnx": ("qonnx", "qonnx"),
 }
 _OUTPUT_KEYS = {"tflite-reference": "ref_out", "tflite-xnnpack": "xnn_out", "qonnx": "outputs"}
@@ -45,23 +56,6 @@ def runtime_version(profile: str) -> str:
         return f"{title} {importlib.metadata.version(package)}"
     except importlib.metadata.PackageNotFoundError:
         return title
-
-
-@contextlib.contextmanager
-def _without_chatter() -> Iterator[None]:
-    """Drop what runtimes print from C++ (LiteRT announces its delegates); errors are exceptions."""
-    try:
-        kept = os.dup(2)
-    except OSError:  # stderr is closed: there is nothing to keep clean
-        yield
-        return
-    with open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
 
 
 class LiveReference:
@@ -104,8 +98,37 @@ class LiveReference:
             for name, value in self.samples.inputs.items()
         }
         self._length = len(next(iter(batch.values()))) if batched else 1
-        with _without_chatter():
+        with without_chatter():
             self._chunk = {**batch, **run_runtime(self.graph, batch, self.graph.profile)}
+
+
+def layerwise(graph: Graph, values: Mapping[str, NDArray[Any]]) -> tuple[Arrays, Arrays]:
+    """Return every node's output as the runtime computes it from the node's own given inputs.
+
+    What a layer gets wrong is then not found again in the layers behind it.
+
+    Parameters
+    ----------
+    values: canonical tensors by name, of one run.
+
+    Returns
+    -------
+    Canonical tensors: the runtime's, and those of nodes it does not know by the formulas.
+    """
+    sources = {
+        name: graph.tensors[name].source(np.asarray(value))
+        for name, value in values.items()
+        if name in graph.tensors
+    }
+    with without_chatter():
+        found = run_torch_layers(graph, sources)
+    live = {name: graph.tensors[name].canonical(value) for name, value in found.items()}
+    computed: Arrays = {}
+    for node in graph.nodes:
+        if node.outputs[0] not in live and all(name in values for name in node.inputs):
+            operands = [values[name] for name in node.inputs]
+            computed[node.outputs[0]] = evaluate_node(graph, node, operands)
+    return live, computed
 
 
 class StoredReference:

@@ -14,6 +14,7 @@ from systolith.arithmetic import FloatQuantizeArithmetic, QuantizeArithmetic
 from systolith.errors import InputError
 from systolith.graph import Graph
 from systolith.profiles.steps import affine
+from systolith.profiles.table import get_profile
 
 __all__ = [
     "Samples",
@@ -158,7 +159,9 @@ def _random(graph: Graph, name: str, count: int, rng: np.random.Generator) -> ND
             # A little beyond the codes' range, so that saturation is exercised as well.
             codes = node.arithmetic.out
             low = codes.scale * (codes.low - 4 - codes.zero_point)
-            high = codes.scale * (codes.high + 4 - codes.zero_point)
+            most = get_profile(graph.profile).input_high
+            end = most if most < codes.high else codes.high + 4
+            high = codes.scale * (end - codes.zero_point)
         elif isinstance(node.arithmetic, FloatQuantizeArithmetic):
             k = node.arithmetic
             slope, offset = affine((*k.steps, *k.quantizer.steps), np.ones(1))

@@ -70,6 +70,16 @@ class Tally:
         self.graph = graph
         self.layers = {node.name: LayerTally() for node in graph}
         self.first: Mismatch | None = None
+        self.worst = 0.0
+        self.outputs = self.changed = 0
+
+    def end_to_end(self, values: Arrays, live: Arrays) -> None:
+        """Count the network's outputs, and those that differ from the runtime left to itself."""
+        for name in self.graph.outputs:
+            if name in live and name in values:
+                wrong = _differs(values[name], live[name])
+                self.outputs += wrong.size
+                self.changed += int(wrong.sum())
 
     def add(self, node: Node, values: Arrays, side: Side, *, sample: int, program: str) -> None:
         """Compare a node's output with one side, if that side has it.
@@ -92,6 +102,9 @@ class Tally:
         counts.mismatches += int(wrong.sum())
         if side.name not in counts.against:
             counts.against.append(side.name)
+        if wrong.any():
+            gap = np.abs(got[wrong].astype(np.float64) - expected[wrong].astype(np.float64))
+            self.worst = max(self.worst, float(np.nan_to_num(gap, nan=np.inf).max()))
         if wrong.any() and self.first is None:
             index = tuple(int(v) for v in np.argwhere(wrong)[0])
             self.first = Mismatch(
