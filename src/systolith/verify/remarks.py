@@ -28,13 +28,12 @@ def _allowed(work: "Verification") -> list[str]:
     if not work.bound:
         return []
     runtime, tally = get_profile(work.graph.profile).runtime, work.tally
-    return [
-        (
-            f"{runtime} itself is not exactly reproducible: each layer was compared on its own"
-            f" inputs, and one value in {round(1 / work.bound):,} may differ by 1; end to end"
-            f" {tally.changed:,} of {tally.outputs:,} output values differ"
-        )
-    ]
+    text = (
+        f"{runtime} itself is not exactly reproducible: each layer was compared on its own inputs,"
+        f" and one value in {round(1 / work.bound):,} may differ by 1; end to end"
+        f" {tally.changed:,} of {tally.outputs:,} output values differ"
+    )
+    return [text]
 
 
 def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[str, ...]:
