@@ -68,7 +68,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     "folder as model": (lambda: ["verify", "."], "cannot read '.': Is a directory"),
     "text as model": (
         lambda: ["verify", written("notes.onnx", "these are notes")],
-        "notes.onnx: file must be a TFLite or ONNX model",
+        "notes.onnx: file must be a TFLite, ONNX or PyTorch model",
     ),
     "empty model": (lambda: ["inspect", written("e.tflite", b"")], "not empty"),
     "truncated onnx": (
