@@ -144,10 +144,11 @@ def edited(program, change):
     for command in commands_of(program):
         if position >= len(words):
             break
-        values = dict(command.values)
+        layout = COMMANDS[command.opcode]
+        values = {name: command[name] for name in layout.offsets}  # less what the trace added
         change(command, values)
         del values["opcode"], values["words"]
-        count = COMMANDS[command.opcode].words
+        count = layout.words
         words[position : position + count] = encode(command.opcode, **values)
         position += count
     return replace(program, commands=np.array(words, np.uint32))
