@@ -62,6 +62,34 @@ def test_refused(
     assert str(caught.value) == f"layer '{kind.lower()}_0': {kind} {text}"
 
 
+def mirrored(writer: ModuleType, widths: list, shape: tuple, mode: int) -> Graph:
+    codes = {"scale": 0.1, "zero": 3}
+    tensors = [
+        writer.T((1, 3, 4, 2), **codes),
+        writer.T(shape, **codes),
+        writer.T((4, 2), "int32", data=np.array(widths, np.int32)),
+    ]
+    operator = writer.O("MIRROR_PAD", (0, 2), (1,), "MirrorPadOptions", (("Mode", mode),))
+    data = writer.write_tflite(tensors, [operator], (0,), (1,))
+    return import_tflite(data, get_profile("tflite-reference"), name="moves")
+
+
+@pytest.mark.parametrize(("mode", "most"), [(0, [0, 2, 3, 1]), (1, [1, 3, 4, 2])])
+def test_mirrored_padding_reaches_to_the_edge(
+    writer: ModuleType, mode: int, most: list[int]
+) -> None:
+    rows, columns = most[1], most[2]
+    shape = (1, 3 + 2 * rows, 4 + columns, 2)
+    graph = mirrored(writer, [[0, 0], [rows, rows], [columns, 0], [0, 0]], shape, mode)
+    places = graph.nodes[0].attributes["index"].reshape(shape[1:])
+    assert places[0, 0, 0] == places[2 * rows - mode, 0, 0]
+    assert places.min() == 0 and places.max() == 23
+    widths = [[0, 0], [rows + 1, 0], [0, 0], [0, 0]]
+    with pytest.raises(ModelError) as caught:
+        mirrored(writer, widths, (1, 4 + rows, 4, 2), mode)
+    assert str(caught.value).endswith(f"paddings must be between 0 and {most}, not {widths}")
+
+
 def test_computed_permutation_is_refused(writer: ModuleType) -> None:
     codes = {"scale": 0.1, "zero": 3}
     tensors = [writer.T((1, 4), **codes), writer.T((4, 1), **codes), writer.T((2,), "int32")]
