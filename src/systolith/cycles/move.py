@@ -126,7 +126,7 @@ class Move(Process):
                 # The next read is known to be late only if it was tried.
                 refused = known_read if slot_known and not many else 0
                 self.wait_until(copy.bound(refused, self._next_write))
-                if len(copy.writes) == len(copy.reads):
+                if len(copy.writes) == len(copy.reads) < len(sources):
                     self._next_write = self.clock + delay
                 if not many and not wrote:
                     yield from self.watch()
