@@ -88,8 +88,8 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     "unknown runtime": (
         lambda: ["verify", "--against", "torch"],
         (
-            "profile must be one of tflite-reference, tflite-xnnpack, tflm, onnxruntime, torch-x86, "
-            "torch-qnnpack, torch-export, qonnx, not 'torch'"
+            "profile must be one of tflite-reference, tflite-xnnpack, tflm, onnxruntime, "
+            "torch-x86, torch-qnnpack, torch-export, qonnx, not 'torch'"
         ),
     ),
     "runtime of the other format": (

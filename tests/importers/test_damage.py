@@ -127,7 +127,8 @@ def test_random_bytes_behind_a_right_beginning(small: bytes, tmp_path: Path) -> 
     ("data", "text"),
     [
         (b"", "model: file must be a TFLite, ONNX or PyTorch model, not empty"),
-        (b"PK\x03\x04zip", "model: file must be a TFLite, ONNX or PyTorch model, it begins with "),
+        (b"PNG", "model: file must be a TFLite, ONNX or PyTorch model, it begins with b'PNG'"),
+        (b"PK\x03\x04zip", "model: damaged or truncated archive (File is not a zip file)"),
         (b"\xff\x00\x00\x00TFL3", "model: damaged or truncated TFLite file"),
         (b"\x08\x0a", "model: damaged or truncated ONNX file: it has no graph of operators"),
     ],
