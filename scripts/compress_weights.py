@@ -27,6 +27,7 @@ import numpy as np
 import tflite
 from numpy.typing import NDArray
 
+from systolith.errors import SystolithError
 from systolith.importers import load_model
 from systolith.runtimes.litert import run_reference
 
@@ -167,8 +168,12 @@ def main() -> None:
         "bitmap": partial(_bitmap, sparsity=arguments.sparsity),
         "two-of-four": _two_of_four,
     }[arguments.form]
-    data, error, count, zeros = compress(arguments.model.read_bytes(), change)
-    arguments.output.write_bytes(data)
+    try:
+        load_model(arguments.model, "tflite-reference")  # says what is wrong with a file
+        data, error, count, zeros = compress(arguments.model.read_bytes(), change)
+        arguments.output.write_bytes(data)
+    except (SystolithError, OSError) as fault:
+        parser.error(str(fault))
     print(f"{count} weights, {zeros} of them 0, RMSE {error:.2f} codes")
     print(loss(arguments.model, arguments.output, arguments.inputs))
 

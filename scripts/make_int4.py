@@ -25,6 +25,10 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from systolith.errors import ModelError, SystolithError
+from systolith.importers import load_model
+from systolith.importers.onnx_reader import is_qdq
+
 __all__ = ["four_bit_onnx", "four_bit_tflite", "make_int4"]
 
 _CHANNELS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
@@ -259,9 +263,16 @@ def make_int4(
     source, target: files, .tflite or .onnx both.
     activations: of .tflite: 16 codes for outputs of ReLUs, too.
     unsigned: of .onnx: uint4 weights.
+
+    Raises
+    ------
+    ModelError: an ONNX model that is not of QDQ form.
     """
     if source.suffix == ".onnx":
-        target.write_bytes(four_bit_onnx(onnx.load(source), unsigned=unsigned).SerializeToString())
+        model = onnx.load(source)
+        if not is_qdq(model):
+            raise ModelError("model must have its weights behind DequantizeLinear (QDQ)")
+        target.write_bytes(four_bit_onnx(model, unsigned=unsigned).SerializeToString())
     else:
         target.write_bytes(four_bit_tflite(source.read_bytes(), activations=activations))
 
@@ -273,9 +284,13 @@ if __name__ == "__main__":
     parser.add_argument("--activations", action="store_true")
     parser.add_argument("--unsigned", action="store_true")
     options = parser.parse_args()
-    make_int4(
-        options.model,
-        options.output,
-        activations=options.activations,
-        unsigned=options.unsigned,
-    )
+    try:
+        load_model(options.model)  # says what is wrong with a file
+        make_int4(
+            options.model,
+            options.output,
+            activations=options.activations,
+            unsigned=options.unsigned,
+        )
+    except (SystolithError, OSError) as error:
+        parser.error(str(error))

@@ -60,6 +60,12 @@ def dequantized(case: Case, seed: int, scales: int) -> tuple[int, int]:
     return values, wrong
 
 
+def _part(text: str) -> tuple[int, int]:
+    """Read `i/n`; (0, 0) if it is something else."""
+    part, slash, parts = text.partition("/")
+    return (int(part), int(parts)) if slash and (part + parts).isdecimal() else (0, 0)
+
+
 def main() -> int:
     """Parse the options, run the cases, print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
@@ -69,7 +75,11 @@ def main() -> int:
     parser.add_argument("--case", action="append", choices=[c.name for c in CASES])
     parser.add_argument("--scales", type=int, default=20, help="random scales for dequantize")
     options = parser.parse_args()
-    part, parts = map(int, options.part.split("/"))
+    part, parts = _part(options.part)
+    if options.every < 1:
+        parser.error(f"--every must be at least 1, not {options.every}")
+    if not 1 <= part <= parts:
+        parser.error(f"--part must be i/n with i from 1 to n, not {options.part}")
     first, last = (_ALL * n // parts for n in (part - 1, part))
     offset = options.offset % options.every
     failed = False

@@ -5,9 +5,7 @@ from systolith.compiler.pieces import box_view
 from systolith.compiler.softmax import SoftmaxPlan, softmax_commands
 from systolith.compiler.steps import Step
 from systolith.compiler.tile_shape import TileShape, boxes
-from systolith.compiler.transfers import dense_view, transfer
 from systolith.compiler.works import TileWork
-from systolith.spec.commands import Opcode
 
 __all__ = ["softmax_tiles"]
 
@@ -22,15 +20,8 @@ def softmax_tiles(
     for box in boxes(step, shape, extent):
         work = TileWork()
         source, target = (box_view(low.view(n), box) for n in (step.source, step.target))
-        if source.storage.external:
-            near = dense_view(f"{step.source} tile", source.shape, external=False)
-            work.loads.append(transfer(Opcode.LOAD, layer, near, source))
-            source = near
-        if target.storage.external:
-            near = dense_view(f"{step.target} tile", target.shape, external=False)
-            work.saves.append(transfer(Opcode.SAVE, layer, near, target))
-            work.outputs.append(near.storage)
-            target = near
+        source = work.loaded(source, f"{step.source} tile", layer)
+        target = work.saved(target, f"{step.target} tile", layer)
         work.moves = softmax_commands(layer, plan, source, target)
         works.append(work)
     low.splitter.finished(step)

@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from systolith.compiler.ir import Pair, Storage, SymbolicCommand
-from systolith.compiler.transfers import reach
+from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
+from systolith.compiler.transfers import dense_view, reach, transfer
+from systolith.spec.commands import Opcode
 
 __all__ = ["TileWork", "last_writers"]
 
@@ -29,6 +30,23 @@ class TileWork:
     moves: list[SymbolicCommand] = field(default_factory=list)
     saves: list[SymbolicCommand] = field(default_factory=list)
     outputs: list[Storage] = field(default_factory=list)
+
+    def loaded(self, operand: View, name: str, layer: str) -> View:
+        """Return where an operand is read on chip, after a LOAD if it is in external memory."""
+        if not operand.storage.external:
+            return operand
+        near = dense_view(name, operand.shape, external=False)
+        self.loads.append(transfer(Opcode.LOAD, layer, near, operand))
+        return near
+
+    def saved(self, result: View, name: str, layer: str) -> View:
+        """Return where a result is written on chip, for a SAVE if it is in external memory."""
+        if not result.storage.external:
+            return result
+        near = dense_view(name, result.shape, external=False)
+        self.saves.append(transfer(Opcode.SAVE, layer, near, result))
+        self.outputs.append(near.storage)
+        return near
 
 
 def last_writers(works: Sequence[TileWork]) -> list[int]:
