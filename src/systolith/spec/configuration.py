@@ -200,7 +200,7 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
         queue_depth=8,
         weight_bytes=256 * KIB,
         precisions=frozenset(Precision),
-        formats=frozenset(WeightFormat),
+        formats=frozenset(WeightFormat) - {WeightFormat.TWO_OF_FOUR},
     ),
     "large": _preset(32, 32, 16, lines=5),
 }
