@@ -20,6 +20,7 @@ class LoopNest(wiring.Component):
     address_bits: width of an address.
     count_bits: width of a count.
     cuttable: number of innermost loops that `cut` ends; with 0 there is no such port.
+    open_end: the innermost of them has no count: `cut` alone ends it.
     stride_bits: width of a stride.
 
     Members
@@ -42,16 +43,20 @@ class LoopNest(wiring.Component):
         address_bits: int,
         count_bits: int = 16,
         cuttable: int = 0,
+        open_end: bool = False,
         stride_bits: int = 24,
     ):
         self.depth, self.streams = depth, streams
         self.address_bits, self.count_bits = address_bits, count_bits
         self.cuttable = cuttable
+        self._counted = depth - 1 if open_end else depth
         members = {"load": In(1), "step": In(1), "done": Out(1)}
         if cuttable:
             members["cut"] = In(1)
         for d in range(depth):
-            members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
+            members |= {f"first{d}": Out(1), f"last{d}": Out(1)}
+            if d < self._counted:
+                members[f"count{d}"] = In(count_bits)
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
             members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
@@ -76,7 +81,7 @@ class LoopNest(wiring.Component):
             inner = inner & last
         m.d.comb += self.done.eq(inner)
 
-        for d in range(self.depth):
+        for d in range(self._counted):
             count = getattr(self, f"count{d}")
             outer_moves = 0 if d == 0 else self._any(moves[:d])
             with m.If(self.load | (self.step & outer_moves)):

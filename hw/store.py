@@ -57,6 +57,7 @@ class StoreUnit(wiring.Component):
         self.spec = spec
         lanes, bits = spec.post.lanes, spec.activation_address_bits
         self.channels = spec.array.columns * spec.array.column_sums
+        self._split = self.channels > lanes  # a result vector takes several lane vectors
         self.parameters = ParameterMemory(spec)
         super().__init__(
             {
@@ -84,12 +85,12 @@ class StoreUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(STORE_LOOPS), 3,
+            len(STORE_LOOPS) + self._split, 3,
             address_bits=max(self.spec.activation_address_bits, self.parameters.address_bits),
+            cuttable=int(self._split), open_end=self._split,
         )  # fmt: skip
         m.submodules.parameters = self.parameters
         fields = command_fields(Opcode.STORE, queue.o)
-        self._connect_nest(m, nest, fields)
         running, draining = Signal(), Signal()
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
@@ -100,9 +101,11 @@ class StoreUnit(wiring.Component):
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
-        beat, part = self._issue(m, nest, fields, running)
+        beat = Signal(range(max(2, self.channels // self.spec.post.lanes)))
+        part = self._issue(m, nest, fields, running, beat)
         with m.If(part["last"]):
             m.d.sync += [running.eq(0), draining.eq(1)]
+        self._connect_nest(m, nest, fields, beat)
         lanes = self._operands_and_lanes(m, nest, fields, beat)
         self._write(m, nest, fields, lanes, beat, part)
         with m.If(self.finish):
@@ -110,8 +113,9 @@ class StoreUnit(wiring.Component):
             m.d.sync += draining.eq(0)
         return m
 
-    def _connect_nest(self, m: Module, nest: LoopNest, fields: dict) -> None:
-        """Streams: 0 output bytes, 1 residual bytes, 2 parameter words."""
+    def _connect_nest(self, m: Module, nest: LoopNest, fields: dict, beat: Value) -> None:
+        """Streams: 0 output bytes, 1 residual bytes, 2 parameter words; lane vectors innermost."""
+        lanes = self.spec.post.lanes
         m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["r_base"])]
         m.d.comb += nest.base2.eq(fields["p_base"])
         for d, name in enumerate(STORE_LOOPS):
@@ -121,43 +125,73 @@ class StoreUnit(wiring.Component):
                 getattr(nest, f"stride1_{d}").eq(fields[f"r_{name}_stride"]),
                 getattr(nest, f"stride2_{d}").eq(fields["p_stride"] if name == "n" else 0),
             ]
+        if not self._split:
+            return
+        written: Value = Const(lanes)
+        if self.spec.array.packs:
+            half = lanes // 2 + (beat[0] & lanes % 2)
+            written = Mux(fields["packed"], half, lanes)
+        for stream, stride in enumerate((written, lanes, 1)):
+            m.d.comb += getattr(nest, f"stride{stream}_{len(STORE_LOOPS)}").eq(stride)
 
     def _issue(
-        self, m: Module, nest: LoopNest, fields: dict, running: Signal
-    ) -> tuple[Signal, dict[str, Signal]]:
+        self, m: Module, nest: LoopNest, fields: dict, running: Signal, beat: Signal
+    ) -> dict[str, Signal]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
-        Return its number in the result vector, and its count of channels, whether it is the result
-        vector's last and the command's last.
+        Return its count of channels, whether it is the result vector's last and the command's last.
         """
-        spec = self.spec
-        credits = Signal(range(spec.memory.accumulator_depth + 1))
-        left = Signal(16)  # channels from this tile on
-        beat = Signal(range(max(2, self.channels // spec.post.lanes)))
-        tile = Signal(8)
-        rest, count = Signal(16), Signal(range(spec.post.lanes + 1))
-        last_beat, last = Signal(), Signal()
-        width = fields["tile_channels"]
+        lanes = self.spec.post.lanes
+        credits, some = Signal(range(self.spec.memory.accumulator_depth + 1)), Signal()
+        rest, last_beat = self._rest(m, nest, fields)
+        count, last = Signal(range(lanes + 1)), Signal()
         m.d.comb += [
-            self.r_valid.eq(running & (credits != 0) & fields["residual"]),
-            self.post_busy.eq(running & (credits != 0) & (~fields["residual"] | self.r_ready)),
-            self.post_wait.eq(running & (credits == 0)),
-            tile.eq(Mux(left < width, left, width)),
-            rest.eq(tile - beat * spec.post.lanes),
-            last_beat.eq(rest <= spec.post.lanes),
-            count.eq(Mux(last_beat, rest, spec.post.lanes)),
+            self.r_valid.eq(running & some & fields["residual"]),
+            self.post_busy.eq(running & some & (~fields["residual"] | self.r_ready)),
+            self.post_wait.eq(running & ~some),
+            count.eq(Mux(last_beat, rest, lanes)),
             self.o_release.eq(self.post_busy & last_beat),
-            nest.step.eq(self.o_release),
-            last.eq(self.o_release & nest.done),
+            nest.step.eq(self.post_busy),
+            last.eq(self.post_busy & nest.done),
         ]
-        m.d.sync += credits.eq(credits + self.i_credit - self.o_release)
+        if self._split:
+            m.d.comb += nest.cut.eq(last_beat)
+        with m.If(self.i_credit & ~self.o_release):
+            m.d.sync += [credits.eq(credits + 1), some.eq(1)]
+        with m.Elif(self.o_release & ~self.i_credit):
+            m.d.sync += [credits.eq(credits - 1), some.eq(credits != 1)]
         with m.If(self.post_busy):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-        with m.If(self.start):
-            m.d.sync += left.eq(fields["channels"])
-        with m.Elif(self.o_release & nest.last2 & nest.last3):
-            m.d.sync += left.eq(Mux(nest.last1, fields["channels"], left - width))
-        return beat, {"count": count, "last_beat": last_beat, "last": last}
+        return {"count": count, "last_beat": last_beat, "last": last}
+
+    def _rest(self, m: Module, nest: LoopNest, fields: dict) -> tuple[Signal, Value]:
+        """Channels of the result vector that are still to be issued; whether they are the last.
+
+        All of it is registers that are made from what comes next, as the issue is decided late.
+        """
+        lanes, width, channels = self.spec.post.lanes, fields["tile_channels"], fields["channels"]
+        left = Signal(16)  # channels from this tile on
+        tile, rest, next_tile = Signal(8), Signal(8), Signal(8)
+        last_beat, tile_is_last = Signal(), Signal()  # `tile` fits the lanes
+        m.d.comb += next_tile.eq(Mux(left < (width << 1), (left - width)[:8], width))
+        next_is_last = (left <= width + lanes) | (width <= lanes)
+        whole = Mux(channels < width, channels[:8], width)
+        whole_is_last = (channels <= lanes) | (width <= lanes)
+        with m.If(self.post_busy & ~last_beat):
+            m.d.sync += [rest.eq(rest - lanes), last_beat.eq(rest <= 2 * lanes)]
+        with m.Elif(self.post_busy):
+            m.d.sync += [rest.eq(tile), last_beat.eq(tile_is_last)]
+            with m.If(nest.last2 & nest.last3 & ~nest.last1):
+                m.d.sync += [
+                    left.eq(left - width), tile.eq(next_tile), rest.eq(next_tile),
+                    tile_is_last.eq(next_is_last), last_beat.eq(next_is_last),
+                ]  # fmt: skip
+        with m.If(self.start | (self.o_release & nest.last1 & nest.last2 & nest.last3)):
+            m.d.sync += [
+                left.eq(channels), tile.eq(whole), rest.eq(whole),
+                tile_is_last.eq(whole_is_last), last_beat.eq(whole_is_last),
+            ]  # fmt: skip
+        return rest, last_beat if self._split else Const(1)
 
     def _operands_and_lanes(
         self, m: Module, nest: LoopNest, fields: dict[str, Value], beat: Value
@@ -167,13 +201,12 @@ class StoreUnit(wiring.Component):
         ring = Signal(range(spec.memory.accumulator_depth))
         with m.If(self.o_release):
             m.d.sync += ring.eq(Mux(ring == spec.memory.accumulator_depth - 1, 0, ring + 1))
-        step = beat * spec.post.lanes
         p = Pipeline(m, self.post_busy)
         p["ring"], p["beat"] = ring, beat
-        p["word"] = (nest.address2 + beat)[: self.parameters.address_bits]
+        p["word"] = nest.address2[: self.parameters.address_bits]
         p.advance(_OPERANDS - 2)
         m.d.comb += [
-            self.r_address.eq(nest.address1 + step),
+            self.r_address.eq(nest.address1),
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lanes.eq(self.hp_lanes),
@@ -228,11 +261,8 @@ class StoreUnit(wiring.Component):
         part: dict[str, Signal],
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
-        step = beat * self.spec.post.lanes
-        packed = fields["packed"] if self.spec.array.packs else Const(0)
-        destination = nest.address0 + Mux(packed, step >> 1, step)
         p = Pipeline(m, self.post_busy)
-        p["destination"] = destination[: len(self.p_address)]
+        p["destination"] = nest.address0[: len(self.p_address)]
         p["odd_beat"] = beat[0]
         for name, value in part.items():
             p[name] = value
@@ -251,9 +281,9 @@ class StoreUnit(wiring.Component):
         m.submodules.packer = packer = NibblePacker(self.spec.post.lanes)
         m.d.comb += [
             packer.i_valid.eq(p.valid), packer.i.eq(codes), packer.i_count.eq(p["count"]),
-            packer.i_packed.eq(packed), packer.i_last.eq(p["last_beat"]),
+            packer.i_packed.eq(fields["packed"]), packer.i_last.eq(p["last_beat"]),
             self.p_valid.eq(packer.o_valid), self.p_count.eq(packer.o_count),
             self.p_data.eq(packer.o),
         ]  # fmt: skip
         if self.spec.post.lanes % 2:
-            m.d.comb += packer.i_late.eq(packed & p["odd_beat"])
+            m.d.comb += packer.i_late.eq(fields["packed"] & p["odd_beat"])

@@ -141,7 +141,7 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        inputs, latency = self.inputs, ActivationMemory.read_latency + array.latency - 1
+        inputs, latency = self.inputs, ActivationMemory.read_latency + array.latency - 2
         m.d.comb += [
             inputs.i_x.eq(self.activations.x_data), inputs.i_signed.eq(feeder.x_signed),
             inputs.i_switch.eq(feeder.o_switch), self.weights.i_switch.eq(feeder.o_switch),
