@@ -8,8 +8,8 @@ from systolith.hw.accumulators import Accumulators
 from systolith.hw.activation import ActivationMemory
 from systolith.hw.array import WeightStationaryArray, high_sum_bits, sum_bits
 from systolith.hw.array_inputs import ArrayInputs
-from systolith.hw.axi import axi4, forward
-from systolith.hw.control import AXI_LITE, ControlSlave
+from systolith.hw.axi import AXI_LITE, axi4, forward
+from systolith.hw.control import ControlSlave
 from systolith.hw.delay import delay
 from systolith.hw.external import ExternalMemory
 from systolith.hw.feeder import Feeder

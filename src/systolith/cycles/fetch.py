@@ -9,11 +9,14 @@ from systolith.spec.commands import Unit
 
 __all__ = ["Fetch"]
 
+_FEWEST = 2
+"""Words that are read before a command is known to be whole."""
+
 
 class Fetch(Process):
     """Push every command as soon as it is read and its queue has a place.
 
-    A command of n words is read in n + 1 cycles; reading the next begins in the cycle after the
+    A command of n words, END of 2, is read in n + 1 cycles; reading the next begins in the cycle after the
     push. `clock` is the cycle before which no push happens that is not known yet.
 
     Parameters
@@ -29,7 +32,7 @@ class Fetch(Process):
         """Push, and stop at END once every queue is empty."""
         begin = 0
         for issued in self._program:
-            ready = begin + issued.words + 1
+            ready = begin + max(issued.words, _FEWEST) + 1
             self.wait_until(ready)
             if issued.unit is None:
                 yield from self._stop(issued, ready)
