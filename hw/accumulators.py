@@ -116,12 +116,11 @@ class Accumulators(wiring.Component):
             total = Signal(signed(32), name=f"total{c}_{s}", reset_less=True)
             old = kept[32 * s : 32 * s + 32].as_signed()
             k_first, maximum = summing[1], summing[3]
-            with m.If(k_first | (maximum & (sums > old))):
-                m.d.sync += total.eq(sums)
-            with m.Elif(maximum):
-                m.d.sync += total.eq(old)
-            with m.Else():
-                m.d.sync += total.eq(old + sums)
+            # The sign of the difference chooses among what is there by then.
+            greater = Signal(name=f"greater{c}_{s}")
+            m.d.comb += greater.eq((old - sums)[-1])
+            rest = Mux(maximum, old, old + sums)
+            m.d.sync += total.eq(Mux(k_first | (maximum & greater), sums, rest))
             totals.append(total)
         valid, k_last = writing[0], writing[2]
         m.d.comb += [

@@ -212,7 +212,7 @@ class ControlSlave(wiring.Component):
                 m.d.sync += hit.eq(bus.awaddr[2:] == place)
                 with m.If(hit):
                     m.d.comb += known.eq(1)
-                with m.If(taken & hit):
+                with m.If(looked & ~bus.bvalid & hit):  # the windows have no say in this
                     self._write_register(m, register.name)
 
     def _write_register(self, m: Module, name: str) -> None:

@@ -30,7 +30,7 @@ class Fetcher(wiring.Component):
     Members
     -------
     start, entry: begin at word `entry`.
-    units_busy: some unit has work; END waits for it.
+    units_busy: some unit has work; END waits until a cycle after the last.
     command: the command read, its header in the low word.
     push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs; those of LOAD and
         SAVE exist with an external memory.
@@ -126,7 +126,8 @@ class Fetcher(wiring.Component):
         with m.If(pushed):
             m.d.sync += [whole.eq(0), start.eq(start + length), asked.eq(0), reading.eq(1)]
         fields = command_fields(Opcode.JUMP, self.command)
-        ends, unknown = Signal(), Signal()
+        ends, unknown, units_busy = Signal(), Signal(), Signal()
+        m.d.sync += units_busy.eq(self.units_busy)
         m.d.comb += self.wait.eq(fields["wait"])
         with m.If(whole), m.Switch(opcode):
             for kind in self.queued:
@@ -139,7 +140,7 @@ class Fetcher(wiring.Component):
             with m.Case(Opcode.JUMP):
                 m.d.comb += [self.jump.eq(self.jump_ready), pushed.eq(self.jump_ready)]
             with m.Case(Opcode.END):
-                m.d.comb += ends.eq(~self.units_busy)
+                m.d.comb += ends.eq(~units_busy)
             with m.Default():
                 m.d.comb += unknown.eq(1)
         with m.If(self.jump):

@@ -82,8 +82,9 @@ class MoveUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(COPY_LOOPS), 2, address_bits=self.spec.activation_address_bits
-        )
+            len(COPY_LOOPS) + 1, 2, address_bits=self.spec.activation_address_bits,
+            cuttable=1, open_end=True,
+        )  # fmt: skip
         fill, copy = (command_fields(o, queue.o) for o in (Opcode.FILL, Opcode.COPY))
         copies, length = Signal(), Signal(16)
         running, draining = Signal(), Signal()
@@ -100,7 +101,8 @@ class MoveUnit(wiring.Component):
             m.d.sync += running.eq(1)
         self._connect_nest(m, nest, fill, copy, copies)
         sent = Signal()  # a piece has been written by a FILL or read by a COPY
-        source, target, count, last = self._pieces(m, nest, length, sent)
+        count, last = self._pieces(m, nest, length, sent)
+        source, target = nest.address0, nest.address1
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
         taken, ended = self.f_valid & self.f_ready, Signal()
@@ -179,32 +181,31 @@ class MoveUnit(wiring.Component):
                 getattr(nest, f"stride1_{d}").eq(stride),
             ]
 
-    def _pieces(
-        self, m: Module, nest: LoopNest, length: Value, sent: Value
-    ) -> tuple[Value, Value, Value, Value]:
-        """Cut runs into pieces: addresses, bytes that are written, and the end of the last."""
-        line, bits = self.spec.line_bytes, len(self.f_address)
-        offset, rest = Signal(16), Signal(16)
+    def _pieces(self, m: Module, nest: LoopNest, length: Value, sent: Value) -> tuple[Value, Value]:
+        """Cut runs into pieces, the innermost loop: bytes that are written, the end of the last."""
+        line = self.spec.line_bytes
+        rest = Signal(16)  # bytes, or numbers, of the run that are still to be sent
         count, run_ends, last = Signal(range(line + 1)), Signal(), Signal()
         most: Value = Const(line)
-        read: Value = offset
-        written: Value = offset
+        strides: tuple[Value, Value] = (most, most)
         size: Value = count
         if self.converter is not None:
-            converts, number = self.converter.active, Cat(Const(0, 2), offset)
-            most = Mux(converts, self.spec.post.quantize_lanes, line)
-            read = Mux(converts & ~self.converter.widens, number, offset)
-            written = Mux(self.converter.widens, number, offset)
-            size = Mux(self.converter.widens, count << 2, count)
+            converts, widens = self.converter.active, self.converter.widens
+            lanes = self.spec.post.quantize_lanes
+            most = Mux(converts, lanes, line)
+            strides = Mux(converts & ~widens, 4 * lanes, most), Mux(widens, 4 * lanes, most)
+            size = Mux(widens, count << 2, count)
+        for stream, stride in enumerate(strides):
+            m.d.comb += getattr(nest, f"stride{stream}_{len(COPY_LOOPS)}").eq(stride)
         m.d.comb += [
-            rest.eq(length - offset), run_ends.eq(rest <= most),
-            count.eq(Mux(run_ends, rest, most)),
-            nest.step.eq(sent & run_ends), last.eq(nest.step & nest.done),
+            count.eq(Mux(run_ends, rest, most)), nest.cut.eq(run_ends), nest.step.eq(sent),
+            last.eq(sent & nest.done),
         ]  # fmt: skip
-        with m.If(sent):
-            m.d.sync += offset.eq(Mux(run_ends, 0, offset + most))
-        source, target = (nest.address0 + read)[:bits], (nest.address1 + written)[:bits]
-        return source, target, size[: len(count)], last
+        with m.If(self.start | (sent & run_ends)):
+            m.d.sync += [rest.eq(length), run_ends.eq(length <= most)]
+        with m.Elif(sent):
+            m.d.sync += [rest.eq(rest - most), run_ends.eq(rest <= (most << 1))]
+        return size[: len(count)], last
 
     def _copy(
         self, m: Module, reading: Value, place: Value, taken: Value

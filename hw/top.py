@@ -165,9 +165,8 @@ class Accelerator(wiring.Component):
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
         m.d.comb += [
             accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
-            accumulators.i_release.eq(self.store.o_release),
-            feeder.i_space.eq(accumulators.o_space), feeder.i_release.eq(self.store.o_release),
-            self.store.i_credit.eq(accumulators.o_credit),
+            accumulators.i_release.eq(self.store.o_release), feeder.i_space.eq(accumulators.o_space),
+            feeder.i_release.eq(self.store.o_release), self.store.i_credit.eq(accumulators.o_credit),
             accumulators.r_valid.eq(self.store.result_valid),
             accumulators.r_address.eq(self.store.result_address),
             self.store.result_data.eq(accumulators.r_data),

@@ -16,8 +16,8 @@ _FEWEST = 2
 class Fetch(Process):
     """Push every command as soon as it is read and its queue has a place.
 
-    A command of n words, END of 2, is read in n + 1 cycles; reading the next begins in the cycle after the
-    push. `clock` is the cycle before which no push happens that is not known yet.
+    A command of n words, END of 2, is read in n + 1 cycles; reading the next begins in the cycle
+    after the push. `clock` is the cycle before which no push happens that is not known yet.
 
     Parameters
     ----------
@@ -66,10 +66,10 @@ class Fetch(Process):
         return self.machine.lines[issued.unit][before] if before >= 0 else None
 
     def _stop(self, issued: Issued, ready: int) -> Iterator[None]:
-        """END waits for all units."""
+        """END waits for all units, and sees that they are idle a cycle later."""
         issued.pushed = issued.start = ready
         last = [line[-1] for line in self.machine.lines.values() if line]
         while any(command.finish < 0 for command in last):
             yield
-        issued.finish = max([ready, *(command.finish + 1 for command in last)])
+        issued.finish = max([ready, *(command.finish + 2 for command in last)])
         self.machine.decided += 1
