@@ -141,7 +141,8 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        inputs, latency = self.inputs, ActivationMemory.read_latency + array.latency - 2
+        inputs, store = self.inputs, self.store
+        latency = ActivationMemory.read_latency + array.latency - 2
         m.d.comb += [
             inputs.i_x.eq(self.activations.x_data), inputs.i_signed.eq(feeder.x_signed),
             inputs.i_switch.eq(feeder.o_switch), self.weights.i_switch.eq(feeder.o_switch),
@@ -165,11 +166,11 @@ class Accelerator(wiring.Component):
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
         m.d.comb += [
             accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
-            accumulators.i_release.eq(self.store.o_release), feeder.i_space.eq(accumulators.o_space),
-            feeder.i_release.eq(self.store.o_release), self.store.i_credit.eq(accumulators.o_credit),
-            accumulators.r_valid.eq(self.store.result_valid),
-            accumulators.r_address.eq(self.store.result_address),
-            self.store.result_data.eq(accumulators.r_data),
+            feeder.i_space.eq(accumulators.o_space), store.i_credit.eq(accumulators.o_credit),
+            accumulators.i_release.eq(store.o_release), feeder.i_release.eq(store.o_release),
+            accumulators.r_valid.eq(store.result_valid),
+            accumulators.r_address.eq(store.result_address),
+            store.result_data.eq(accumulators.r_data),
         ]  # fmt: skip
 
     def _depthwise(self, m: Module) -> None:

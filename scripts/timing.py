@@ -141,11 +141,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--speed", default="8", choices=("6", "7", "8"))
     parser.add_argument("--frequency", type=float, default=140, help="goal in MHz; default 140")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--ice40", action="store_true", help="synthesise for an iCE40UP instead")
     parser.add_argument("--no-route", action="store_true", help="only synthesise")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    netlist(options.spec, options.folder, ["synth_ecp5 -top top"])
-    if options.no_route:
+    passes = "synth_ice40 -device u -dsp -spram" if options.ice40 else "synth_ecp5"
+    netlist(options.spec, options.folder, [f"{passes} -top top"])
+    if options.no_route or options.ice40:
         return 0
     flags = [f"--{options.device}", "--package", "CABGA381", "--speed", options.speed]
     flags += ["--freq", str(options.frequency), "--seed", str(options.seed)]
