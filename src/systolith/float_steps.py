@@ -2,7 +2,8 @@
 
 QONNX networks compute in float32 on values of integer codes. What lies between an integer sum and
 the next quantizer is a chain of elementwise steps, each monotone in its input; evaluated by
-`systolith.profiles.steps`.
+`systolith.profiles.steps`. Matrices whose blocks have scales of their own (MatMulNBits) have
+integer sums of blocks between two float computations; evaluated by `systolith.profiles.blocks`.
 """
 
 from dataclasses import dataclass, field
@@ -10,7 +11,16 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ROUNDINGS", "STEPS", "FloatOutputArithmetic", "FloatStep", "FloatSums", "Quantizer"]
+__all__ = [
+    "ROUNDINGS",
+    "STEPS",
+    "BlockQuantizeArithmetic",
+    "BlockSumsArithmetic",
+    "FloatOutputArithmetic",
+    "FloatStep",
+    "FloatSums",
+    "Quantizer",
+]
 
 STEPS = frozenset({"mul", "add", "sub", "rsub", "div", "least", "most", "rint"})
 """mul, add, sub, rsub, div, least, most, rint: ``x * c``, ``x + c``, ``x - c``, ``c - x``,
@@ -102,3 +112,42 @@ class FloatOutputArithmetic:
     sums: FloatSums
     steps: tuple[FloatStep, ...]
     offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockQuantizeArithmetic:
+    """float32 rows to int8, each block of a row with a scale of its own; one of both results.
+
+    ``scale = F(max(abs(x)) / 127); code = rint(F(x * F(1 / scale)))``, 0 where all are 0.
+
+    Parameters
+    ----------
+    block: neighbours with one scale; a row is filled up with zeros.
+    scales: whether the float32 scales result, one a block, or the codes.
+    """
+
+    block: int
+    scales: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockSumsArithmetic:
+    """Scales of activations and sums of blocks, in bytes, to float32.
+
+    ``y[n] = steps(sum over blocks b of scale[b] * scales[b, n] * sum[b, n] + bias[n])``, exact up
+    to one rounding. The runtime computes it in float32 in an order of its own, and takes the weights'
+    zero point off behind the sums: its additions see terms of up to ``magnitudes``.
+
+    Parameters
+    ----------
+    scales: float32 [blocks, channels] of the weights.
+    magnitudes: float64 likewise: scale times the greatest sum of absolute products, those with the
+        zero point among them.
+    bias: float32, one a channel or one for all.
+    steps: what follows.
+    """
+
+    scales: NDArray[np.float32]
+    magnitudes: NDArray[np.float64]
+    bias: NDArray[np.float32] = field(default_factory=_scalar)
+    steps: tuple[FloatStep, ...] = ()

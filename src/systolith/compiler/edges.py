@@ -6,6 +6,8 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from systolith.arithmetic import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
     DequantizeArithmetic,
     FloatOutputArithmetic,
     FloatQuantizeArithmetic,
@@ -75,6 +77,8 @@ def _plan(graph: Graph, node: Node, post: PostSpec) -> EdgePlan | str:
     arithmetic = node.arithmetic
     if isinstance(arithmetic, FloatQuantizeArithmetic | FloatOutputArithmetic):
         return "its float steps are no quotient or product alone"
+    if isinstance(arithmetic, BlockQuantizeArithmetic | BlockSumsArithmetic):
+        return "scales of blocks are the host's"
     if isinstance(arithmetic, QuantizeArithmetic):
         codes, numbers, stored = arithmetic.out, source, target
     else:

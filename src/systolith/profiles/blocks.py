@@ -1,0 +1,93 @@
+"""Blocks with scales of their own: onnxruntime's MatMulNBits at accuracy_level 4.
+
+Activations are quantized block by block, a block's products are added in integers, and float32
+begins behind the sums of blocks.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from systolith.arithmetic import BlockQuantizeArithmetic, BlockSumsArithmetic
+from systolith.errors import InputError
+from systolith.profiles.steps import apply_steps
+
+__all__ = ["block_outputs", "block_sums", "quantize_blocks"]
+
+Int = NDArray[np.int64]
+Float = NDArray[np.float32]
+
+_F = np.float32
+_ROUNDING = 2.0**-24
+"""Relative error of a float32 operation."""
+_MORE = 20
+"""Roundings of a term besides those of additions over blocks: of its scales and of its product,
+of the sum over at most 16 lanes, and of the zero points' sum."""
+
+
+def quantize_blocks(value: NDArray[Any], k: BlockQuantizeArithmetic) -> NDArray[Any]:
+    """Return codes [rows, blocks * block], int64, or scales [rows, blocks], float32.
+
+    Codes of a block whose scale has no finite inverse are -128, as x86 converts infinity.
+
+    Raises
+    ------
+    InputError: a value is not finite.
+    """
+    rows = np.asarray(value, np.float32).reshape(-1, value.shape[-1])
+    if not np.all(np.isfinite(rows)):
+        raise InputError("activations that are quantized by block must be finite, not NaN or inf")
+    blocks = -(-rows.shape[1] // k.block)
+    padded = np.zeros((len(rows), blocks * k.block), _F)
+    padded[:, : rows.shape[1]] = rows
+    padded = padded.reshape(len(rows), blocks, k.block)
+    scales: Float = np.abs(padded).max(axis=2) / _F(127)
+    if k.scales:
+        return scales
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        inverse = np.where(scales > 0, _F(1) / scales, _F(0))[..., None]
+        real = np.rint(padded * inverse)
+    codes = np.where(np.isfinite(inverse), real, _F(-128)).reshape(len(rows), -1).astype(np.int64)
+    codes[:, rows.shape[1] :] = 0
+    return codes
+
+
+def block_sums(parts: Sequence[NDArray[Any]]) -> Int:
+    """Return the sums whose signed bytes are given, the lowest first."""
+    total = sum(
+        (np.asarray(p).astype(np.int64) << (8 * i) for i, p in enumerate(parts)), np.int64()
+    )
+    half = np.int64(1) << (8 * len(parts) - 1)
+    answer: Int = ((total + half) & (2 * half - 1)) - half
+    return answer
+
+
+def _noise(scales: NDArray[np.float64], k: BlockSumsArithmetic) -> NDArray[np.float64]:
+    """Return how far sums in float32, in whatever order, may be from exact ones, [rows, n].
+
+    A block is two terms: its sum, and what its zero point takes off.
+    """
+    operations = 2 * len(k.scales) + _MORE
+    most = scales @ k.magnitudes + np.abs(k.bias)
+    answer: NDArray[np.float64] = operations * _ROUNDING * most
+    return answer
+
+
+def block_outputs(inputs: Sequence[NDArray[Any]], k: BlockSumsArithmetic, side: int = 0) -> Float:
+    """Return the float32 outputs [rows, channels].
+
+    Parameters
+    ----------
+    inputs: canonical: scales of the activations' blocks, then the bytes of sums, lowest first.
+    side: -1 and 1 give the least and the greatest value that an order of additions can give.
+    """
+    blocks, channels = k.scales.shape
+    scales = np.asarray(inputs[0], np.float64).reshape(-1, blocks)
+    sums = block_sums(inputs[1:]).reshape(-1, blocks, channels)
+    with np.errstate(over="ignore", invalid="ignore"):
+        terms = scales[:, :, None] * k.scales.astype(np.float64) * sums
+        total = terms.sum(axis=1) + k.bias + side * _noise(scales, k)
+        rounded = total.astype(np.float32)
+    return apply_steps(rounded, k.steps)
