@@ -135,8 +135,8 @@ class BlockSumsArithmetic:
     """Scales of activations and sums of blocks, in bytes, to float32.
 
     ``y[n] = steps(sum over blocks b of scale[b] * scales[b, n] * sum[b, n] + bias[n])``, exact up
-    to one rounding. The runtime computes it in float32 in an order of its own, and takes the weights'
-    zero point off behind the sums: its additions see terms of up to ``magnitudes``.
+    to one rounding. The runtime computes it in float32 in an order of its own, and takes off what
+    the weights' zero points add behind the sums: its terms are as large as ``magnitudes``.
 
     Parameters
     ----------

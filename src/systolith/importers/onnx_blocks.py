@@ -230,4 +230,5 @@ def matmul_nbits(ctx: OnnxContext) -> None:
         magnitudes=weights.magnitudes,
         bias=_bias(ctx, channels),
     )
-    ctx.add_node(Op.DEQUANTIZE, (scales.name, *sums), (target.name,), k)
+    # Under which name the file has the result, however the node's output is called later.
+    ctx.add_node(Op.DEQUANTIZE, (scales.name, *sums), (target.name,), k, {"output": name})
