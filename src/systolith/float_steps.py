@@ -132,22 +132,26 @@ class BlockQuantizeArithmetic:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class BlockSumsArithmetic:
-    """Scales of activations and sums of blocks, in bytes, to float32.
+    """Scales and codes of activations, and sums of blocks in bytes, to float32.
 
-    ``y[n] = steps(sum over blocks b of scale[b] * scales[b, n] * sum[b, n] + bias[n])``, exact up
-    to one rounding. The runtime computes it in float32 in an order of its own, and takes off what
-    the weights' zero points add behind the sums: its terms are as large as ``magnitudes``.
+    ``y[n] = steps(sum over blocks b of scale[b] * scales[b, n] * dot[b, n] + bias[n])``, exact up
+    to one rounding, with ``dot[b, n] = sum[b, n] + (center - zeros[b, n]) * sum of codes of b``.
+    The runtime computes it in float32 in an order of its own: it adds products of codes as they
+    are stored, and takes off what the zero points add behind the sums.
 
     Parameters
     ----------
     scales: float32 [blocks, channels] of the weights.
-    magnitudes: float64 likewise: scale times the greatest sum of absolute products, those with the
-        zero point among them.
+    zeros: int64 likewise: the weights' zero points.
+    center: what the weights behind the sums have for a zero point.
+    greatest: int64 likewise: the greatest code as it is stored.
     bias: float32, one a channel or one for all.
     steps: what follows.
     """
 
     scales: NDArray[np.float32]
-    magnitudes: NDArray[np.float64]
+    zeros: NDArray[np.int64]
+    center: int
+    greatest: NDArray[np.int64]
     bias: NDArray[np.float32] = field(default_factory=_scalar)
     steps: tuple[FloatStep, ...] = ()

@@ -46,7 +46,7 @@ class Op(StrEnum):
     to the scales of blocks of them)."""
     DEQUANTIZE = "dequantize"
     """DequantizeArithmetic, FloatOutputArithmetic: 8 bits (or sums in two bytes) to float32.
-    BlockSumsArithmetic: scales of blocks, and sums in two or three bytes, the lowest first."""
+    BlockSumsArithmetic: scales and codes of blocks, and sums in bytes, the lowest first."""
     PAD = "pad"
     """PadArithmetic; attributes pads (top, bottom, left, right), channel_pads (front, back)."""
     CONCAT = "concat"

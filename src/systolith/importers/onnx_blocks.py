@@ -1,10 +1,13 @@
 """com.microsoft MatMulNBits: 4-bit weights with a scale a block, and int8 activations likewise.
 
 The integer sums of blocks are a grouped convolution, a group a block, stored as bytes; activations
-are quantized before it and scales multiplied behind it on the host.
+are quantized before it and scales multiplied behind it on the host. So are the zero points: they
+move a sum by a multiple of the sum of its block's codes, and the array's weights keep 4 bits.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +18,20 @@ from systolith.arithmetic import (
     MacArithmetic,
     Requant,
 )
+from systolith.float_steps import FloatStep
 from systolith.graph import Op, Tensor
 from systolith.importers.geometry import Window
 from systolith.importers.onnx_context import OnnxContext
 from systolith.spec.quantize import scale_fault
 
-__all__ = ["matmul_nbits"]
+__all__ = ["block_step", "matmul_nbits"]
 
 Int64Array = NDArray[np.int64]
 
 _BLOCKS = (16, 32, 64, 128, 256)
 """Sizes for which onnxruntime has kernels of int8 activations."""
+_CENTER = 8
+"""Zero point of weights that have none of their own, and of the array's."""
 _INTEGER = 4
 """The accuracy level at which onnxruntime quantizes activations to int8."""
 _CODE = 128
@@ -51,14 +57,8 @@ class _Weights:
 
     @property
     def values(self) -> Int64Array:
-        """What the codes are worth, without scales."""
-        return np.where(self.inside, self.codes - self.zeros[:, :, None], 0)
-
-    @property
-    def magnitudes(self) -> NDArray[np.float64]:
-        """Scales times the greatest sums of absolute products [blocks, channels]."""
-        own = self.codes.sum(axis=2) + self.zeros * self.inside.sum(axis=1)
-        return _CODE * (np.abs(self.scales.astype(np.float64)) * own).T
+        """The codes as the array has them, of 4 bits with a sign."""
+        return np.where(self.inside, self.codes - _CENTER, 0)
 
 
 def _sides(ctx: OnnxContext) -> tuple[int, int, int]:
@@ -122,7 +122,7 @@ def _weights(ctx: OnnxContext, depth: int, channels: int, block: int) -> _Weight
     packed = _sized(ctx, 1, "weights B", np.uint8, size * block // 2)
     scales = _sized(ctx, 2, "scales", np.float32, size).reshape(channels, blocks)
     _check_scales(ctx, scales.astype(np.float32))
-    zeros = np.full((channels, blocks), 8, np.int64)
+    zeros = np.full((channels, blocks), _CENTER, np.int64)
     if _optional(ctx, 3):
         row = -(-blocks // 2)
         stored = _sized(ctx, 3, "packed zero points", np.uint8, channels * row)
@@ -227,8 +227,74 @@ def matmul_nbits(ctx: OnnxContext) -> None:
     target = ctx.output((*source.source_shape[:-1], channels), None)
     k = BlockSumsArithmetic(
         scales=np.ascontiguousarray(weights.scales.T),
-        magnitudes=weights.magnitudes,
+        zeros=np.ascontiguousarray(weights.zeros.T),
+        center=_CENTER,
+        greatest=np.ascontiguousarray(weights.codes.max(axis=2).T),
         bias=_bias(ctx, channels),
     )
     # Under which name the file has the result, however the node's output is called later.
-    ctx.add_node(Op.DEQUANTIZE, (scales.name, *sums), (target.name,), k, {"output": name})
+    ctx.add_node(
+        Op.DEQUANTIZE, (scales.name, codes.name, *sums), (target.name,), k, {"output": name}
+    )
+
+
+_STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
+    {
+        "Add": ("add", "add"),
+        "Sub": ("sub", "rsub"),
+        "Mul": ("mul", "mul"),
+        "Div": ("div", ""),
+        "Max": ("least", "least"),
+        "Min": ("most", "most"),
+    }
+)
+"""Steps of operators whose second operand is a constant, and whose first one is."""
+
+
+def _limits(ctx: OnnxContext) -> list[FloatStep]:
+    """Return the steps of a Clip."""
+    steps = []
+    for position, op in ((1, "least"), (2, "most")):
+        if _optional(ctx, position):
+            value = ctx.constant(position, "limit").reshape(-1).astype(np.float32)
+            steps.append(FloatStep(op=op, operand=value))
+    return steps
+
+
+def _constant_step(ctx: OnnxContext, source: Tensor) -> FloatStep:
+    """Return the step of an operator on the layer's output and a constant."""
+    ctx.arity(2, 2)
+    position = next((i for i, n in enumerate(ctx.node.input) if n in ctx.constants), None)
+    if position is None:
+        ctx.unsupported("one of its operands must be a constant, behind MatMulNBits")
+    op = _STEPS[ctx.node.op_type][1 - position]
+    value = ctx.constant(position, "operand")
+    channels = source.shape[2]
+    fits = value.size == 1 or value.size == channels == value.shape[-1]
+    if not op or not fits or value.dtype != np.float32 or value.ndim > len(source.source_shape):
+        ctx.unsupported(
+            f"its constant {list(value.shape)} must be the second operand, float32, and one value "
+            f"or {channels}, behind MatMulNBits"
+        )
+    return FloatStep(op=op, operand=value.reshape(-1) if value.size > 1 else value.reshape(()))
+
+
+def block_step(ctx: OnnxContext) -> None:
+    """Continue the float output of a MatMulNBits by an elementwise operator, on the host."""
+    kind = ctx.node.op_type
+    name = next(name for name in ctx.node.input if name in ctx.blocks)
+    names, k = ctx.blocks[name]
+    source = ctx.tensors[name]
+    if kind == "Relu":
+        steps = [FloatStep(op="least")]
+    elif kind == "Clip":
+        steps = _limits(ctx)
+    elif kind in _STEPS:
+        steps = [_constant_step(ctx, source)]
+    else:
+        ctx.unsupported("behind MatMulNBits it must be one with a constant, Relu or Clip")
+    target = ctx.output(source.source_shape, None, like=source)
+    more = replace(k, steps=(*k.steps, *steps))
+    ctx.blocks[target.name] = names, more
+    attributes = next(node.attributes for node in ctx.nodes if name in node.outputs)
+    ctx.add_node(Op.DEQUANTIZE, names, (target.name,), more, attributes)

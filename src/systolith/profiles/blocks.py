@@ -64,13 +64,16 @@ def block_sums(parts: Sequence[NDArray[Any]]) -> Int:
     return answer
 
 
-def _noise(scales: NDArray[np.float64], k: BlockSumsArithmetic) -> NDArray[np.float64]:
-    """Return how far sums in float32, in whatever order, may be from exact ones, [rows, n].
+def _noise(scales: NDArray[np.float64], codes: Int, k: BlockSumsArithmetic) -> NDArray[np.float64]:
+    """Return how far sums in float32, in whatever order, may be from exact ones, [rows, channels].
 
-    A block is two terms: its sum, and what its zero point takes off.
+    A block is two terms: products of its codes, and what its zero point takes off.
     """
+    sizes = np.abs(k.scales.astype(np.float64))
+    products = scales * np.abs(codes).sum(axis=2)
+    offsets = scales * np.abs(codes.sum(axis=2))
+    most = products @ (sizes * k.greatest) + offsets @ (sizes * k.zeros) + np.abs(k.bias)
     operations = 2 * len(k.scales) + _MORE
-    most = scales @ k.magnitudes + np.abs(k.bias)
     answer: NDArray[np.float64] = operations * _ROUNDING * most
     return answer
 
@@ -80,14 +83,19 @@ def block_outputs(inputs: Sequence[NDArray[Any]], k: BlockSumsArithmetic, side: 
 
     Parameters
     ----------
-    inputs: canonical: scales of the activations' blocks, then the bytes of sums, lowest first.
+    inputs: canonical: scales and codes of the activations' blocks, then the bytes of sums, lowest
+        first.
     side: -1 and 1 give the least and the greatest value that an order of additions can give.
     """
     blocks, channels = k.scales.shape
     scales = np.asarray(inputs[0], np.float64).reshape(-1, blocks)
-    sums = block_sums(inputs[1:]).reshape(-1, blocks, channels)
+    codes = np.asarray(inputs[1], np.int64).reshape(len(scales), blocks, -1)
+    sums = block_sums(inputs[2:]).reshape(-1, blocks, channels)
+    dots = sums + (k.center - k.zeros) * codes.sum(axis=2)[:, :, None]
     with np.errstate(over="ignore", invalid="ignore"):
-        terms = scales[:, :, None] * k.scales.astype(np.float64) * sums
-        total = terms.sum(axis=1) + k.bias + side * _noise(scales, k)
+        terms = scales[:, :, None] * k.scales.astype(np.float64) * dots
+        total = terms.sum(axis=1) + k.bias
+        if side:
+            total = total + side * _noise(scales, codes, k)
         rounded = total.astype(np.float32)
     return apply_steps(rounded, k.steps)

@@ -42,7 +42,7 @@ def _model(node: Any, stored: Mapping[str, Any], inputs: list[str], sides: Sides
         "blocks",
         [helper.make_tensor_value_info("A", TensorProto.FLOAT, ("M", sides[0]))],
         [helper.make_tensor_value_info("Y", TensorProto.FLOAT, ("M", sides[1]))],
-        [stored[name] for name in inputs if name],
+        [stored[name] for name in inputs],
     )
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=10).SerializeToString()
@@ -71,14 +71,12 @@ class BlockLayer:
         self._whole = open_session(self._diagonal(proto, self.blocks * self.block))
 
     def _own(self, proto: Any, stored: Mapping[str, Any]) -> bytes:
-        """The layer's weights and zero points as they are stored, with scales of 1."""
+        """The layer's weights as they are stored, with scales of 1 and no zero points."""
         from onnx import numpy_helper
 
         ones = numpy_helper.from_array(np.ones(self.blocks * self.channels, np.float32), "ones")
-        zeros = proto.input[3] if len(proto.input) > 3 else ""
-        inputs = [proto.input[1], "ones", zeros]
         sides = self.depth, self.channels
-        return _model(proto, {**stored, "ones": ones}, inputs, sides)
+        return _model(proto, {**stored, "ones": ones}, [proto.input[1], "ones"], sides)
 
     def _diagonal(self, proto: Any, depth: int) -> bytes:
         """Weights that are 1 on the diagonal, with scales of 1 and zero points of 0."""
@@ -133,12 +131,12 @@ class BlockLayer:
             raise ToolError(f"onnxruntime's codes of {self.source!r} are no multiples of scales")
         sums = self._block_sums(codes)
         found: Arrays = {}
-        for name in self.node.inputs[1:]:
+        first, second, *parts = self.node.inputs
+        found[first], found[second] = scales, codes.astype(np.int8)
+        for name in parts:
             layer = self.graph.producer(name)
             assert layer is not None and isinstance(layer.arithmetic, MacArithmetic)
             found[name] = requantize_codes(sums, layer.arithmetic.requant).astype(np.int8)
-            found[layer.inputs[0]] = codes.astype(np.int8)
-        found[self.node.inputs[0]] = scales
         shapes = self.graph.tensors
         return {name: value.reshape(shapes[name].source_shape) for name, value in found.items()}
 
@@ -162,8 +160,9 @@ def block_layers(graph: Graph, model: Any) -> list[BlockLayer]:
     """Return the layers of blocks that a graph has of its model."""
     protos = {node.output[0]: node for node in model.graph.node if node.output}
     stored = {each.name: each for each in model.graph.initializer}
-    return [
-        BlockLayer(graph, node, protos[node.attributes["output"]], stored)
+    found = {
+        node.attributes["output"]: node
         for node in graph
         if isinstance(node.arithmetic, BlockSumsArithmetic)
-    ]
+    }
+    return [BlockLayer(graph, node, protos[name], stored) for name, node in found.items()]
