@@ -7,6 +7,7 @@ integer sums of blocks between two float computations; evaluated by `systolith.p
 """
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ __all__ = [
     "STEPS",
     "BlockQuantizeArithmetic",
     "BlockSumsArithmetic",
+    "FloatArithmetic",
     "FloatOutputArithmetic",
     "FloatStep",
     "FloatSums",
@@ -155,3 +157,6 @@ class BlockSumsArithmetic:
     greatest: NDArray[np.int64]
     bias: NDArray[np.float32] = field(default_factory=_scalar)
     steps: tuple[FloatStep, ...] = ()
+
+
+FloatArithmetic: TypeAlias = FloatOutputArithmetic | BlockQuantizeArithmetic | BlockSumsArithmetic

@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from systolith.arithmetic import (
-    BlockQuantizeArithmetic,
-    BlockSumsArithmetic,
     DequantizeArithmetic,
-    FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     QuantizeArithmetic,
 )
 from systolith.compiler.ir import SymbolicCommand, View
+from systolith.float_steps import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
+)
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.spec.accelerator import PostSpec
 from systolith.spec.commands import Opcode

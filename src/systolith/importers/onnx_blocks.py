@@ -5,26 +5,22 @@ are quantized before it and scales multiplied behind it on the host. So are the 
 move a sum by a multiple of the sum of its block's codes, and the array's weights keep 4 bits.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import (
-    BlockQuantizeArithmetic,
-    BlockSumsArithmetic,
     MacArithmetic,
     Requant,
 )
-from systolith.float_steps import FloatStep
+from systolith.float_steps import BlockQuantizeArithmetic, BlockSumsArithmetic
 from systolith.graph import Op, Tensor
 from systolith.importers.geometry import Window
 from systolith.importers.onnx_context import OnnxContext
 from systolith.spec.quantize import scale_fault
 
-__all__ = ["block_step", "matmul_nbits"]
+__all__ = ["matmul_nbits"]
 
 Int64Array = NDArray[np.int64]
 
@@ -190,21 +186,15 @@ def _bytes_needed(values: Int64Array) -> int:
     return 2 if least >= -(1 << 15) and most < 1 << 15 else 3
 
 
-def matmul_nbits(ctx: OnnxContext) -> None:
-    """MatMulNBits of an input of the network: codes, sums of blocks in bytes, float32."""
-    depth, channels, block = _sides(ctx)
-    if _optional(ctx, 4):
-        ctx.unsupported("its columns must be in order, without g_idx")
-    weights, source = _weights(ctx, depth, channels, block), _rows(ctx, depth)
-    blocks = weights.zeros.shape[1]
-    codes = _quantized(ctx, source, block, scales=False)
-    scales = _quantized(ctx, source, block, scales=True)
-    layer, name = ctx.layer, ctx.node.output[0]
-    values = weights.values
+def _add_sums(ctx: OnnxContext, codes: Tensor, weights: _Weights, name: str) -> list[str]:
+    """Append the sums of all blocks, a byte at a time; return the bytes' names, lowest first."""
+    layer, values = ctx.layer, weights.values
+    channels, blocks, block = values.shape
     window = Window(kernel=(1, 1), strides=(1, 1))
-    sums = []
+    made = []
     for position in range(_bytes_needed(values)):
-        made = _host(ctx, f"{name}/sums_{position}", (1, codes.shape[1], blocks * channels), "int8")
+        shape = (1, codes.shape[1], blocks * channels)
+        made.append(_host(ctx, f"{name}/sums_{position}", shape, "int8"))
         requant = Requant(
             formula=ctx.row("block_sums").formula,
             zero_point=0,
@@ -221,9 +211,21 @@ def matmul_nbits(ctx: OnnxContext) -> None:
             requant=requant,
         )
         ctx.layer = f"{layer}/sums_{position}"
-        ctx.add_mac(Op.CONV2D, codes, made, arithmetic, window.attributes(groups=blocks))
-        sums.append(made.name)
+        ctx.add_mac(Op.CONV2D, codes, made[-1], arithmetic, window.attributes(groups=blocks))
     ctx.layer = layer
+    return [tensor.name for tensor in made]
+
+
+def matmul_nbits(ctx: OnnxContext) -> None:
+    """MatMulNBits of an input of the network: codes, sums of blocks in bytes, float32."""
+    depth, channels, block = _sides(ctx)
+    if _optional(ctx, 4):
+        ctx.unsupported("its columns must be in order, without g_idx")
+    weights, source = _weights(ctx, depth, channels, block), _rows(ctx, depth)
+    codes = _quantized(ctx, source, block, scales=False)
+    scales = _quantized(ctx, source, block, scales=True)
+    name = ctx.node.output[0]
+    sums = _add_sums(ctx, codes, weights, name)
     target = ctx.output((*source.source_shape[:-1], channels), None)
     k = BlockSumsArithmetic(
         scales=np.ascontiguousarray(weights.scales.T),
@@ -233,68 +235,6 @@ def matmul_nbits(ctx: OnnxContext) -> None:
         bias=_bias(ctx, channels),
     )
     # Under which name the file has the result, however the node's output is called later.
-    ctx.add_node(
-        Op.DEQUANTIZE, (scales.name, codes.name, *sums), (target.name,), k, {"output": name}
-    )
-
-
-_STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
-    {
-        "Add": ("add", "add"),
-        "Sub": ("sub", "rsub"),
-        "Mul": ("mul", "mul"),
-        "Div": ("div", ""),
-        "Max": ("least", "least"),
-        "Min": ("most", "most"),
-    }
-)
-"""Steps of operators whose second operand is a constant, and whose first one is."""
-
-
-def _limits(ctx: OnnxContext) -> list[FloatStep]:
-    """Return the steps of a Clip."""
-    steps = []
-    for position, op in ((1, "least"), (2, "most")):
-        if _optional(ctx, position):
-            value = ctx.constant(position, "limit").reshape(-1).astype(np.float32)
-            steps.append(FloatStep(op=op, operand=value))
-    return steps
-
-
-def _constant_step(ctx: OnnxContext, source: Tensor) -> FloatStep:
-    """Return the step of an operator on the layer's output and a constant."""
-    ctx.arity(2, 2)
-    position = next((i for i, n in enumerate(ctx.node.input) if n in ctx.constants), None)
-    if position is None:
-        ctx.unsupported("one of its operands must be a constant, behind MatMulNBits")
-    op = _STEPS[ctx.node.op_type][1 - position]
-    value = ctx.constant(position, "operand")
-    channels = source.shape[2]
-    fits = value.size == 1 or value.size == channels == value.shape[-1]
-    if not op or not fits or value.dtype != np.float32 or value.ndim > len(source.source_shape):
-        ctx.unsupported(
-            f"its constant {list(value.shape)} must be the second operand, float32, and one value "
-            f"or {channels}, behind MatMulNBits"
-        )
-    return FloatStep(op=op, operand=value.reshape(-1) if value.size > 1 else value.reshape(()))
-
-
-def block_step(ctx: OnnxContext) -> None:
-    """Continue the float output of a MatMulNBits by an elementwise operator, on the host."""
-    kind = ctx.node.op_type
-    name = next(name for name in ctx.node.input if name in ctx.blocks)
-    names, k = ctx.blocks[name]
-    source = ctx.tensors[name]
-    if kind == "Relu":
-        steps = [FloatStep(op="least")]
-    elif kind == "Clip":
-        steps = _limits(ctx)
-    elif kind in _STEPS:
-        steps = [_constant_step(ctx, source)]
-    else:
-        ctx.unsupported("behind MatMulNBits it must be one with a constant, Relu or Clip")
-    target = ctx.output(source.source_shape, None, like=source)
-    more = replace(k, steps=(*k.steps, *steps))
-    ctx.blocks[target.name] = names, more
-    attributes = next(node.attributes for node in ctx.nodes if name in node.outputs)
-    ctx.add_node(Op.DEQUANTIZE, names, (target.name,), more, attributes)
+    names = (scales.name, codes.name, *sums)
+    ctx.blocks[name] = names, k
+    ctx.add_node(Op.DEQUANTIZE, names, (target.name,), k, {"output": name})

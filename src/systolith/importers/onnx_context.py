@@ -7,7 +7,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from systolith.arithmetic import BlockSumsArithmetic, Codes
+from systolith.arithmetic import (
+    Codes,
+)
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+)
 from systolith.graph import Tensor
 from systolith.importers.channels_first import (
     ChannelsFirst,

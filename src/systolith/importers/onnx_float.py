@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from systolith.errors import ToolError
-from systolith.importers.onnx_blocks import block_step
+from systolith.importers.onnx_block_steps import block_step
 from systolith.importers.onnx_context import FloatTable, OnnxContext
 from systolith.importers.ort import open_session
 

@@ -10,8 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import BlockQuantizeArithmetic, BlockSumsArithmetic
 from systolith.errors import InputError
+from systolith.float_steps import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
+)
 from systolith.profiles.steps import apply_steps
 
 __all__ = ["block_outputs", "block_sums", "quantize_blocks"]
@@ -40,9 +43,8 @@ def quantize_blocks(value: NDArray[Any], k: BlockQuantizeArithmetic) -> NDArray[
     if not np.all(np.isfinite(rows)):
         raise InputError("activations that are quantized by block must be finite, not NaN or inf")
     blocks = -(-rows.shape[1] // k.block)
-    padded = np.zeros((len(rows), blocks * k.block), _F)
-    padded[:, : rows.shape[1]] = rows
-    padded = padded.reshape(len(rows), blocks, k.block)
+    more = blocks * k.block - rows.shape[1]
+    padded = np.pad(rows, ((0, 0), (0, more))).reshape(len(rows), blocks, k.block)
     scales: Float = np.abs(padded).max(axis=2) / _F(127)
     if k.scales:
         return scales
@@ -55,13 +57,17 @@ def quantize_blocks(value: NDArray[Any], k: BlockQuantizeArithmetic) -> NDArray[
 
 
 def block_sums(parts: Sequence[NDArray[Any]]) -> Int:
-    """Return the sums whose signed bytes are given, the lowest first."""
-    total = sum(
-        (np.asarray(p).astype(np.int64) << (8 * i) for i, p in enumerate(parts)), np.int64()
-    )
-    half = np.int64(1) << (8 * len(parts) - 1)
-    answer: Int = ((total + half) & (2 * half - 1)) - half
-    return answer
+    """Return the sums whose signed bytes are given, the lowest first.
+
+    Each byte adds to the signed number that the bits below it are: a byte of 128, which is stored
+    as -128, makes up for it by leaving that number's range.
+    """
+    total: Int = np.zeros(parts[0].shape, np.int64)
+    for position, part in enumerate(parts):
+        half = np.int64(128) << (8 * position)
+        total = total + (part.astype(np.int64) << (8 * position))
+        total = ((total + half) & (2 * half - 1)) - half
+    return total
 
 
 def _noise(scales: NDArray[np.float64], codes: Int, k: BlockSumsArithmetic) -> NDArray[np.float64]:

@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from systolith.arithmetic import (
     BinaryArithmetic,
-    BlockQuantizeArithmetic,
-    BlockSumsArithmetic,
     ConcatArithmetic,
     DequantizeArithmetic,
-    FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     LutArithmetic,
     MacArithmetic,
@@ -26,6 +23,11 @@ from systolith.arithmetic import (
     PoolArithmetic,
     QuantizeArithmetic,
     SoftmaxArithmetic,
+)
+from systolith.float_steps import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
 )
 from systolith.graph import Graph, Node, Op
 from systolith.profiles.binary import binary_codes

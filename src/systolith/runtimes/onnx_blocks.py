@@ -11,8 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import BlockSumsArithmetic, MacArithmetic
+from systolith.arithmetic import (
+    MacArithmetic,
+)
 from systolith.errors import ToolError
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+)
 from systolith.graph import Graph, Node
 from systolith.importers.ort import open_session
 from systolith.profiles.formulas import requantize_codes
@@ -24,6 +29,8 @@ Sides = tuple[int, int]
 
 _GREATEST = 127
 """Code of a block's greatest magnitude: integers up to it have scale 1."""
+_DEGENERATE = -128
+"""All codes of a block whose scale is too small for a finite inverse."""
 
 
 def _model(node: Any, stored: Mapping[str, Any], inputs: list[str], sides: Sides) -> bytes:
@@ -107,8 +114,8 @@ class BlockLayer:
         most = np.abs(self._by_block(rows)).max(axis=2)
         probe = np.zeros((len(rows), self.blocks, self.block), np.float32)
         probe[..., 0], probe[..., 1] = most, most / np.float32(_GREATEST)
-        worth = self._run(self._whole, probe.reshape(len(rows), -1))
-        return worth.reshape(probe.shape)[..., 1]
+        worth = self._run(self._whole, probe.reshape(len(rows), -1)).reshape(probe.shape)[..., 1]
+        return np.where(worth < 0, worth / np.float32(_DEGENERATE), worth)
 
     def tensors(self, rows: NDArray[Any]) -> Arrays:
         """Return codes, scales and bytes of sums by the graph's names, in the graph's shapes.
@@ -143,16 +150,19 @@ class BlockLayer:
     def _block_sums(self, codes: NDArray[np.int64]) -> NDArray[np.int64]:
         """Sums [rows, blocks * channels] of codes [rows, blocks, block]."""
         most = np.abs(codes).max(axis=2)
-        if not np.all((most == _GREATEST) | (most == 0)):
+        if not np.all((most == _GREATEST) | (most == -_DEGENERATE) | (most == 0)):
             raise ToolError(f"onnxruntime's codes of {self.source!r} do not reach {_GREATEST}")
         alone = np.zeros((len(codes), self.blocks, self.blocks, self.block), np.float32)
         own = np.arange(self.blocks)
-        alone[:, own, own] = codes
+        # Codes of -128 are alike: their sum is 128 / 127 of what it is with -127.
+        alone[:, own, own] = np.maximum(codes, -_GREATEST)
         probe = alone.reshape(len(codes) * self.blocks, -1)[:, : self.depth]
-        sums = self._run(self._sums, probe)
+        sums = self._run(self._sums, probe).reshape(len(codes), self.blocks, -1)
         whole = np.rint(sums).astype(np.int64)
         if not np.array_equal(whole, sums):
             raise ToolError(f"onnxruntime's sums of blocks of {self.source!r} are no integers")
+        larger = whole * _DEGENERATE // -_GREATEST
+        whole = np.where(most[..., None] == -_DEGENERATE, larger, whole)
         return whole.reshape(len(codes), -1)
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import BlockSumsArithmetic, FloatOutputArithmetic
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
+)
 from systolith.graph import Graph, Node
 from systolith.profiles.blocks import block_outputs
 from systolith.profiles.steps import float_outputs
