@@ -86,7 +86,7 @@ class Requant:
       adds its float32 bias to the accumulator; `whole` of it is in the int32 bias already;
     - ``torch_float``: ``float32(float32(float32(acc - whole) * scale) + addend)``, quantized: a
       float32 convolution between dequantize and quantize, up to its order of additions;
-    - ``byte``: ``(d + 2**(shift - 1)) >> shift``, d the low shift + 8 bits of acc, signed;
+    - ``byte``: ``(d + (2**shift >> 1)) >> shift``, d the low shift + 8 bits of acc, signed;
     - ``thresholds``: ``low`` and one more for each of the channel's `thresholds` that acc reaches,
       zero_point 0: any function that does not decrease.
 
