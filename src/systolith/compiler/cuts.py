@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from systolith.compiler.ir import Pair, SymbolicCommand
+from systolith.compiler.two_of_four import dense_rows
 from systolith.spec.commands import COMMANDS, Opcode
 
 __all__ = ["cut_passes", "full_values", "single_tiles", "weight_words"]
@@ -16,7 +17,8 @@ def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
 
 
 def weight_words(values: dict[str, int], rows: int) -> int:
-    """Weight words of one channel tile; of the command if they are held."""
+    """Dense weight words of one channel tile; of the command if they are held."""
+    rows = dense_rows(values, rows)
     if values["w_hold"]:
         return rows
     return rows * values["ky_count"] * values["kx_count"] * values["kc_count"]
@@ -38,7 +40,7 @@ def single_tiles(pair: Pair, rows: int) -> Iterator[Pair]:
     Parameters
     ----------
     pair: with weights that are not held.
-    rows: weight words of a pass.
+    rows: of the array.
     """
     m = full_values(Opcode.MATMUL, pair.matmul.values)
     s = full_values(Opcode.STORE, pair.store.values)
@@ -85,9 +87,10 @@ def cut_passes(matmul: SymbolicCommand, most: int, rows: int) -> list[SymbolicCo
     Parameters
     ----------
     matmul: of one tile; its weights are not held.
-    rows: weight words of a pass.
+    rows: of the array.
     """
     v = full_values(Opcode.MATMUL, matmul.values)
+    rows = dense_rows(v, rows)
     names = ("ky", "kx", "kc")
     counts = v["ky_count"], v["kx_count"], v["kc_count"]
     made = []

@@ -126,7 +126,8 @@ class ChainTiler:
             taps = part.rows[1], part.columns[1], len(ys) * len(xs)
         extents = box.c, box.channels, box.height, box.width
         strides = [(p.row, p.pixel) for p in (places.x, places.y, places.r) if p is not None]
-        key = (id(step), extents, taps, last, tuple(strides))
+        astray = self.tiler.is_astray(places.x)
+        key = (id(step), extents, taps, last, tuple(strides), astray)
         if key not in self._links:
             self._links[key] = self._lowered(step, box, part, places, last)
         return self._links[key]
@@ -146,7 +147,8 @@ class ChainTiler:
             views[name] = r = places.r.formal("r", places.other)
             more[name] = addition.other
             addition = replace(addition, other=name)
-        local = self.tiler.local(views, more)
+        astray = {own.source} if self.tiler.is_astray(places.x) else set()
+        local = self.tiler.local(views, more, astray=astray)
         own = replace(own, addition=addition, table=own.table if last else None)
         if isinstance(own.node.arithmetic, MacArithmetic):
             pair = self._mac(local, own, step, box, part, last)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from systolith.compiler.cuts import cut_passes, full_values, single_tiles, weight_words
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.predict import cycles
+from systolith.compiler.two_of_four import dense_rows
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode
 from systolith.spec.registers import Window, window_stride
@@ -166,7 +167,8 @@ class Splitter:
     def _cut(self, matmul: SymbolicCommand) -> list[SymbolicCommand]:
         """Let half of the memory hold the weights of a part, so that the next can be loaded."""
         spec, rows = self.spec, self.spec.array.rows
-        return cut_passes(matmul, max(1, spec.weight_words // (2 * rows)), rows)
+        words = 2 * dense_rows(matmul.values, rows)
+        return cut_passes(matmul, max(1, spec.weight_words // words), rows)
 
 
 def _weights_of(pair: Pair) -> tuple[int, int, int]:
