@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from systolith.compiler.ir import Pair, SymbolicCommand
-from systolith.compiler.two_of_four import dense_rows
+from systolith.compiler.two_of_four import dense_rows, tile_words
 from systolith.spec.commands import COMMANDS, Opcode
 
-__all__ = ["cut_passes", "full_values", "single_tiles", "weight_words"]
+__all__ = ["cut_passes", "full_values", "loaded_words", "single_tiles", "weight_words"]
 
 
 def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
@@ -18,10 +18,19 @@ def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
 
 def weight_words(values: dict[str, int], rows: int) -> int:
     """Dense weight words of one channel tile; of the command if they are held."""
-    rows = dense_rows(values, rows)
+    return dense_rows(values, rows) * _passes(values)
+
+
+def loaded_words(values: dict[str, int], rows: int) -> int:
+    """Weight words that `weight_words` take at most, as they are stored."""
+    return tile_words(values, rows) * _passes(values)
+
+
+def _passes(values: dict[str, int]) -> int:
+    """Weight tiles of a channel tile; of the command if they are held."""
     if values["w_hold"]:
-        return rows
-    return rows * values["ky_count"] * values["kx_count"] * values["kc_count"]
+        return 1
+    return values["ky_count"] * values["kx_count"] * values["kc_count"]
 
 
 def _moved(command: SymbolicCommand, t: int, n: int, **values: int) -> SymbolicCommand:

@@ -35,6 +35,7 @@ from systolith.compiler.precision import codes_a_byte
 from systolith.compiler.problem import Requantizer
 from systolith.compiler.reduction import Kernel, pack_tiles
 from systolith.compiler.steps import Step
+from systolith.compiler.tiling import Region
 from systolith.graph import Op
 from systolith.spec.precision import Precision, WeightFormat
 
@@ -43,6 +44,7 @@ __all__ = [
     "add_weights",
     "lower_mac",
     "part_job",
+    "sparse_jobs",
 ]
 
 
@@ -131,17 +133,29 @@ def _ordinary(low: Lowering, layer: MacLayer) -> _Option:
     return _direct(low, layer, parts, [part_job(low, layer, part) for part in parts])
 
 
+def sparse_jobs(
+    low: Lowering, layer: MacLayer, kernel: Kernel, region: Region
+) -> tuple[Sequence[MacPart], Sequence[Job]] | None:
+    """Return parts and jobs with two of four weights, if they are, and vectors begin with lines.
+
+    Parameters
+    ----------
+    layer: see `may_be_sparse`.
+    kernel: its window.
+    region: outputs, in vectors.
+    """
+    source = layer.step.source
+    parts = sparse_parts(low, layer, kernel, low.view(source).pixel)
+    if parts is None or source in low.layout.astray:
+        return None
+    jobs = [part_job(low, layer, part) for part in parts]
+    return (parts, jobs) if all(on_lines(low, job, region) for job in jobs) else None
+
+
 def _sparse(low: Lowering, layer: MacLayer) -> _Option | None:
-    """The same with two of four weights, where they are, and vectors begin with lines."""
-    view = low.view(layer.step.source)
-    if layer.step.source in low.layout.astray:
-        return None
-    parts = sparse_parts(low, layer, _kernel(low, layer), view.pixel)
-    jobs = [part_job(low, layer, part) for part in parts or ()]
-    region = low.region(layer.step, layer.packed)
-    if parts is None or not all(on_lines(low, job, region) for job in jobs):
-        return None
-    return _direct(low, layer, parts, jobs)
+    """As `_ordinary`, with two of four weights."""
+    found = sparse_jobs(low, layer, _kernel(low, layer), low.region(layer.step, layer.packed))
+    return _direct(low, layer, *found) if found else None
 
 
 def _direct(

@@ -127,9 +127,11 @@ def line_reduction(kernel: Kernel, rows: int, line: int) -> Reduction | None:
     line: bytes of a line.
     """
     found = []
+    cut = 2 * rows // line * line  # 0 where lines are made for more lanes than there are rows
     for option in _options(kernel, 2 * rows, 1):
+        if option.counts[2] > 1 and not cut:
+            continue
         if option.counts[2] > 1:
-            cut = 2 * rows // line * line
             option = replace(option, rows=cut, spare=2 * rows - cut)
         loops = zip(option.counts, option.strides, strict=True)
         if all(stride % line == 0 for count, stride in loops if count > 1):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from systolith.spec.precision import PLACE_ROWS, WeightFormat
 
-__all__ = ["dense_rows", "dense_tiles", "encoded_words", "is_sparse", "load_cycles", "stored_rows"]
+__all__ = ["dense_rows", "dense_tiles", "encoded_words", "is_sparse", "stored_rows", "tile_words"]
 
 Codes = NDArray[np.uint8]
 _FOUR, _KEPT = 4, 2
@@ -32,8 +32,11 @@ def stored_rows(rows: int) -> int:
     return rows + -(-rows // PLACE_ROWS)
 
 
-def load_cycles(values: Mapping[str, int], rows: int) -> int:
-    """Cycles in which a tile of a MATMUL enters an array of ``rows`` rows, but for bitmaps."""
+def tile_words(values: Mapping[str, int], rows: int) -> int:
+    """Words of a MATMUL's tiles for an array of ``rows`` rows, each of which is read in a cycle.
+
+    Formats of `weight_choice` are counted as dense ones.
+    """
     return stored_rows(rows) if is_sparse(values) else rows
 
 
