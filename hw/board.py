@@ -1,4 +1,4 @@
-"""The top module of a board or a block design: the accelerator between buses with flat port names."""
+"""Top module of a board or a block design: the accelerator between buses with flat port names."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
@@ -6,6 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.axi import axi4
 from systolith.hw.control import AXI_LITE
+from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
 from systolith.hw.uart_bridge import UartBridge
 from systolith.spec.accelerator import AcceleratorSpec
@@ -28,6 +29,7 @@ class BoardTop(wiring.Component):
     Parameters
     ----------
     spec: everything that can be chosen.
+    technology: as of `Accelerator`.
 
     Members
     -------
@@ -38,7 +40,9 @@ class BoardTop(wiring.Component):
     busy: a program runs.
     """
 
-    def __init__(self, spec: AcceleratorSpec):
+    def __init__(
+        self, spec: AcceleratorSpec, *, technology: Technology = Technology.GENERIC
+    ) -> None:
         self.spec = spec
         members = {"irq": Out(1), "busy": Out(1)}
         match spec.bus.host:
@@ -49,7 +53,7 @@ class BoardTop(wiring.Component):
         if spec.external.data_bytes:
             members |= flat("m_axi_", axi4(spec.external))
         super().__init__(members)
-        self.accelerator = Accelerator(spec)
+        self.accelerator = Accelerator(spec, technology=technology)
 
     def elaborate(self, platform: object) -> Module:
         """One side after the other."""
@@ -67,9 +71,7 @@ class BoardTop(wiring.Component):
             self._forward(m, "m_axi_", core.memory, axi4(self.spec.external))
         return m
 
-    def _forward(
-        self, m: Module, prefix: str, inner: object, signature: wiring.Signature
-    ) -> None:
+    def _forward(self, m: Module, prefix: str, inner: object, signature: wiring.Signature) -> None:
         """Connect the flat ports to the port of a block."""
         for name, member in signature.members.items():
             outside, inside = getattr(self, f"{prefix}{name}"), getattr(inner, name)

@@ -1,6 +1,6 @@
 """Receiver and transmitter of a serial line: 8 data bits, no parity, 1 stop bit."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
@@ -112,7 +112,11 @@ class UartTransmitter(wiring.Component):
         with m.If(self.i_ready):
             m.d.sync += left.eq(self.period - _ONE)
             with m.If(self.i_valid):
-                m.d.sync += [self.tx.eq(0), shift.eq(Cat(self.i_data, Const(1, 1))), count.eq(_BITS)]
+                m.d.sync += [
+                    self.tx.eq(0),
+                    shift.eq(Cat(self.i_data, Const(1, 1))),
+                    count.eq(_BITS),
+                ]
         with m.Elif(left < _ONE):
             m.d.sync += [
                 left.eq(left + (self.period - _ONE)), count.eq(count - 1),

@@ -117,10 +117,9 @@ class UartBridge(wiring.Component):
         m.d.comb += value.eq(Mux(self._escaped, special, byte))
         with m.State("RECEIVE"), m.If(self.queue.r_rdy & (self._bits == 0)):
             m.d.comb += self.queue.r_en.eq(1)
-            with m.If(is_end):
-                with m.If((count != 0) | self._bad | self._escaped):
-                    m.d.sync += self._bad.eq(self._bad | self._escaped)
-                    m.next = "CHECK"
+            with m.If(is_end), m.If((count != 0) | self._bad | self._escaped):
+                m.d.sync += self._bad.eq(self._bad | self._escaped)
+                m.next = "CHECK"
             with m.Elif(is_escape):
                 m.d.sync += [self._bad.eq(self._bad | self._escaped), self._escaped.eq(1)]
             with m.Else():

@@ -19,7 +19,7 @@ BAUD_FRACTION = 8
 """Fractional bits of a UART's bit period in clock cycles."""
 
 _LEAST_PERIOD = 4
-"""Least clock cycles of a bit: the receiver's sample then lies within a quarter bit of its middle."""
+"""Least clock cycles of a bit: a sample lies within a cycle of the bit's middle."""
 
 
 class HostBus(StrEnum):
