@@ -150,6 +150,8 @@ class Accelerator(wiring.Component):
                 inputs.i_precision.eq(feeder.o_precision), array.i_precision.eq(inputs.o_precision),
                 array.i_nibbles.eq(self.weights.o_nibbles),
             ]  # fmt: skip
+        if self.spec.array.sparse:
+            m.d.comb += inputs.i_sparse.eq(feeder.o_sparse)
         if self.spec.array.column_sums > 1:
             m.d.comb += accumulators.i_highs.eq(array.o_high)
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
