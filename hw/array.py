@@ -18,6 +18,7 @@ from systolith.hw.multiplier import (
     weight_bits,
 )
 from systolith.hw.pe import CHOICES, PLACE_BITS, ProcessingElement
+from systolith.hw.technology import Technology
 from systolith.spec.array import ArraySpec
 from systolith.spec.precision import MultiplierForm, Precision
 
@@ -69,6 +70,7 @@ class WeightStationaryArray(wiring.Component):
     precisions: what the elements can multiply.
     form: how they do it.
     sparse: elements choose one of 4 activations; ``rows`` is even.
+    technology: whose primitives the elements may contain.
 
     Members
     -------
@@ -104,6 +106,7 @@ class WeightStationaryArray(wiring.Component):
         precisions: Set[Precision] = frozenset({Precision.W8A8}),
         form: MultiplierForm = MultiplierForm.GENERIC,
         sparse: bool = False,
+        technology: Technology = Technology.GENERIC,
     ):
         for name, value in (("rows", rows), ("columns", columns)):
             if not 1 <= value <= 64:
@@ -113,6 +116,7 @@ class WeightStationaryArray(wiring.Component):
         if sparse and rows % 2:
             raise ValueError(f"rows must be even if sparse, not {rows!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
+        self.technology = technology
         self.sparse = sparse
         self.groups = multipliers(form, precisions, columns, apart=bool(lines) or sparse)
         self.multiplier = self.groups[0]
@@ -139,7 +143,7 @@ class WeightStationaryArray(wiring.Component):
         )
 
     @classmethod
-    def of(cls, spec: ArraySpec) -> Self:
+    def of(cls, spec: ArraySpec, technology: Technology = Technology.GENERIC) -> Self:
         """The array of an accelerator."""
         return cls(
             spec.rows,
@@ -149,6 +153,7 @@ class WeightStationaryArray(wiring.Component):
             precisions=spec.precisions,
             form=spec.multiplier,
             sparse=spec.sparse,
+            technology=technology,
         )
 
     @property

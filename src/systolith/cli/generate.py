@@ -19,7 +19,8 @@ from systolith.cli.options import (
 from systolith.cli.progress import reporting
 from systolith.cli.units import UNITS, UnitOptions, make_unit
 from systolith.errors import SpecError
-from systolith.report.registers import c_header, command_reference, register_map
+from systolith.report.c_header import c_header
+from systolith.report.registers import command_reference, register_map
 from systolith.report.tables import make_table
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_to_toml

@@ -1,6 +1,8 @@
 """AcceleratorSpec as plain mappings and TOML files, and the named presets."""
 
+import json
 import tomllib
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from enum import IntEnum
@@ -22,6 +24,7 @@ __all__ = [
     "PRESETS",
     "load_spec",
     "preset_for_array",
+    "spec_fingerprint",
     "spec_from_mapping",
     "spec_from_toml",
     "spec_to_mapping",
@@ -49,6 +52,17 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
         result[section][key] = [m.name.lower() for m in sorted(result[section][key])]
     result["array"]["multiplier"] = str(spec.array.multiplier)
     return result
+
+
+def spec_fingerprint(spec: AcceleratorSpec) -> int:
+    """CRC-32 by which a host tells whether hardware and a program have the same specification.
+
+    Of the compact JSON, keys sorted, of all fields but the name, which changes no function.
+    """
+    values = spec_to_mapping(spec)
+    del values["name"]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return zlib.crc32(text.encode())
 
 
 def _members(section: str, key: str, names: object) -> frozenset[IntEnum]:
