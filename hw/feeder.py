@@ -11,6 +11,7 @@ from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, Unit
+from systolith.spec.precision import WeightFormat
 
 __all__ = ["Feeder"]
 
@@ -41,6 +42,7 @@ class Feeder(wiring.Component):
         with `AcceleratorSpec.row_pairs`.
     x_signed: of the vector issued in this cycle.
     o_precision: `Precision` of that vector. Only with precisions of nibbles.
+    o_sparse: that vector is for weights of two of four. Only if the array is sparse.
     o_issue: a vector is issued.
     o_depthwise, o_column, o_expand: the vector is a pixel of this column of the image, and columns
         of the array read its byte column >> expand. Only with a depthwise mode.
@@ -66,6 +68,7 @@ class Feeder(wiring.Component):
         super().__init__(
             (depthwise if spec.array.depthwise_lines else {})
             | ({"o_precision": Out(2)} if spec.array.nibbles else {})
+            | ({"o_sparse": Out(1)} if spec.array.sparse else {})
             | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
@@ -114,17 +117,19 @@ class Feeder(wiring.Component):
             m.d.sync += running.eq(1)
         if self.spec.array.nibbles:
             m.d.comb += self.o_precision.eq(fields["precision"])
+        if self.spec.array.sparse:
+            m.d.comb += self.o_sparse.eq(fields["w_format"] == WeightFormat.TWO_OF_FOUR)
         flags = self._pass_flags(m, nest, fields)
+        flags |= {"running": running, "tight": self._room(m, fields)}
         full = Signal()  # the vector must wait for room in the ring
-        tight = self._room(m, fields)
         if self.spec.array.depthwise_lines:
-            self._outputs(m, nest, fields, flags["pass_first"], tight, full)
+            self._outputs(m, nest, fields, flags, full)
         else:
             m.d.comb += [
                 self.o_valid.eq(self.o_issue), self.o_pass_first.eq(flags["pass_first"]),
-                full.eq(tight),
+                full.eq(flags["tight"]),
             ]  # fmt: skip
-        self._issue(m, nest, fields, running, flags, full)
+        self._issue(m, nest, fields, flags, full)
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += running.eq(0)
@@ -185,22 +190,14 @@ class Feeder(wiring.Component):
             m.d.sync += tight.eq(self.i_space < need)
         return tight
 
-    def _outputs(
-        self,
-        m: Module,
-        nest: LoopNest,
-        fields: dict,
-        pass_first: Value,
-        tight: Value,
-        full: Signal,
-    ) -> None:
+    def _outputs(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Signal) -> None:
         """Which vectors complete an output: all normal ones; of a stream's pixels those on a grid.
 
         Every row of the image runs through the outputs of a row, from column `x_first` on and into
         the row after it, if need be; they count where the row is one with outputs. What is compared
         with a counter is a register beside it.
         """
-        depthwise = fields["depthwise"]
+        depthwise, pass_first = fields["depthwise"], flags["pass_first"]
         column = Signal(range(self.spec.array.depthwise_width))
         live = Signal()  # this row has outputs
         fresh = Signal()  # no output of the pass yet
@@ -228,7 +225,7 @@ class Feeder(wiring.Component):
             self.x_urgent.eq(depthwise),
             self.o_valid.eq(self.o_issue & (~depthwise | is_output)),
             self.o_pass_first.eq(Mux(depthwise, fresh, pass_first)),
-            full.eq(tight & (~depthwise | ((behind | pass_first) & rows_away.is_zero))),
+            full.eq(flags["tight"] & (~depthwise | ((behind | pass_first) & rows_away.is_zero))),
             restarts.eq(self.start | (self.o_issue & nest.cut)),
         ]  # fmt: skip
         with m.If(self.o_issue):
@@ -258,16 +255,9 @@ class Feeder(wiring.Component):
             rows_left.load(fields["oy_count"])
             outputs_left.load(Const(0))
 
-    def _issue(
-        self,
-        m: Module,
-        nest: LoopNest,
-        fields: dict,
-        running: Signal,
-        flags: dict[str, Signal],
-        full: Value,
-    ) -> None:
+    def _issue(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Value) -> None:
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""
+        running = flags["running"]
         age = Signal(range(MINIMUM_PASS + 1), init=MINIMUM_PASS)  # cycles since the pass began
         spaced = Signal()
         m.d.comb += [
