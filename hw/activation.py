@@ -51,7 +51,7 @@ class ActivationMemory(wiring.Component):
         `external.data_bytes`.
     hw_valid, hw_address, hw_strobe, hw_data, hw_ready: host writes bytes of an aligned 32-bit word.
 
-    The ports `s` and `l` exist only with an external memory.
+    The ports `s` and `l` exist only with an external memory, `r` only with residual adds.
     """
 
     read_latency = 3
@@ -122,15 +122,15 @@ class ActivationMemory(wiring.Component):
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
-            with m.If(asks["r"] & asks["x"]):
-                m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
-            taken = asks["r"] | asks["x"]
-            by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
-            lines = [
-                Mux(by_stream, x, r)
-                for x, r in zip(self._lines("x"), self._lines("r"), strict=True)
-            ]
-            for port in list(self._readers)[2:]:
+            taken, by_stream, lines = asks["x"], asks["x"], self._lines("x")
+            if "r" in asks:
+                with m.If(asks["r"] & asks["x"]):
+                    m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
+                taken = asks["r"] | asks["x"]
+                by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
+                pairs = zip(lines, self._lines("r"), strict=True)
+                lines = [Mux(by_stream, own, theirs) for own, theirs in pairs]
+            for port in [port for port in self._readers if port not in "rx"]:
                 with m.If(taken & asks[port]):
                     m.d.comb += getattr(self, f"{port}_ready").eq(0)
                 theirs = self._lines(port)

@@ -33,7 +33,6 @@ _WRITTEN = (
     Window.COMMANDS,
     Window.EXPONENTS,
 )
-
 _WHOLE = (Window.PARAMETERS, Window.COMMANDS, Window.EXPONENTS)
 """Windows whose words cannot be written in part."""
 
@@ -139,10 +138,12 @@ class ControlSlave(wiring.Component):
         return m
 
     def _counters(self, m: Module) -> dict[str, Signal]:
+        """Those that are left out stand at 0, which synthesis sees."""
         counters = {}
         for counter in COUNTERS:
             value = counters[counter.name] = Signal(32, name=f"count_{counter.name}")
-            event = 1 if counter.name == "cycles" else getattr(self, f"event_{counter.name}")
+            built = counter.name == "cycles" or self.spec.event_counters
+            event = getattr(self, f"event_{counter.name}", 1) if built else 0
             with m.If(self.start & ~self.running):
                 m.d.sync += value.eq(0)
             with m.Elif(self.running & event):

@@ -46,6 +46,7 @@ class StoreUnit(wiring.Component):
     i_credit: one more result vector is ready.  o_release: a result vector has been taken.
     result_valid, result_address, result_data: the ring of result vectors.
     r_valid, r_address, r_ready, r_data: residual reads; a lane vector waits until its is granted.
+        Only if the lanes can add one.
     p_valid, p_address, p_count, p_data: writes.
     t_write, t_address, t_data: writes of table bytes (index * 256 + code).
     hp_valid, hp_address, hp_lanes, hp_enable, hp_data: writes of parameters.
@@ -59,16 +60,18 @@ class StoreUnit(wiring.Component):
         self.channels = spec.array.columns * spec.array.column_sums
         self._split = self.channels > lanes  # a result vector takes several lane vectors
         self.parameters = ParameterMemory(spec)
+        residual = {
+            "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1), "r_data": In(8 * lanes)
+        }  # fmt: skip
         super().__init__(
-            {
+            (residual if spec.post.residual else {})
+            | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.STORE)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
                 "finish": Out(1), "signal": Out(len(Unit)), "stamp": Out(1),
                 "i_credit": In(1), "o_release": Out(1),
                 "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
                 "result_data": In(32 * self.channels),
-                "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1),
-                "r_data": In(8 * lanes),
                 "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
                 "p_data": Out(8 * lanes),
                 "t_write": In(1), "t_address": In(12), "t_data": In(8),
@@ -85,7 +88,7 @@ class StoreUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(STORE_LOOPS) + self._split, 3,
+            len(STORE_LOOPS) + self._split, 2 + self.spec.post.residual,
             address_bits=max(self.spec.activation_address_bits, self.parameters.address_bits),
             cuttable=int(self._split), open_end=self._split,
         )  # fmt: skip
@@ -114,24 +117,27 @@ class StoreUnit(wiring.Component):
         return m
 
     def _connect_nest(self, m: Module, nest: LoopNest, fields: dict, beat: Value) -> None:
-        """Streams: 0 output bytes, 1 residual bytes, 2 parameter words; lane vectors innermost."""
+        """Streams: 0 output bytes, 1 parameter words, 2 residual bytes; lane vectors innermost."""
         lanes = self.spec.post.lanes
-        m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["r_base"])]
-        m.d.comb += nest.base2.eq(fields["p_base"])
+        adds = self.spec.post.residual
+        m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["p_base"])]
+        if adds:
+            m.d.comb += nest.base2.eq(fields["r_base"])
         for d, name in enumerate(STORE_LOOPS):
             m.d.comb += [
                 getattr(nest, f"count{d}").eq(fields[f"{name}_count"]),
                 getattr(nest, f"stride0_{d}").eq(fields[f"y_{name}_stride"]),
-                getattr(nest, f"stride1_{d}").eq(fields[f"r_{name}_stride"]),
-                getattr(nest, f"stride2_{d}").eq(fields["p_stride"] if name == "n" else 0),
+                getattr(nest, f"stride1_{d}").eq(fields["p_stride"] if name == "n" else 0),
             ]
+            if adds:
+                m.d.comb += getattr(nest, f"stride2_{d}").eq(fields[f"r_{name}_stride"])
         if not self._split:
             return
         written: Value = Const(lanes)
         if self.spec.array.packs:
             half = lanes // 2 + (beat[0] & lanes % 2)
             written = Mux(fields["packed"], half, lanes)
-        for stream, stride in enumerate((written, lanes, 1)):
+        for stream, stride in enumerate((written, 1, lanes)[: 2 + adds]):
             m.d.comb += getattr(nest, f"stride{stream}_{len(STORE_LOOPS)}").eq(stride)
 
     def _issue(
@@ -146,14 +152,19 @@ class StoreUnit(wiring.Component):
         rest, last_beat = self._rest(m, nest, fields)
         count, last = Signal(range(lanes + 1)), Signal()
         m.d.comb += [
-            self.r_valid.eq(running & some & fields["residual"]),
-            self.post_busy.eq(running & some & (~fields["residual"] | self.r_ready)),
+            self.post_busy.eq(running & some),
             self.post_wait.eq(running & ~some),
             count.eq(Mux(last_beat, rest, lanes)),
             self.o_release.eq(self.post_busy & last_beat),
             nest.step.eq(self.post_busy),
             last.eq(self.post_busy & nest.done),
         ]
+        if self.spec.post.residual:
+            m.d.comb += [
+                self.r_valid.eq(running & some & fields["residual"]),
+                self.post_busy.eq(running & some & (~fields["residual"] | self.r_ready)),
+                self.r_address.eq(nest.address2),
+            ]
         if self._split:
             m.d.comb += nest.cut.eq(last_beat)
         with m.If(self.i_credit & ~self.o_release):
@@ -203,10 +214,9 @@ class StoreUnit(wiring.Component):
             m.d.sync += ring.eq(Mux(ring == spec.memory.accumulator_depth - 1, 0, ring + 1))
         p = Pipeline(m, self.post_busy)
         p["ring"], p["beat"] = ring, beat
-        p["word"] = nest.address2[: self.parameters.address_bits]
+        p["word"] = nest.address1[: self.parameters.address_bits]
         p.advance(_OPERANDS - 2)
         m.d.comb += [
-            self.r_address.eq(nest.address1),
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lanes.eq(self.hp_lanes),
@@ -236,16 +246,17 @@ class StoreUnit(wiring.Component):
             widths=spec.post.widths,
         )
         m.submodules[f"lane{i}"] = lane
-        residual = self.r_data[8 * i : 8 * i + 8]
         m.d.comb += [
             lane.i_valid.eq(p.valid),
             lane.i_acc.eq(p["acc"][32 * i : 32 * i + 32]),
-            lane.i_r.eq(Cat(residual, residual[7] & fields["r_signed"]).as_signed()),
             lane.i_control.eq(control),
             lane.i_table_write.eq(self.t_write),
             lane.i_table_address.eq(self.t_address),
             lane.i_table_data.eq(self.t_data),
         ]
+        if spec.post.residual:
+            code = self.r_data[8 * i : 8 * i + 8]
+            m.d.comb += lane.i_r.eq(Cat(code, code[7] & fields["r_signed"]).as_signed())
         for f in PARAMETER_FIELDS:
             value = p[f.name][f.bits * i : f.bits * (i + 1)]
             m.d.comb += getattr(lane, f"i_{f.name}").eq(value)

@@ -190,8 +190,6 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
-            memory.r_valid.eq(store.r_valid), memory.r_address.eq(store.r_address),
-            store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
             memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
@@ -200,6 +198,10 @@ class Accelerator(wiring.Component):
             memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
             move.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
+        if self.spec.post.residual:
+            for port in ("valid", "address"):
+                m.d.comb += getattr(memory, f"r_{port}").eq(getattr(store, f"r_{port}"))
+            m.d.comb += [store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data)]
 
     def _host(self, m: Module) -> None:
         """The windows of the control slave."""
@@ -287,8 +289,7 @@ class Accelerator(wiring.Component):
         events = {
             "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
-            "post_busy": store.post_busy,
-            "post_wait": store.post_wait,
+            **{name: getattr(store, name) for name in ("post_busy", "post_wait")},
             "move_busy": move.f_valid & move.f_ready,
         }
         if self.external:
