@@ -203,7 +203,8 @@ class Feeder(wiring.Component):
         fresh = Signal()  # no output of the pass yet
         behind = Signal()  # the last pixel was that of the row's last output
         begins = Signal()  # the column is that of a row's first output
-        single = Signal()  # a row has one output
+        due = Signal()  # it is that of another output
+        single, adjacent = Signal(), Signal()  # a row has one output; outputs of all columns
         on_grid, is_output, row_ends, restarts = Signal(), Signal(), Signal(), Signal()
         # Rows before the next one with outputs; rows with outputs that have not begun; columns
         # before the next output; outputs left in this row.
@@ -211,9 +212,9 @@ class Feeder(wiring.Component):
         rows_left = Countdown(m, "rows_left", fields["oy_count"])
         step = Countdown(m, "step", fields["x_step"])
         outputs_left = Countdown(m, "outputs_left", fields["ox_count"])
-        m.d.sync += single.eq(fields["ox_count"] == 1)
+        m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
         m.d.comb += [
-            on_grid.eq(begins | (~outputs_left.is_zero & step.is_zero)),
+            on_grid.eq(begins | due),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
             nest.cut.eq(
@@ -233,8 +234,10 @@ class Feeder(wiring.Component):
             m.d.sync += begins.eq(Mux(nest.last6, 0, column + 1) == fields["x_first"])
             with m.If(on_grid):
                 step.load(fields["x_step"], less=1)
+                m.d.sync += due.eq(adjacent & ~Mux(begins, single, outputs_left.is_one))
             with m.Else():
                 step.count()
+                m.d.sync += due.eq(step.is_one & ~outputs_left.is_zero)
             with m.If(is_output):
                 m.d.sync += fresh.eq(0)
             with m.If(begins):
@@ -249,7 +252,8 @@ class Feeder(wiring.Component):
                 outputs_left.count()
         with m.If(restarts):
             m.d.sync += [
-                column.eq(0), begins.eq(fields["x_first"] == 0), fresh.eq(1), behind.eq(0)
+                column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0), fresh.eq(1),
+                behind.eq(0),
             ]  # fmt: skip
             rows_away.load(fields["y_first"])
             rows_left.load(fields["oy_count"])

@@ -228,29 +228,38 @@ class MoveUnit(wiring.Component):
         asks, granted = Signal(), Signal()
         arrives, arrived, most = self._arrivals(m, granted)
         under_way, waiting = Signal(range(slots + 1)), Signal(range(slots + 1))
+        some = Signal()  # a piece waits for its write
         m.d.comb += [
             asks.eq(reading & (under_way != most)), granted.eq(asks & self.c_ready),
             self.c_valid.eq(asks),
         ]  # fmt: skip
-        m.d.sync += [
-            under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
-        ]  # fmt: skip
+        m.d.sync += under_way.eq(under_way + granted - taken)
+        with m.If(arrives & ~taken):
+            m.d.sync += [waiting.eq(waiting + 1), some.eq(1)]
+        with m.Elif(taken & ~arrives):
+            m.d.sync += [waiting.eq(waiting - 1), some.eq(waiting != 1)]
         # Slots are used in turn: pieces arrive and are written in the order of their reads.
-        out = Signal(range(slots), name="slot_written")
+        out, following = Signal(range(slots), name="slot_written"), Signal(range(slots))
+        place_stored, line_stored = Signal(range(slots)), Signal(range(slots))
+        line = lines.read_port(domain="comb")
+        m.d.comb += [following.eq(out + 1), line.addr.eq(out)]
         with m.If(taken):
-            m.d.sync += out.eq(out + 1)
-        stored = []
-        for memory, enable, value in ((places, granted, place), (lines, arrives, arrived)):
-            slot = Signal(range(slots), name="slot_stored")
+            m.d.sync += out.eq(following)
+        for memory, enable, value, slot in (
+            (places, granted, place, place_stored), (lines, arrives, arrived, line_stored)
+        ):  # fmt: skip
+            write = memory.write_port()
+            m.d.comb += [write.addr.eq(slot), write.data.eq(value), write.en.eq(enable)]
             with m.If(enable):
                 m.d.sync += slot.eq(slot + 1)
-            write, read = memory.write_port(), memory.read_port(domain="comb")
-            m.d.comb += [
-                write.addr.eq(slot), write.data.eq(value), write.en.eq(enable), read.addr.eq(out)
-            ]  # fmt: skip
-            stored.append(read.data)
-        data = Mux(waiting == 0, arrived, stored[1])
-        return arrives | (waiting != 0), stored[0], data, under_way == 1
+        # The place of the write that is offered next is a register, since grants depend on it:
+        # there is time for that, as a piece arrives cycles after its place.
+        offered = Signal(len(place), reset_less=True)
+        same, other = places.read_port(domain="comb"), places.read_port(domain="comb")
+        m.d.comb += [same.addr.eq(out), other.addr.eq(following)]
+        m.d.sync += offered.eq(Mux(taken, other.data, same.data))
+        data = Mux(some, line.data, arrived)
+        return arrives | some, offered, data, under_way == 1
 
     def _arrivals(self, m: Module, granted: Value) -> tuple[Value, Value, Value]:
         """Whether a piece is there to be written, its bytes, and how many may be under way."""

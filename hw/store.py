@@ -98,9 +98,8 @@ class StoreUnit(wiring.Component):
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
-            self.stamp.eq(fields["stamp"]),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
-            nest.load.eq(self.start), self.busy.eq(queue.valid),
+            nest.load.eq(self.start), self.busy.eq(queue.valid), self.stamp.eq(fields["stamp"]),
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
@@ -184,8 +183,10 @@ class StoreUnit(wiring.Component):
         left = Signal(16)  # channels from this tile on
         tile, rest, next_tile = Signal(8), Signal(8), Signal(8)
         last_beat, tile_is_last = Signal(), Signal()  # `tile` fits the lanes
+        more = Signal(9)  # more channels than that are left if the next tile does not fit them
+        m.d.sync += more.eq(width + lanes)
         m.d.comb += next_tile.eq(Mux(left < (width << 1), (left - width)[:8], width))
-        next_is_last = (left <= width + lanes) | (width <= lanes)
+        next_is_last = (left <= more) | (width <= lanes)
         whole = Mux(channels < width, channels[:8], width)
         whole_is_last = (channels <= lanes) | (width <= lanes)
         with m.If(self.post_busy & ~last_beat):
@@ -273,8 +274,7 @@ class StoreUnit(wiring.Component):
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
         p = Pipeline(m, self.post_busy)
-        p["destination"] = nest.address0[: len(self.p_address)]
-        p["odd_beat"] = beat[0]
+        p["destination"], p["odd_beat"] = nest.address0[: len(self.p_address)], beat[0]
         for name, value in part.items():
             p[name] = value
         p.advance(_OPERANDS + lanes[0].latency)
