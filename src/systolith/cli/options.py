@@ -18,6 +18,7 @@ __all__ = [
     "BackendName",
     "Count",
     "Inputs",
+    "JsonFile",
     "Model",
     "OptionalModel",
     "Preset",
@@ -63,6 +64,9 @@ BackendName = Annotated[
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
