@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.choices import Choices
 from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.errors import CompileError, InputError
 from systolith.graph import Graph
@@ -195,6 +196,7 @@ def verify_model(
     backend: str | Backend = "verilator",
     reference: str | Path | None = None,
     count: int | None = None,
+    choices: Choices | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Compare a network on the accelerator with its software runtime, tensor by tensor.
@@ -208,6 +210,7 @@ def verify_model(
     backend: name or object that runs the program.
     reference: .npz file of tensors computed earlier, compared as well.
     count: only that many inputs.
+    choices: precisions and weight formats that are asked for.
     progress: told what is being done.
 
     Raises
@@ -216,6 +219,7 @@ def verify_model(
     """
     begin = time.perf_counter()
     graph = load_model(default_model() if path is None else path, against)
+    graph = (choices or Choices()).applied(graph)
     samples, stored_path = choose_samples(
         graph, Path(inputs) if inputs else None, Path(reference) if reference else None, count
     )
