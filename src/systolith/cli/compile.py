@@ -99,7 +99,7 @@ def compile_model(
     choices = parse_choices(precision or (), weights or ())
     with reporting(quiet) as progress:
         progress("reading the model", 0, 0)
-        graph = choices.applied(load_model(model, against))
+        graph = choices.applied(load_model(model, against), chosen.array)
         compiled = compile_graph(
             graph, chosen, progress=lambda text: progress(f"compiling {text}", 0, 0)
         )

@@ -126,7 +126,7 @@ def simulate(
 
     choices = parse_choices(precision or (), weights or ())
     with reporting(quiet) as progress:
-        graph = choices.applied(load_model(model or default_model(), against))
+        graph = choices.applied(load_model(model or default_model(), against), chosen.array)
         samples, _ = choose_samples(graph, inputs, None, 1 if trace is not None else count)
         progress("compiling", 0, 0)
         compiled = compile_graph(graph, chosen)

@@ -9,6 +9,7 @@ from typing import TypeVar
 from systolith.arithmetic import MacArithmetic
 from systolith.errors import InputError
 from systolith.graph import Graph, Node
+from systolith.spec.array import ArraySpec
 from systolith.spec.precision import Precision, WeightFormat
 
 __all__ = ["Choices", "parse_choices"]
@@ -32,13 +33,23 @@ class Choices:
     other_precision: Precision | None = None
     other_format: WeightFormat | None = None
 
-    def applied(self, graph: Graph) -> Graph:
+    def applied(self, graph: Graph, array: ArraySpec) -> Graph:
         """The graph with attributes that say so.
 
         Raises
         ------
-        InputError: there is no such layer, or it has no weights.
+        InputError: there is no such layer, or it has no weights, or the array has no such value.
         """
+        for option, member, built in (
+            ("precision", self.other_precision, array.precisions),
+            ("weights", self.other_format, array.weight_formats),
+        ):
+            if member is not None and member not in built:
+                known = ", ".join(m.name.lower() for m in sorted(built))
+                raise InputError(
+                    f"--{option} must be one that this array has ({known}), "
+                    f"not {member.name.lower()!r}"
+                )
         layers = [n.name for n in graph if isinstance(n.arithmetic, MacArithmetic)]
         for option, named in (("precision", self.precision), ("weights", self.weight_formats)):
             for name in named:

@@ -220,7 +220,7 @@ def verify_model(
     """
     begin = time.perf_counter()
     graph = load_model(default_model() if path is None else path, against)
-    graph = (choices or Choices()).applied(graph)
+    graph = (choices or Choices()).applied(graph, spec.array)
     samples, stored_path = choose_samples(
         graph, Path(inputs) if inputs else None, Path(reference) if reference else None, count
     )
