@@ -188,6 +188,15 @@ def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
     return scores and all(0 <= label < output.size for label in labels)
 
 
+def _check_reference(stored: StoredReference, graph: Graph) -> None:
+    """Require a tensor of the model in a file that is given as a reference."""
+    if not stored.tensors:
+        raise InputError(
+            f"{stored.path.name} must hold tensors of the model (keys: tensor names), "
+            f"such as {graph.outputs[0]!r}"
+        )
+
+
 def verify_model(
     path: str | Path | None,
     spec: AcceleratorSpec,
@@ -225,11 +234,8 @@ def verify_model(
         graph, Path(inputs) if inputs else None, Path(reference) if reference else None, count
     )
     stored = StoredReference(graph, stored_path, samples.count) if stored_path else None
-    if reference is not None and stored is not None and not stored.tensors:
-        raise InputError(
-            f"{Path(reference).name} must hold tensors of the model (keys: tensor names), "
-            f"such as {graph.outputs[0]!r}"
-        )
+    if reference is not None and stored is not None:
+        _check_reference(stored, graph)
     engine = get_backend(backend) if isinstance(backend, str) else backend
     work = _Verification(graph, spec, samples, stored, engine, progress or _quiet)
     result = work.run().result
