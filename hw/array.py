@@ -55,12 +55,13 @@ class WeightStationaryArray(wiring.Component):
     With W4A8 `o` has the sums of ``x[r] * w0[r][c]``, and `o_high` those of ``x[r] * w1[r][c]``,
     with W4A4 `o` has those of ``x0[r] * w0[r][c] + x1[r] * w1[r][c]``.
 
-    Latency: ``rows`` (one more when pipelined) from `i_x` to `o` of column 0.
+    Latency: ``rows`` (one more when pipelined, and `stages` more) from `i_x` to `o` of column 0.
 
     Parameters
     ----------
     rows, columns: size, 1 to 64 each.
     pipelined: a register behind every multiplier.
+    stages: more registers of every multiplier, see `MultiplierBlock`.
     lines: streams of the depthwise mode, with ``taps = rows // lines`` rows each; 0: no such mode.
     precisions: what the elements can multiply.
     form: how they do it.
@@ -95,6 +96,7 @@ class WeightStationaryArray(wiring.Component):
         columns: int,
         *,
         pipelined: bool = False,
+        stages: int = 0,
         lines: int = 0,
         precisions: Set[Precision] = frozenset({Precision.W8A8}),
         form: MultiplierForm = MultiplierForm.GENERIC,
@@ -106,7 +108,7 @@ class WeightStationaryArray(wiring.Component):
         if not 0 <= lines <= rows:
             raise ValueError(f"lines must be between 0 and {rows}, not {lines!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
-        self.technology = technology
+        self.stages, self.technology = stages, technology
         self.groups = multipliers(form, precisions, columns, depthwise=bool(lines))
         self.multiplier = self.groups[0]
         self.modes = self.multiplier.modes
@@ -135,6 +137,7 @@ class WeightStationaryArray(wiring.Component):
             spec.rows,
             spec.columns,
             pipelined=spec.pipelined,
+            stages=spec.multiplier_stages,
             lines=spec.depthwise_lines,
             precisions=spec.precisions,
             form=spec.multiplier,
@@ -144,7 +147,12 @@ class WeightStationaryArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from `i_x` to column 0 of `o`."""
-        return self.rows + int(self.pipelined)
+        return self.rows + int(self.pipelined) + self.stages
+
+    @property
+    def held(self) -> int:
+        """Cycles by which weights are held back at the array's edge."""
+        return int(self.stages > 0)
 
     @property
     def columns_together(self) -> int:
@@ -159,7 +167,8 @@ class WeightStationaryArray(wiring.Component):
         """A grid of processing elements between two skewing triangles."""
         m = Module()
         mode, xs, above_w = self._operands(m)
-        shifts = [self.i_shift]
+        # Operand registers take weights a cycle later: the next tile's are held back as long.
+        shifts = [delay(m, self.i_shift, self.held, "shift_held", reset=True)]
         for g in range(1, len(self.groups)):
             shifts.append(delay(m, shifts[g - 1], 1, f"shift_column{g}", reset=True))
         above: list[tuple[Value, Value]] = [(Const(0), Const(0))] * len(self.groups)
@@ -190,7 +199,7 @@ class WeightStationaryArray(wiring.Component):
             switch = delay(m, switch, 1, f"switch_row{r + 1}", reset=True)
             mode = delay(m, mode, int(bool(self.modes)), f"mode_row{r + 1}")
             if r + 1 < self.rows and streams[r + 1]:
-                lane = delay(m, lane, 1, f"lane_row{r + 1}", reset=True)
+                lane = delay(m, lane, 1, f"lane_row{r + 1}")
         self._outputs(m, above)
         return m
 
@@ -198,6 +207,8 @@ class WeightStationaryArray(wiring.Component):
         return ProcessingElement(
             sum_bits(self.rows),
             pipelined=self.pipelined,
+            stages=self.stages,
+            technology=self.technology,
             depthwise=depthwise,
             multiplier=kind,
             high_bits=sum_bits(self.rows) if kind.columns > 1 else high_sum_bits(self.rows),
@@ -207,14 +218,17 @@ class WeightStationaryArray(wiring.Component):
         """Mode, and encoded operands of the rows and groups of columns, skewed."""
         kind = self.multiplier
         mode: Value = kind.mode(self.i_precision) if self.modes else Const(0, 0)
-        nibbles: Value = self.i_nibbles if self.modes else Const(0)
+        nibbles: Value = Const(0)
+        if self.modes:
+            nibbles = delay(m, self.i_nibbles, self.held, "nibbles_held")
+        codes = delay(m, self.i_w, self.held, "w_held")
         x, w = self.i_x, []
         if self.modes:
             rows = (x.word_select(r, self.x_bits) for r in range(self.rows))
             x = Cat(*(kind.activation(e, mode)[: kind.activation_bits] for e in rows))
         for g, group in enumerate(self.groups):
             first = self.w_bits * kind.columns * g
-            code = self.i_w[first : first + self.w_bits * group.columns]
+            code = codes[first : first + self.w_bits * group.columns]
             w.append(group.weight(code, nibbles)[: group.weight_bits])
         xs = [v.as_signed() for v in skew(m, x, kind.activation_bits, "x")]
         if kind is self.groups[-1]:

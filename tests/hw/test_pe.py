@@ -9,26 +9,27 @@ from systolith.sim.pysim import simulate
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize("pipelined", [False, True])
-def test_registers(pipelined: bool, depthwise: bool) -> None:
+@pytest.mark.parametrize(("pipelined", "stages"), [(False, 0), (True, 0), (True, 1), (True, 2)])
+def test_registers(pipelined: bool, stages: int, depthwise: bool) -> None:
     """Random shifts and switches in any cycle; sums with all operand values, rails often."""
     rng = np.random.default_rng(3)
-    pe = ProcessingElement(22, pipelined=pipelined, depthwise=depthwise)
-    x = weight = shadow = total = product = switch = lane = 0
+    pe = ProcessingElement(22, pipelined=pipelined, stages=stages, depthwise=depthwise)
+    x = weight = shadow = total = switch = lane = operand_register = 0
+    products = [0] * (int(pipelined) + max(0, stages - 1))  # the latest first
 
     def operand() -> int:
         return int(rng.choice([-256, 255, 0, int(rng.integers(-256, 256))]))
 
     async def bench(ctx: SimulatorContext) -> None:
-        nonlocal x, weight, shadow, total, product, switch, lane
+        nonlocal x, weight, shadow, total, switch, lane, operand_register
         for cycle in range(800):
-            if cycle > 2:
+            if cycle > 4:
                 assert ctx.get(pe.o_x) == x
                 assert ctx.get(pe.o_w) == shadow
                 assert ctx.get(pe.o_sum) == total
                 assert ctx.get(pe.o_switch) == switch
                 assert not depthwise or ctx.get(pe.o_lane) == lane
-            settle = cycle < 2  # registers without reset get their first values
+            settle = cycle < 4  # registers without reset get their first values
             i_x, i_w, i_sum = operand(), operand(), int(rng.integers(-(1 << 20), 1 << 20))
             i_shift, i_switch = (int(settle or rng.integers(2)) for _ in range(2))
             for name, value in (
@@ -42,9 +43,10 @@ def test_registers(pipelined: bool, depthwise: bool) -> None:
                 ctx.set(pe.i_lane, lane)
                 ctx.set(pe.i_d, i_d)
                 factor = i_d if lane else i_x
-            total = i_sum + (product if pipelined else factor * weight)
-            product = factor * weight
-            weight = shadow if i_switch else weight
+            products.insert(0, (operand_register if stages else factor) * weight)
+            total = i_sum + products.pop()
+            operand_register = factor
+            weight = shadow if (switch if stages else i_switch) else weight
             shadow = i_w if i_shift else shadow
             x, switch = i_x, i_switch
             await ctx.tick()

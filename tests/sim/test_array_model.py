@@ -129,6 +129,14 @@ def test_precisions_are_the_grids(
     check(*size, pipelined=pipelined, lines=lines, precisions=precisions)
 
 
+@pytest.mark.parametrize(
+    ("stages", "lines", "more"), [(1, 2, []), (2, 0, [W4A8, W4A4]), (1, 2, [W4A8]), (2, 1, [])]
+)
+def test_stages_are_the_grids(stages: int, lines: int, more: list[Precision]) -> None:
+    precisions = {Precision.W8A8, *more}
+    check(4, 3, pipelined=True, stages=stages, lines=lines, precisions=precisions)
+
+
 @pytest.mark.parametrize(("pipelined", "columns"), [(False, 5), (True, 4)])
 def test_columns_in_pairs_are_the_grids(pipelined: bool, columns: int) -> None:
     """Of operands that there are: both halves of a pair share a multiplier, and a cycle."""
