@@ -9,9 +9,10 @@ from pathlib import Path
 from systolith.errors import ToolError
 from systolith.hw.technology import Technology
 
-__all__ = ["MODELS", "cell_models"]
+__all__ = ["CELLS_SOURCE", "MODELS", "cell_models"]
 
-_OWN = Path(__file__).with_name("cells.sv")
+CELLS_SOURCE = Path(__file__).with_name("cells.sv")
+"""Our own models, of cells that Yosys has none of."""
 MODELS: Mapping[Technology, str] = {
     Technology.ECP5: "lattice/cells_sim_ecp5.v",
     Technology.ICE40: "ice40/cells_sim.v",
@@ -19,9 +20,9 @@ MODELS: Mapping[Technology, str] = {
     Technology.XILINX7: "xilinx/cells_sim.v",
     Technology.ULTRASCALE: "xilinx/cells_sim.v",
 }
-"""Yosys' models of each technology, in its shared files; `cells.sv` has what they lack."""
+"""Yosys' models of each technology, in its shared files."""
 
-_MODULE = re.compile(r"^module\s+(\\\S+|\w+).*?^\s*endmodule", re.MULTILINE | re.DOTALL)
+_MODULE = re.compile(r"^module\s+(\\\S+|\w+).*?\bendmodule\b", re.MULTILINE | re.DOTALL)
 _INCLUDE = re.compile(r'^\s*`include\s+"([^"]+)"', re.MULTILINE)
 _SPECIFY = re.compile(r"^\s*specify\b.*?^\s*endspecify", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\w+")
@@ -41,7 +42,7 @@ def _modules(technology: Technology) -> Mapping[str, str]:
     path = Path(next(iter(spec.submodule_search_locations))) / "share" / MODELS[technology]
     if not path.exists():
         raise ToolError(f"pyosys must have {path}, but it does not: `pip install pyosys==0.70`")
-    texts = _SPECIFY.sub("", _read(path)), _OWN.read_text()
+    texts = _SPECIFY.sub("", _read(path)), CELLS_SOURCE.read_text()
     return {found[1]: found[0] for text in texts for found in _MODULE.finditer(text)}
 
 
