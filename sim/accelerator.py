@@ -11,12 +11,11 @@ import systolith.hw
 import systolith.spec
 from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
-from systolith.sim import array, cells, emit, gating, netlist, verilog_text
+from systolith.sim import array, emit, gating, netlist, verilog_text
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
-from systolith.sim.cells import CELLS_SOURCE
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
-from systolith.sim.netlist import netlist_verilog
+from systolith.sim.netlist import synthesise, with_models
 from systolith.sim.toolchain import cache_folder
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
@@ -42,10 +41,8 @@ def _sources() -> bytes:
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
     emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
-    emitters += [
-        Path(str(module.__file__)) for module in (array, cells, gating, netlist, verilog_text)
-    ]
-    emitters += [ARRAY_SOURCE, CELLS_SOURCE]
+    emitters += [Path(str(module.__file__)) for module in (array, gating, netlist, verilog_text)]
+    emitters.append(ARRAY_SOURCE)
     return b"".join(f.read_bytes() for f in [*files, *emitters])
 
 
@@ -112,9 +109,10 @@ def netlist_model(spec: AcceleratorSpec, technology: Technology) -> Path:
     """
 
     def emit() -> str:
-        return netlist_verilog(Accelerator(spec, technology=technology), technology, TOP)
+        return synthesise(Accelerator(spec, technology=technology), technology, TOP)
 
-    return build_model(_cached(f"netlist {technology}", spec, emit), TOP)
+    netlist = _cached(f"netlist {technology}", spec, emit)
+    return build_model(with_models(netlist, technology), TOP)
 
 
 def axi_write(dut: Dut, address: int, data: int) -> None:

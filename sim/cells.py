@@ -9,10 +9,9 @@ from pathlib import Path
 from systolith.errors import ToolError
 from systolith.hw.technology import Technology
 
-__all__ = ["CELLS_SOURCE", "MODELS", "cell_models"]
+__all__ = ["MODELS", "cell_models"]
 
-CELLS_SOURCE = Path(__file__).with_name("cells.sv")
-"""Our own models, of cells that Yosys has none of."""
+_OWN = Path(__file__).with_name("cells.sv")
 MODELS: Mapping[Technology, str] = {
     Technology.ECP5: "lattice/cells_sim_ecp5.v",
     Technology.ICE40: "ice40/cells_sim.v",
@@ -42,7 +41,7 @@ def _modules(technology: Technology) -> Mapping[str, str]:
     path = Path(next(iter(spec.submodule_search_locations))) / "share" / MODELS[technology]
     if not path.exists():
         raise ToolError(f"pyosys must have {path}, but it does not: `pip install pyosys==0.70`")
-    texts = _SPECIFY.sub("", _read(path)), CELLS_SOURCE.read_text()
+    texts = _SPECIFY.sub("", _read(path)), _OWN.read_text()
     return {found[1]: found[0] for text in texts for found in _MODULE.finditer(text)}
 
 

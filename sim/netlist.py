@@ -9,7 +9,7 @@ from systolith.hw.technology import Technology
 from systolith.sim.cells import cell_models
 from systolith.sim.emit import run_yosys, to_rtlil
 
-__all__ = ["SYNTHESIS", "netlist_verilog"]
+__all__ = ["SYNTHESIS", "synthesise", "with_models"]
 
 SYNTHESIS: Mapping[Technology, str] = {
     Technology.ECP5: "synth_ecp5",
@@ -21,8 +21,8 @@ SYNTHESIS: Mapping[Technology, str] = {
 """Yosys' pass for each technology."""
 
 
-def netlist_verilog(component: Component, technology: Technology, name: str = "top") -> str:
-    """Synthesise a component, and return its netlist with models of all cells in it.
+def synthesise(component: Component, technology: Technology, name: str = "top") -> str:
+    """Synthesise a component, and return its netlist as Verilog.
 
     Parameters
     ----------
@@ -38,5 +38,9 @@ def netlist_verilog(component: Component, technology: Technology, name: str = "t
         known = ", ".join(SYNTHESIS)
         raise InputError(f"technology must be one of {known} for a netlist, not {technology!s}")
     passes = [f"{SYNTHESIS[technology]} -top {name}", "write_verilog -noattr -norename netlist.v"]
-    text = run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
-    return f"{text}\n{cell_models(technology, text)}\n"
+    return run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
+
+
+def with_models(netlist: str, technology: Technology) -> str:
+    """A netlist, and the models of all cells in it."""
+    return f"{netlist}\n{cell_models(technology, netlist)}\n"

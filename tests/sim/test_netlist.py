@@ -8,7 +8,7 @@ from systolith.hw.array import WeightStationaryArray
 from systolith.hw.technology import Technology
 from systolith.sim.binding import Model
 from systolith.sim.emit import simulation_verilog
-from systolith.sim.netlist import SYNTHESIS, netlist_verilog
+from systolith.sim.netlist import SYNTHESIS, synthesise, with_models
 from systolith.sim.verilator import build_model
 
 pytestmark = pytest.mark.usefixtures("compiler")
@@ -46,12 +46,12 @@ def test_an_array(technology: Technology) -> None:
     ports = stimuli(np.random.default_rng(5), plain)
     wanted = outputs(simulation_verilog(plain), ports)
     assert wanted.any()
-    np.testing.assert_array_equal(outputs(netlist_verilog(array, technology), ports), wanted)
+    netlist = with_models(synthesise(array, technology), technology)
+    np.testing.assert_array_equal(outputs(netlist, ports), wanted)
 
 
 def test_generic_designs_have_no_netlist() -> None:
-    array = WeightStationaryArray(1, 1)
     known = ", ".join(SYNTHESIS)
     message = f"^technology must be one of {known} for a netlist, not generic$"
     with pytest.raises(InputError, match=message):
-        netlist_verilog(array, Technology.GENERIC)
+        synthesise(WeightStationaryArray(1, 1), Technology.GENERIC)
