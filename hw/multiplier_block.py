@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.delay import delay
-from systolith.hw.dsp import PRIMITIVES, Registers
+from systolith.hw.dsp import PRIMITIVES, Operands
 from systolith.hw.multiplier import Multiplier
 from systolith.hw.technology import Technology
 
@@ -63,21 +63,21 @@ class MultiplierBlock(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Data registers have no reset, as those of DSP blocks have none."""
         m = Module()
-        registers = Registers(operands=self.stages > 0, inner=self.stages > 1)
         primitive = PRIMITIVES.get(self.technology)
-        if primitive and self.pipelined and self.multiplier.is_product:
-            block = primitive(self.i_x, self.i_w, self.i_take, self.o, registers)
-            if block is not None:
-                m.submodules.block = block
+        if primitive and self.stages and self.pipelined and self.multiplier.is_product:
+            inner = self.stages > 1
+            found = primitive(m, Operands(x=self.i_x, w=self.i_w, take=self.i_take, inner=inner))
+            if found is not None:
+                m.d.comb += self.o.eq(found)
                 return m
         weight = Signal(self.i_w.shape(), reset_less=True)
         with m.If(self.i_take):
             m.d.sync += weight.eq(self.i_w)
-        x: Value = delay(m, self.i_x, int(registers.operands), "x")
+        early = int(self.stages > 0)
+        x: Value = delay(m, self.i_x, early, "x")
         mode: Value = Signal(0)
         if self.multiplier.modes:
-            mode = delay(m, self.i_mode, int(registers.operands), "mode")
+            mode = delay(m, self.i_mode, early, "mode")
         product = self.multiplier.raw(x, weight, mode)
-        late = int(registers.inner) + int(self.pipelined)
-        m.d.comb += self.o.eq(delay(m, product, late, "product"))
+        m.d.comb += self.o.eq(delay(m, product, self.latency - early, "product"))
         return m

@@ -56,6 +56,64 @@ module MULT18X18D #(
     if (SOURCEA | SOURCEB | RST0) $fatal(1, "MULT18X18D: SOURCEA, SOURCEB and RST0 must be 0");
 endmodule
 
+// Gowin (UG287, DSP): 9 x 9 or 18 x 18 bits, registers of operands, inside, of the product.
+module systolith_gowin_multiplier #(
+  parameter int BITS = 9,
+  parameter AREG = 0, parameter BREG = 0, parameter PIPE_REG = 0, parameter OUT_REG = 0
+) (
+  input CLK, input CE, input [BITS-1:0] A, input [BITS-1:0] B, input ASIGN, input BSIGN,
+  output [2*BITS-1:0] DOUT
+);
+  reg [BITS-1:0] a_register = 0, b_register = 0;
+  reg [2*BITS-1:0] inner = 0, result = 0;
+  wire [BITS-1:0] a_used = AREG != 0 ? a_register : A;
+  wire [BITS-1:0] b_used = BREG != 0 ? b_register : B;
+  wire signed [BITS:0] a_value = {ASIGN & a_used[BITS-1], a_used};
+  wire signed [BITS:0] b_value = {BSIGN & b_used[BITS-1], b_used};
+  wire [2*BITS-1:0] product = (2*BITS)'(a_value * b_value);
+  wire [2*BITS-1:0] inner_used = PIPE_REG != 0 ? inner : product;
+  always @(posedge CLK)
+    if (CE) begin
+      a_register <= A;
+      b_register <= B;
+      inner <= product;
+      result <= inner_used;
+    end
+  assign DOUT = OUT_REG != 0 ? result : inner_used;
+endmodule
+
+module MULT9X9 #(
+  parameter AREG = 0, parameter BREG = 0, parameter PIPE_REG = 0, parameter OUT_REG = 0,
+  parameter ASIGN_REG = 0, parameter BSIGN_REG = 0, parameter SOA_REG = 0,
+  parameter MULT_RESET_MODE = "SYNC"
+) (
+  input CLK, input CE, input RESET, input [8:0] A, input [8:0] B,
+  input [8:0] SIA, input [8:0] SIB, input ASIGN, input BSIGN, input ASEL, input BSEL,
+  output [17:0] DOUT
+);
+  systolith_gowin_multiplier #(
+    .BITS(9), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)
+  ) multiplier (.CLK(CLK), .CE(CE), .A(A), .B(B), .ASIGN(ASIGN), .BSIGN(BSIGN), .DOUT(DOUT));
+  always @(posedge CLK)
+    if (RESET | ASEL | BSEL) $fatal(1, "MULT9X9: RESET, ASEL and BSEL must be 0");
+endmodule
+
+module MULT18X18 #(
+  parameter AREG = 0, parameter BREG = 0, parameter PIPE_REG = 0, parameter OUT_REG = 0,
+  parameter ASIGN_REG = 0, parameter BSIGN_REG = 0, parameter SOA_REG = 0,
+  parameter MULT_RESET_MODE = "SYNC"
+) (
+  input CLK, input CE, input RESET, input [17:0] A, input [17:0] B,
+  input [17:0] SIA, input [17:0] SIB, input ASIGN, input BSIGN, input ASEL, input BSEL,
+  output [35:0] DOUT
+);
+  systolith_gowin_multiplier #(
+    .BITS(18), .AREG(AREG), .BREG(BREG), .PIPE_REG(PIPE_REG), .OUT_REG(OUT_REG)
+  ) multiplier (.CLK(CLK), .CE(CE), .A(A), .B(B), .ASIGN(ASIGN), .BSIGN(BSIGN), .DOUT(DOUT));
+  always @(posedge CLK)
+    if (RESET | ASEL | BSEL) $fatal(1, "MULT18X18: RESET, ASEL and BSEL must be 0");
+endmodule
+
 // The memory of a block RAM: two ports of one clock, each with a width to read and one to write, of
 // 1, 2, 4 bits of a byte of 9, or of a whole number of bytes. A port that reads what the other one
 // writes in the same cycle gets what was there before if that one reads it first and FIRST says
@@ -102,10 +160,28 @@ module systolith_block_ram #(
         memory[address[BITS-1:3]][(address[2:0] & ~3'(width - 1)) | 3'(i)] = data[i];
   endtask
 
-  // Whether accesses of two widths have a bit in common: addresses up to the wider one's words.
-  function automatic bit meet(input int one, input int other);
-    int width = one > other ? one : other;
-    return (address_a ^ address_b) >> $clog2(width > 4 ? width / 9 * 8 : width) == 0;
+  // Bits of a word that is read, of those that are written.
+  function automatic [71:0] meet(
+    input int reads, input [BITS-1:0] here, input int writes, input [BITS-1:0] there,
+    input [7:0] bytes
+  );
+    row_t row, rows;
+    int first;
+    meet = 0;
+    for (int i = 0; i < reads; i = i + 1) begin
+      row = here[BITS-1:3];
+      first = int'(here[2:0] & ~3'(reads - 1)) + i;
+      if (reads > 4) begin
+        row = (row & ~row_t'(reads / 9 - 1)) | row_t'(i / 9);
+        first = i % 9;
+      end
+      if (writes > 4) begin
+        rows = row_t'(writes / 9 - 1);
+        meet[i] = (row | rows) == (there[BITS-1:3] | rows) && bytes[3'(row & rows)];
+      end else
+        meet[i] = row == there[BITS-1:3] && bytes[0]
+          && (first & ~(writes - 1)) == int'(there[2:0] & ~3'(writes - 1));
+    end
   endfunction
 
   always @(posedge clk) begin : step
@@ -119,13 +195,13 @@ module systolith_block_ram #(
     if (writes_b) write(WRITE_B, address_b, data_b, write_b);
     if (en_a && READ_A != 0 && !(writes_a && MODE_A == "NO_CHANGE")) begin
       out_a = writes_a && MODE_A == "WRITE_FIRST" ? read(READ_A, address_a) : before_a;
-      if (writes_b && !(FIRST && MODE_B == "READ_FIRST") && meet(READ_A, WRITE_B))
-        out_a = ~before_a;
+      if (writes_b && !(FIRST && MODE_B == "READ_FIRST"))
+        out_a = out_a ^ meet(READ_A, address_a, WRITE_B, address_b, write_b);
     end
     if (en_b && READ_B != 0 && !(writes_b && MODE_B == "NO_CHANGE")) begin
       out_b = writes_b && MODE_B == "WRITE_FIRST" ? read(READ_B, address_b) : before_b;
-      if (writes_a && !(FIRST && MODE_A == "READ_FIRST") && meet(READ_B, WRITE_A))
-        out_b = ~before_b;
+      if (writes_a && !(FIRST && MODE_A == "READ_FIRST"))
+        out_b = out_b ^ meet(READ_B, address_b, WRITE_A, address_a, write_a);
     end
     if (clear_a) out_a = 0;
     if (clear_b) out_b = 0;
