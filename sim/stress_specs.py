@@ -48,7 +48,7 @@ def random_spec(
             columns=columns,
             pipelined=registers > 0,
             multiplier_stages=max(0, registers - 1),
-            weight_formats=_formats(rng) if formats else frozenset({WeightFormat.DENSE}),
+            weight_formats=_formats(rng, rows) if formats else frozenset({WeightFormat.DENSE}),
             **lines,
         ),
         memory=MemorySpec(
@@ -66,9 +66,10 @@ def random_spec(
     )
 
 
-def _formats(rng: Rng) -> frozenset[WeightFormat]:
+def _formats(rng: Rng, rows: int) -> frozenset[WeightFormat]:
     """One format to decode, some, or all."""
-    others = [f for f in WeightFormat if f not in (WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR)]
+    unfit = {WeightFormat.TWO_OF_FOUR} if rows % 2 else set()
+    others = sorted(set(WeightFormat) - {WeightFormat.DENSE} - unfit)
     count = int(rng.integers(1, len(others) + 1))
     chosen = rng.choice(len(others), count, replace=False).tolist()
     return frozenset({WeightFormat.DENSE, *(others[i] for i in chosen)})

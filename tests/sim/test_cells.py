@@ -16,7 +16,7 @@ from systolith.sim.verilator import build_model
 
 pytestmark = pytest.mark.usefixtures("compiler")
 CYCLES = 20_000
-SHAPES = [(2048, 8, 8), (1024, 32, 8), (512, 36, 36), (4096, 12, 12), (700, 64, 16), (40, 8, 8)]
+SHAPES = [(2048, 8, 8), (1024, 32, 8), (512, 36, 36), (4096, 12, 12), (700, 64, 16), (64, 8, 8)]
 """Words, bits, bits written at a time."""
 NAMES = {
     Technology.ECP5: {"DP16KD", "TRELLIS_DPR16X4"},
