@@ -1,6 +1,10 @@
-"""Settings and fixtures of the hardware's tests."""
+"""Settings and fixtures of the hardware's tests, and a reference of whole programs."""
 
+import importlib.util
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -33,3 +37,15 @@ def as_golden(as_predicted: Callable[..., None]) -> Callable[..., None]:
         as_predicted(program, result, label)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def reference() -> ModuleType:
+    """The module ``program_reference``: what programs compute, and ``check``."""
+    name = "program_reference"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -21,9 +21,11 @@ __all__ = [
     "JsonFile",
     "Model",
     "OptionalModel",
+    "Precisions",
     "Preset",
     "Quiet",
     "SpecFile",
+    "WeightFormats",
     "choose_spec",
     "stdout",
     "write_text",
@@ -64,8 +66,25 @@ BackendName = Annotated[
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+<<<<<<< HEAD
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
+=======
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        help="LAYER=w8a8, w4a8 or w4a4, as often as needed; without LAYER= what all others may be.",
+    ),
+]
+WeightFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="LAYER=FORMAT of its weights (dense, int4, log2, codebook, bitmap, two_of_four), as "
+        "often as needed; without LAYER= what all others may have.",
+    ),
+>>>>>>> work5
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
