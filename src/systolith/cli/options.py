@@ -66,10 +66,9 @@ BackendName = Annotated[
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
-<<<<<<< HEAD
 JsonFile = Annotated[
     Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
-=======
+]
 Precisions = Annotated[
     list[str] | None,
     typer.Option(
@@ -84,7 +83,6 @@ WeightFormats = Annotated[
         help="LAYER=FORMAT of its weights (dense, int4, log2, codebook, bitmap, two_of_four), as "
         "often as needed; without LAYER= what all others may have.",
     ),
->>>>>>> work5
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
