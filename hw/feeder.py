@@ -200,12 +200,11 @@ class Feeder(wiring.Component):
         depthwise, pass_first = fields["depthwise"], flags["pass_first"]
         column = Signal(range(self.spec.array.depthwise_width))
         live = Signal()  # this row has outputs
-        fresh = Signal()  # no output of the pass yet
-        behind = Signal()  # the last pixel was that of the row's last output
+        fresh, behind = Signal(), Signal()  # no output of the pass yet; the row's last one is past
         begins = Signal()  # the column is that of a row's first output
         due = Signal()  # it is that of another output
-        single, adjacent = Signal(), Signal()  # a row has one output; outputs of all columns
-        on_grid, is_output, row_ends, restarts = Signal(), Signal(), Signal(), Signal()
+        single, adjacent = Signal(), Signal()  # a row has one output; every column has one
+        on_grid, is_output, row_ends, restarts = (Signal() for _ in range(4))
         # Rows before the next one with outputs; rows with outputs that have not begun; columns
         # before the next output; outputs left in this row.
         rows_away = Countdown(m, "rows_away", fields["y_first"])

@@ -37,14 +37,9 @@ class Shell(wiring.Component):
     load: the output register takes the design's outputs, else it shifts.
     """
 
-    clk: In(1)  # type: ignore[valid-type]
-    i: In(1)  # type: ignore[valid-type]
-    load: In(1)  # type: ignore[valid-type]
-    o: Out(1)  # type: ignore[valid-type]
-
     def __init__(self, design: wiring.Component) -> None:
         self.design = design
-        super().__init__()
+        super().__init__({"clk": In(1), "i": In(1), "load": In(1), "o": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         """Reset is an input like the others."""

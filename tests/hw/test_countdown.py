@@ -15,10 +15,8 @@ BITS = 3
 class Bench(wiring.Component):
     """A countdown that is loaded, counts, or stands."""
 
-    load: In(1)  # type: ignore[valid-type]
-    less: In(1)  # type: ignore[valid-type]
-    count: In(1)  # type: ignore[valid-type]
-    value: In(BITS)  # type: ignore[valid-type]
+    def __init__(self) -> None:
+        super().__init__({"load": In(1), "less": In(1), "count": In(1), "value": In(BITS)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
