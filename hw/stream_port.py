@@ -36,7 +36,7 @@ class StreamPort(wiring.Component):
     while a program runs or a result is sent. The result's last beat has `tlast`, and a `tkeep` of
     the bytes that are there.
 
-    Throughput: a byte a cycle, one cycle for each beat, and for each word those of the bus's access.
+    Throughput: a byte a cycle, one cycle for each beat, and for each word those of its access.
 
     Parameters
     ----------
@@ -87,10 +87,8 @@ class StreamPort(wiring.Component):
         """Addresses of a frame's bytes: rows of runs of bytes."""
         table = self.table
         layout = {
-            name: Mux(
-                self._sends, getattr(table, f"output_{name}"), getattr(table, f"input_{name}")
-            )
-            for name in STREAM_LAYOUT
+            n: Mux(self._sends, getattr(table, f"output_{n}"), getattr(table, f"input_{n}"))
+            for n in STREAM_LAYOUT
         }
         row, run, place = (Signal(LAYOUT_BITS["base"], name=n) for n in ("row", "run", "place"))
         byte, runs, rows = (Signal(16, name=f"{n}_count") for n in ("byte", "run", "row"))

@@ -136,7 +136,7 @@ async def cycles_given_up(dut, mode: str) -> None:
     host = await master(dut, mode, 0.7, seed=4)
     for k in range(WORDS):
         host.memory.mem[4 * k : 4 * k + 4] = (k * 0x01010101).to_bytes(4, "little")
-    for number in range(15 * EFFORT):
+    for _ in range(15 * EFFORT):
         host.request(0, host.rng.randrange(8, 90), 0, 15)
         for _ in range(host.rng.randrange(1, 12)):
             if await host.edge():

@@ -1,4 +1,4 @@
-"""The Wishbone master behind cocotbext's AXI4 master, before a slave that waits, fails and retries."""
+"""The Wishbone master behind cocotbext's AXI4 master; its slave waits, fails and retries."""
 
 import random
 
