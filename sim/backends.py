@@ -5,8 +5,10 @@ from functools import partial
 from pathlib import Path
 
 from systolith.errors import InputError
+from systolith.hw.technology import Technology
 from systolith.sim.backend import Backend
 from systolith.sim.golden_backend import GoldenBackend
+from systolith.sim.netlist_backend import NetlistBackend
 from systolith.sim.pysim_backend import PysimBackend
 from systolith.sim.verilator_backend import VerilatorBackend
 
@@ -17,12 +19,15 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "verilator-fast": partial(VerilatorBackend, structural=False),
     "pysim": PysimBackend,
     "golden": GoldenBackend,
+    "netlist-ecp5": partial(NetlistBackend, Technology.ECP5),
+    "netlist-xilinx7": partial(NetlistBackend, Technology.XILINX7),
 }
 """Every way to run a program, the default first.
 
 ``verilator`` simulates every gate as it is shipped; ``verilator-fast`` has a model in place of the
 array's grid of processing elements (`systolith.sim.array`), equal in every cycle, which builds and
-runs faster: for large arrays and long runs.
+runs faster: for large arrays and long runs. The ``netlist`` ones simulate the cells that synthesis
+makes of small accelerators.
 """
 
 

@@ -20,9 +20,11 @@ __all__ = [
     "Inputs",
     "Model",
     "OptionalModel",
+    "Precisions",
     "Preset",
     "Quiet",
     "SpecFile",
+    "WeightFormats",
     "choose_spec",
     "stdout",
     "write_text",
@@ -63,6 +65,21 @@ BackendName = Annotated[
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        help="LAYER=w8a8, w4a8 or w4a4, as often as needed; without LAYER= what all others may be.",
+    ),
+]
+WeightFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="LAYER=FORMAT of its weights (dense, int4, log2, codebook, bitmap, two_of_four), as "
+        "often as needed; without LAYER= what all others may have.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 

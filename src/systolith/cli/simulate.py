@@ -15,9 +15,11 @@ from systolith.cli.options import (
     Count,
     Inputs,
     OptionalModel,
+    Precisions,
     Preset,
     Quiet,
     SpecFile,
+    WeightFormats,
     choose_spec,
     stdout,
     write_files,
@@ -108,19 +110,23 @@ def simulate(
         Path | None, typer.Option("--trace", help="Waveforms of one inference, .fst or .vcd.")
     ] = None,
     count: Count = None,
+    precision: Precisions = None,
+    weights: WeightFormats = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a network on the accelerator; print outputs, cycles and counters."""
     chosen = choose_spec(array, spec, preset)
     if trace is not None:
         _check_trace(trace, backend, count)
+    from systolith.compiler.choices import parse_choices
     from systolith.compiler.compile import compile_graph
     from systolith.importers import load_model
     from systolith.sim.backends import get_backend
     from systolith.verify.samples import choose_samples, default_model
 
+    choices = parse_choices(precision or (), weights or ())
     with reporting(quiet) as progress:
-        graph = load_model(model or default_model(), against)
+        graph = choices.applied(load_model(model or default_model(), against), chosen.array)
         samples, _ = choose_samples(graph, inputs, None, 1 if trace is not None else count)
         progress("compiling", 0, 0)
         compiled = compile_graph(graph, chosen)
