@@ -110,7 +110,7 @@ async def damaged_frames(dut) -> None:
         address, length = rng.randrange(SIZE - 40), rng.randrange(1, 16)
         wire = frame(WRITE, 2 * number & 255, address, length, rng.randbytes(length))
         bad = damage(rng, wire)
-        if bad != wire:
+        if wire[1:-1] not in bad.split(bytes([END])):  # an END more is no damage
             TALLY.add(errors=1)
             await host.send(bad + bytes([END]))
             await host.quiet()
