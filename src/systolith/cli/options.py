@@ -18,6 +18,7 @@ __all__ = [
     "BackendName",
     "Count",
     "Inputs",
+    "JsonFile",
     "Model",
     "OptionalModel",
     "Precisions",
@@ -65,6 +66,9 @@ BackendName = Annotated[
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
+]
 Precisions = Annotated[
     list[str] | None,
     typer.Option(
