@@ -138,7 +138,7 @@ def _generate_accelerator(
     quiet: bool,
 ) -> None:
     """Write an accelerator's files, and a network's program."""
-    from systolith.hw.top import Accelerator
+    from systolith.hw.board import BoardTop
     from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
 
     files: dict[str, bytes] = {}
@@ -152,7 +152,7 @@ def _generate_accelerator(
             compiled = compile_graph(load_model(model, against), chosen)
             files["program.bin"] = compiled.program.to_bytes()
         progress("writing Verilog", 0, 0)
-        verilog = readable_verilog(Accelerator(chosen), chosen.name)
+        verilog = readable_verilog(BoardTop(chosen), chosen.name)
         texts = _texts(chosen, verilog, LINT_WAIVERS)
         files |= {name: text.encode() for name, text in texts.items()}
         write_files((output / name, data) for name, data in files.items())

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from systolith.spec.array import ArraySpec
+from systolith.spec.bus import BusSpec
 from systolith.spec.checks import check
 from systolith.spec.fields import MATMUL_LOOPS
 from systolith.spec.keywords import KEYWORDS
 from systolith.spec.post import PostSpec
 from systolith.spec.precision import Precision, WeightFormat
 
-__all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
+__all__ = ["AcceleratorSpec", "ArraySpec", "BusSpec", "ExternalSpec", "MemorySpec", "PostSpec"]
 
 
 def _power_of_two(value: int) -> int:
@@ -95,7 +96,7 @@ class AcceleratorSpec:
     Parameters
     ----------
     name: the Verilog top module's name.
-    array, memory, post, external: the nested specifications.
+    array, memory, post, external, bus: the nested specifications.
     queue_depth: commands waiting in each unit's queue.
 
     Raises
@@ -108,6 +109,7 @@ class AcceleratorSpec:
     memory: MemorySpec = field(default_factory=MemorySpec)
     post: PostSpec = field(default_factory=PostSpec)
     external: ExternalSpec = field(default_factory=ExternalSpec)
+    bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
 
     def __post_init__(self) -> None:

@@ -5,17 +5,19 @@ import tomllib
 import zlib
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
 from systolith.spec.accelerator import (
     AcceleratorSpec,
     ArraySpec,
+    BusSpec,
     ExternalSpec,
     MemorySpec,
     PostSpec,
 )
+from systolith.spec.bus import BusClock, HostBus, MemoryBus, WishboneMode
 from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
 from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
@@ -31,7 +33,13 @@ __all__ = [
     "spec_to_toml",
 ]
 
-_SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
+_SECTIONS = {
+    "array": ArraySpec,
+    "memory": MemorySpec,
+    "post": PostSpec,
+    "external": ExternalSpec,
+    "bus": BusSpec,
+}
 _MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
     ("post", "modes"): RequantMode,
     ("post", "quantize_forms"): QuantizeForm,
@@ -39,6 +47,14 @@ _MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
     ("array", "weight_formats"): WeightFormat,
 }
 """Fields that are sets: lists of names in TOML."""
+_CHOICES: Mapping[tuple[str, str], type[StrEnum]] = {
+    ("array", "multiplier"): MultiplierForm,
+    ("bus", "host"): HostBus,
+    ("bus", "memory"): MemoryBus,
+    ("bus", "wishbone"): WishboneMode,
+    ("bus", "bus_clock"): BusClock,
+}
+"""Fields that are one of several names."""
 KIB = 1024
 
 
@@ -50,7 +66,8 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
     for section, key in _MEMBERS:
         result[section][key] = [m.name.lower() for m in sorted(result[section][key])]
-    result["array"]["multiplier"] = str(spec.array.multiplier)
+    for section, key in _CHOICES:
+        result[section][key] = str(result[section][key])
     return result
 
 
@@ -78,12 +95,14 @@ def _members(section: str, key: str, names: object) -> frozenset[IntEnum]:
         raise ValueError(f"{section}.{key} must be among {known}, not {wrong!r}") from None
 
 
-def _multiplier(name: object) -> MultiplierForm:
+def _choice(section: str, key: str, name: object) -> StrEnum:
+    """The member of the field's enumeration that has this name."""
+    kind = _CHOICES[section, key]
     try:
-        return MultiplierForm(str(name))
+        return kind(str(name))
     except ValueError:
-        known = ", ".join(MultiplierForm)
-        raise ValueError(f"array.multiplier must be one of {known}, not {name!r}") from None
+        known = ", ".join(kind)
+        raise ValueError(f"{section}.{key} must be one of {known}, not {name!r}") from None
 
 
 def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
@@ -112,8 +131,8 @@ def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
         for name in part:
             if (key, name) in _MEMBERS:
                 part[name] = _members(key, name, part[name])
-        if "multiplier" in part:
-            part["multiplier"] = _multiplier(part["multiplier"])
+            if (key, name) in _CHOICES:
+                part[name] = _choice(key, name, part[name])
         arguments[key] = _SECTIONS[key](**part)
     return AcceleratorSpec(**arguments)
 
