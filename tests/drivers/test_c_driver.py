@@ -1,4 +1,4 @@
-"""The C driver, compiled as bare metal is, on Verilated accelerators through their control slaves."""
+"""The C driver, compiled as for bare metal, on Verilated accelerators through their slaves."""
 
 import re
 from collections.abc import Callable

@@ -120,7 +120,8 @@ def _table(kind: str, name: str, rows: Iterable[str]) -> Iterator[str]:
 def _segment(segment: Segment) -> str:
     count, words = segment.words.shape
     return (
-        f"    {{0x{segment.address:07X}u, {count}u, {words}u, {segment.stride}u, {segment.name}}},"
+        f"    {{0x{segment.address:07X}u, {count}u, {words}u, {segment.stride}u, "
+        f"{int(segment.restore)}, {segment.name}}},"
     )
 
 
@@ -154,10 +155,12 @@ def _source(network: Network) -> str:
     if len(network.external):
         lines += [*_array("uint8_t", "external", network.external.tolist(), 2), ""]
     steps = [f"    {_string(f'{s.op} {s.name}')}," for s in network.steps if not s.native]
+    ranges = [f"    {{{a}u, {b - a}u}}," for a, b in network.restore.external]
     tables = {
         "segments": list(_table("syst_segment", "segments", map(_segment, network.segments))),
         "inputs": list(_table("syst_tensor", "inputs", map(_tensor, network.inputs))),
         "outputs": list(_table("syst_tensor", "outputs", map(_tensor, network.outputs))),
+        "restore": list(_table("syst_range", "restore", ranges)),
         "steps": list(_table("char *const", "steps", steps)),
     }
     for table in tables.values():
@@ -171,6 +174,7 @@ def _source(network: Network) -> str:
         f"{len(network.segments)}u, {name['segments']}",
         "external" if len(network.external) else "NULL",
         f"{len(network.external)}u, {network.external_bytes}u",
+        f"{len(ranges)}u, {name['restore']}",
         f"{len(network.inputs)}u, {len(network.outputs)}u",
         f"{name['inputs']}, {name['outputs']}",
         f"{len(steps)}u, {name['steps']}",

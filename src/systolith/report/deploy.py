@@ -8,7 +8,8 @@ import numpy as np
 from systolith.arithmetic import QuantizeArithmetic
 from systolith.compiler.compile import CompiledModel
 from systolith.drivers.c_text import c_driver, c_identifier, c_network
-from systolith.drivers.network import HostStep, Network, Place, network_files, network_of
+from systolith.drivers.manifest import network_files
+from systolith.drivers.network import HostStep, Network, Place, network_of
 from systolith.graph import Graph, Node, Op
 from systolith.profiles.reference import evaluate_node
 

@@ -133,6 +133,7 @@ syst_status syst_load_codes(syst_device *device, const syst_network *network)
     }
     if (status == SYST_OK) {
         device->network = network;
+        device->used = 0;
     }
     return status;
 }
@@ -358,11 +359,38 @@ syst_status syst_set_interrupt(syst_device *device, int enable)
     return write32(device, SYST_REG_INTERRUPT, enable ? SYST_INTERRUPT_ENABLE_MASK : 0u);
 }
 
+/* Write again what the run before has overwritten; the inputs are not among it. */
+static syst_status restore(const syst_device *device)
+{
+    const syst_network *network = device->network;
+    uint32_t index;
+    for (index = 0; index < network->segment_count; ++index) {
+        if (network->segments[index].restore) {
+            const syst_status status = load_segment(device, &network->segments[index]);
+            if (status != SYST_OK) {
+                return status;
+            }
+        }
+    }
+    for (index = 0; index < network->restore_count; ++index) {
+        const syst_range *part = &network->restore[index];
+        memcpy(device->platform.memory + part->offset, network->external + part->offset, part->bytes);
+    }
+    return SYST_OK;
+}
+
 syst_status syst_start(syst_device *device)
 {
     if (!device->network) {
         return SYST_E_ARGUMENT;
     }
+    if (device->used) {
+        const syst_status status = restore(device);
+        if (status != SYST_OK) {
+            return status;
+        }
+    }
+    device->used = 1;
     clean(device);
     return write32(device, SYST_REG_CONTROL, SYST_CONTROL_START_MASK);
 }

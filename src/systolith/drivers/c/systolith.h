@@ -86,8 +86,14 @@ typedef struct syst_segment {
     uint32_t count;   /* memory words */
     uint32_t words;   /* 32-bit words of a memory word */
     uint32_t stride;  /* bytes from a memory word to the next */
+    uint8_t restore;  /* a run overwrites them */
     const uint32_t *data;
 } syst_segment;
+
+/* Bytes of external memory. */
+typedef struct syst_range {
+    uint32_t offset, bytes;
+} syst_range;
 
 typedef struct syst_network {
     const char *name;
@@ -99,6 +105,8 @@ typedef struct syst_network {
     const uint8_t *external; /* what external memory holds before the first run */
     uint32_t external_image_bytes;
     uint32_t external_bytes; /* external memory the network uses */
+    uint32_t restore_count;
+    const syst_range *restore; /* parts of the image that a run overwrites */
     uint32_t input_count, output_count;
     const syst_tensor *inputs, *outputs;
     uint32_t step_count; /* steps of the host that this driver does not compute */
@@ -108,6 +116,7 @@ typedef struct syst_network {
 typedef struct syst_device {
     syst_platform platform;
     const syst_network *network;
+    int used;         /* a run has been started since the load */
     uint32_t detail;  /* of the last error */
     const char *step; /* of SYST_E_HOST_STEP */
 } syst_device;
@@ -115,7 +124,8 @@ typedef struct syst_device {
 /* Remember the platform, and check that an accelerator with this driver's register map answers. */
 syst_status syst_init(syst_device *device, const syst_platform *platform);
 
-/* Write a network's constants; one load serves any number of runs. Refuses a network with steps that
+/* Write a network's constants; one load serves any number of runs (what a run overwrites of them,
+ * syst_start writes again). Refuses a network with steps that
  * the caller would have to compute: syst_load_codes loads it nevertheless. SYST_BUSY: a program runs. */
 syst_status syst_load(syst_device *device, const syst_network *network);
 syst_status syst_load_codes(syst_device *device, const syst_network *network);

@@ -27,7 +27,7 @@ class Mmio(Protocol):
 
     A bus that has `read_block(offset, words)` and `write_block(offset, words)`, of arrays of uint32
     at ascending addresses, is asked for blocks; otherwise an attribute `array`, the mapped words,
-    is used.
+    is used. A method `idle(seconds)` is called between polls in place of `time.sleep`.
     """
 
     def read(self, offset: int) -> int:

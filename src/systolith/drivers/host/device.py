@@ -77,19 +77,30 @@ class Device:
     def load(self) -> None:
         """Write the network's constants; needed again only after a reset or another network."""
         for item in self.network.manifest["segments"]:
-            words = self.network.words(item)
-            count, size = words.shape
-            step = item["stride"] // 4
-            if step == size:
-                self._write_block(item["address"], words.ravel())
-                continue
-            # Short words lie apart: what is between them is ignored, so that one block is enough.
-            spread = np.zeros((count, step), np.uint32)
-            spread[:, :size] = words
-            self._write_block(item["address"], spread.ravel()[: (count - 1) * step + size])
+            self._load_segment(item)
         self._load_external()
+        self._used = False
         self.set_register("watchdog", self._watchdog)
         self.set_register("entry", self.network.manifest["entry"])
+
+    def _load_segment(self, item: Mapping[str, Any]) -> None:
+        words = self.network.words(item)
+        count, size = words.shape
+        step = item["stride"] // 4
+        # Short words lie apart: what is between them is ignored, so that one block is enough.
+        spread = np.zeros((count, step), np.uint32)
+        spread[:, :size] = words
+        self._write_block(item["address"], spread.ravel()[: (count - 1) * step + size])
+
+    def _restore(self) -> None:
+        """Write again what the run before has overwritten; the inputs are not among it."""
+        for item in self.network.manifest["segments"]:
+            if item["restore"]:
+                self._load_segment(item)
+        if self._memory is not None:
+            image = self.network.image()
+            for first, end in self.network.manifest["external"]["restore"]:
+                self._memory[first:end] = image[first:end]
 
     def _load_external(self) -> None:
         external = self.network.manifest["external"]
@@ -160,6 +171,9 @@ class Device:
         """Run the accelerator once on codes; return its outputs as codes."""
         for name, value in self._named(inputs).items():
             self._write_tensor(self.network.inputs[name], value)
+        if self._used:
+            self._restore()
+        self._used = True
         if self._buffer is not None:
             self._buffer.flush()
         self.set_register("control", self._map["bits"]["control.start"])
@@ -177,11 +191,11 @@ class Device:
         """
         bits = self._map["bits"]
         deadline = time.monotonic() + self.timeout
-        pause = 0.0
+        idle, pause = getattr(self.mmio, "idle", time.sleep), 0.0
         while not (status := self.register("status")) & bits["status.done"]:
             if time.monotonic() > deadline:
                 raise DeviceError(f"the run must end within {self.timeout:g} s, but has not")
-            time.sleep(pause)
+            idle(pause)
             pause = min(1e-3, pause + 1e-5)
         if status & bits["status.error"]:
             code = self.register("error")
