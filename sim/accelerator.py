@@ -18,7 +18,14 @@ from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_to_toml
 
-__all__ = ["TOP", "accelerator_model", "accelerator_verilog", "axi_read", "axi_write"]
+__all__ = [
+    "TOP",
+    "accelerator_model",
+    "accelerator_sources",
+    "accelerator_verilog",
+    "axi_read",
+    "axi_write",
+]
 
 TOP = "systolith"
 """Name of the simulated top module, whatever the specification calls its own."""
@@ -26,7 +33,7 @@ TOP = "systolith"
 _BUS_TIMEOUT = 1000
 
 
-def _sources() -> bytes:
+def accelerator_sources() -> bytes:
     """The text of everything the Verilog depends on."""
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
@@ -56,7 +63,8 @@ def accelerator_verilog(
     gated: as of `simulation_verilog`.
     """
     digest = hashlib.sha256(
-        _sources() + f"{structural} {gated} {amaranth.__version__} {spec_to_toml(spec)}".encode()
+        accelerator_sources()
+        + f"{structural} {gated} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
     path = cache_folder("verilog") / f"{digest.hexdigest()[:32]}.sv"
     with FileLock(f"{path}.lock"):

@@ -16,6 +16,7 @@ from systolith.sim.accelerator import accelerator_model, axi_read, axi_write
 from systolith.sim.backend import Progress, Result, RunError
 from systolith.sim.dut import Dut
 from systolith.sim.external import DEFAULT_TIMING, MemoryTiming
+from systolith.sim.limits import cycle_limit
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.program import Program
 
@@ -50,12 +51,13 @@ class DeviceBackend:
     Parameters
     ----------
     timeout: seconds of real time after which a run has failed.
-    watchdog: cycles after which the accelerator itself stops a run; 0 for never.
+    watchdog: cycles after which the accelerator itself stops a run; by default more than any run
+        of the program takes.
     """
 
     name = "device"
 
-    def __init__(self, *, timeout: float = 60.0, watchdog: int = 0) -> None:
+    def __init__(self, *, timeout: float = 3600.0, watchdog: int | None = None) -> None:
         self._timeout, self._watchdog = timeout, watchdog
         self._loaded: tuple[Program, Device] | None = None
 
@@ -95,7 +97,7 @@ class DeviceBackend:
                 container_of(program),
                 allocate=host.allocate,
                 timeout=self._timeout,
-                watchdog=self._watchdog,
+                watchdog=cycle_limit(program) if self._watchdog is None else self._watchdog,
             )
             self._loaded = program, device
         return self._loaded[1]
@@ -168,7 +170,9 @@ class RegistersBackend(DeviceBackend):
 
     name = "registers"
 
-    def __init__(self, *, memory: MemoryTiming = DEFAULT_TIMING, watchdog: int = 0) -> None:
+    def __init__(
+        self, *, memory: MemoryTiming = DEFAULT_TIMING, watchdog: int | None = None
+    ) -> None:
         super().__init__(watchdog=watchdog)
         self._memory = memory
         self._hosts: dict[AcceleratorSpec, RegistersHost] = {}

@@ -98,7 +98,8 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "backend must be one of verilator, verilator-fast, pysim, golden, not 'board'",
+        "backend must be one of verilator, verilator-fast, pysim, golden, "
+        "registers, uart-sim, uart:PORT, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],

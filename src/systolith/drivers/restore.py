@@ -3,14 +3,13 @@
 Without external memory nothing is: loads and saves come from it and go to it alone.
 """
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.spec.commands import COMMANDS, TRANSFER_LOOPS, Command, Opcode, Target, decode_one
+from systolith.drivers.walk import executed, run_starts
+from systolith.spec.commands import Opcode, Target
 from systolith.spec.program import Program
 from systolith.spec.registers import Window
 
@@ -54,52 +53,19 @@ def restore_of(program: Program) -> Restore:
     }
     windows = set()
     dirty = np.zeros(len(program.external), bool)
-    for command in _commands(program):
+    for command in executed(program):
         if command.opcode is Opcode.SAVE:
-            for start in _starts(command, "e").tolist():
+            for start in run_starts(command, "e").tolist():
                 dirty[start : start + command["length"]] = True
         elif command.opcode is Opcode.LOAD and command["target"] in _WINDOWS:
             target = Target(command["target"])
-            if int(_starts(command, "m").min()) < sizes[target]:
+            if int(run_starts(command, "m").min()) < sizes[target]:
                 windows.add(_WINDOWS[target])
     for name in program.inputs:
         if program.buffers[name].external:
             places = program.buffers[name].addresses()
             dirty[places[places < len(dirty)]] = False
     return Restore(windows=frozenset(windows), external=_ranges(dirty))
-
-
-def _starts(command: Command, stream: str) -> NDArray[np.int64]:
-    """Where the runs of a transfer begin."""
-    total = np.full(1, command[f"{stream}_base"], np.int64)
-    for name in TRANSFER_LOOPS:
-        steps = np.arange(command[f"{name}_count"]) * command[f"{stream}_{name}_stride"]
-        total = (total[:, None] + steps).reshape(-1)
-    return total
-
-
-def _commands(program: Program) -> Iterator[Command]:
-    """Commands in the order in which they are fetched, from END on none."""
-    words = np.zeros(program.spec.memory.command_words, np.uint32)
-    words[: len(program.commands)] = program.commands
-    position = 0
-    while True:
-        command = decode_one(cast(Sequence[int], words), position)
-        yield command
-        if command.opcode is Opcode.END:
-            return
-        position += COMMANDS[command.opcode].words
-        if command.opcode is Opcode.JUMP:
-            position = command["address"]
-        elif command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
-            _load_words(words, program.external, command)
-
-
-def _load_words(words: NDArray[np.uint32], image: NDArray[np.uint8], command: Command) -> None:
-    count = command["length"] // 4
-    pairs = zip(_starts(command, "e").tolist(), _starts(command, "m").tolist(), strict=True)
-    for source, place in pairs:
-        words[place : place + count] = image[source : source + 4 * count].view("<u4")
 
 
 def _ranges(flags: NDArray[np.bool_]) -> Ranges:

@@ -13,5 +13,6 @@ the container that `systolith generate --model` writes, which holds the register
 
 from .container import DeviceError, Mmio, Network
 from .device import Device
+from .uart import UartMmio, open_port
 
-__all__ = ["Device", "DeviceError", "Mmio", "Network"]
+__all__ = ["Device", "DeviceError", "Mmio", "Network", "UartMmio", "open_port"]
