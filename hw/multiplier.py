@@ -258,14 +258,14 @@ FORMS: dict[MultiplierForm, Form] = {
 
 
 def multipliers(
-    form: MultiplierForm, precisions: Set[Precision], columns: int, *, depthwise: bool = False
+    form: MultiplierForm, precisions: Set[Precision], columns: int, *, apart: bool = False
 ) -> list[Multiplier]:
     """The multipliers of the elements of a row, from column 0 on.
 
-    Where columns have depthwise operands of their own they cannot share a multiplier.
+    Columns that may have activations of their own (``apart``) cannot share a multiplier.
     """
     if len(precisions) > 1:
         return [FORMS[form].nibbles(precisions)] * columns
-    shared = Multiplier() if depthwise else FORMS[form].bytes()
+    shared = Multiplier() if apart else FORMS[form].bytes()
     pairs, single = divmod(columns, shared.columns)
     return [shared] * pairs + [Multiplier()] * single

@@ -1,13 +1,18 @@
 """The processing element of the weight-stationary array."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.delay import delay
 from systolith.hw.multiplier import OPERAND_BITS, Multiplier
 
-__all__ = ["OPERAND_BITS", "ProcessingElement"]
+__all__ = ["CHOICES", "OPERAND_BITS", "PLACE_BITS", "ProcessingElement"]
+
+CHOICES = 4
+"""Activations of which a sparse element takes one."""
+PLACE_BITS = 2
+"""The number of one of them."""
 
 
 class ProcessingElement(wiring.Component):
@@ -15,7 +20,8 @@ class ProcessingElement(wiring.Component):
 
     ``o_sum <= i_sum + i_x * weight``; the weight is double buffered: `i_shift` moves the shadow
     weights one row down, `i_switch` makes the shadow weight resident one cycle later. With
-    ``depthwise`` the operand is `i_d` in cycles in which `i_lane` is high. Other products, and a
+    ``depthwise`` the operand is `i_d` in cycles in which `i_lane` is high. With ``sparse`` it is
+    one of the `CHOICES` activations in `i_x`, that of the weight's place. Other products, and a
     second sum, are the multiplier's.
 
     Latency: 1 cycle from `i_x`, `i_sum` to `o_sum`; with ``pipelined`` the product has a register
@@ -26,6 +32,8 @@ class ProcessingElement(wiring.Component):
     sum_bits: width of the partial sums.
     pipelined: register between multiplier and adder.
     depthwise: whether there are `i_d`, `i_lane` and `o_lane`.
+    sparse: whether there are several activations in `i_x` and `o_x`, the first in the low bits,
+        and a place above the weight in `i_w` and `o_w`.
     multiplier: makes the products; operands are encoded as it says.
     high_bits: width of the second partial sums, if the multiplier makes them.
 
@@ -49,12 +57,15 @@ class ProcessingElement(wiring.Component):
         *,
         pipelined: bool = False,
         depthwise: bool = False,
+        sparse: bool = False,
         multiplier: Multiplier | None = None,
         high_bits: int = 0,
     ):
-        self.pipelined, self.depthwise = pipelined, depthwise
+        self.pipelined, self.depthwise, self.sparse = pipelined, depthwise, sparse
         self.multiplier = multiplier or Multiplier()
         x, w = signed(self.multiplier.activation_bits), signed(self.multiplier.weight_bits)
+        if sparse:
+            x, w = unsigned(CHOICES * x.width), unsigned(w.width + PLACE_BITS)
         lane = {"i_d": In(signed(OPERAND_BITS)), "i_lane": In(1), "o_lane": Out(1)}
         modes = len(self.multiplier.modes)
         high = (
@@ -86,14 +97,17 @@ class ProcessingElement(wiring.Component):
             m.d.sync += shadow.eq(self.i_w)
         with m.If(self.i_switch):
             m.d.sync += weight.eq(shadow)
-        factor = self.i_x
+        operand, factor = weight, self.i_x
+        if self.sparse:
+            operand, factor = self._chosen(weight)
         if self.depthwise:
-            factor = Signal(self.i_x.shape())
-            m.d.comb += factor.eq(Mux(self.i_lane, self.i_d, self.i_x))
+            passing = factor
+            factor = Signal(signed(self.multiplier.activation_bits))
+            m.d.comb += factor.eq(Mux(self.i_lane, self.i_d, passing))
             m.d.sync += self.o_lane.eq(self.i_lane)
         mode: Value = self.i_mode if self.multiplier.modes else Const(0, 0)
         passed = delay(m, mode, 1, "mode") if self.multiplier.modes else mode
-        value = self.multiplier.raw(factor, weight, mode)
+        value = self.multiplier.raw(factor, operand, mode)
         product = Signal(value.shape(), reset_less=True)
         (m.d.sync if self.pipelined else m.d.comb).__iadd__(product.eq(value))
         low, high = self.multiplier.products(product, passed if self.pipelined else mode)
@@ -107,3 +121,14 @@ class ProcessingElement(wiring.Component):
             m.d.comb += self.o_high.eq(total_high)
         m.d.comb += [self.o_x.eq(x), self.o_w.eq(shadow), self.o_sum.eq(total)]
         return m
+
+    def _chosen(self, weight: Value) -> tuple[Value, Value]:
+        """The operand of a weight, and the activation of its place."""
+        bits = self.multiplier.weight_bits
+        first, second, third, fourth = (
+            self.i_x.word_select(k, self.multiplier.activation_bits).as_signed()
+            for k in range(CHOICES)
+        )
+        upper = Mux(weight[bits], fourth, third)
+        chosen = Mux(weight[bits + 1], upper, Mux(weight[bits], second, first))
+        return weight[:bits].as_signed(), chosen

@@ -75,6 +75,12 @@ def qonnx_writer(onnx_writer: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def blocks_writer(onnx_writer: ModuleType) -> ModuleType:
+    """The module ``blocks_writer``: ``Blocks`` makes models of MatMulNBits."""
+    return _load("blocks_writer")
+
+
+@pytest.fixture(scope="session")
 def onnx_writer() -> ModuleType:
     """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
     return _load("onnx_writer")

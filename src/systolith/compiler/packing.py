@@ -23,9 +23,10 @@ from systolith.compiler.precision import (
 )
 from systolith.compiler.reduction import Kernel, best_reduction
 from systolith.compiler.steps import Step
+from systolith.compiler.weight_choice import wanted_format
 from systolith.graph import Graph, Op, Tensor
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat
 
 __all__ = ["PackedTilesError", "Packing", "check_whole", "pack_tensors"]
 
@@ -155,6 +156,7 @@ class _Packer:
             and weight_codes(arithmetic) is not None
             and (zero or not pads)
             and wanted_precision(step.node) in (None, Precision.W4A4)
+            and wanted_format(step.node) is not WeightFormat.TWO_OF_FOUR
         )
 
     def gains(self, name: str) -> bool:

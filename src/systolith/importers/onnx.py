@@ -13,6 +13,7 @@ from systolith.importers import onnx_mean as mean
 from systolith.importers import onnx_pointwise as pointwise
 from systolith.importers import onnx_reduce as reduce
 from systolith.importers.damage import damage_as_model_error
+from systolith.importers.onnx_blocks import matmul_nbits
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_float import FLOAT_UNARY, float_unary
 from systolith.importers.onnx_moves import MOVES, input_layout, move
@@ -30,6 +31,7 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
         "QLinearConv": layers.conv,
         "QLinearMatMul": layers.matmul,
         "QGemm": layers.gemm,
+        "MatMulNBits": matmul_nbits,
         "QLinearAveragePool": layers.average_pool,
         "QLinearGlobalAveragePool": layers.global_average_pool,
         "MaxPool": reduce.max_pool,
@@ -55,7 +57,14 @@ ONNX_OPERATORS: Mapping[str, Handler] = MappingProxyType(
 )
 """Handler of every supported operator, of the domains ai.onnx and com.microsoft."""
 
-_QUANTIZED = ("QLinear", "QGemm", "QuantizeLinear", "DequantizeLinear", "MatMulInteger")
+_QUANTIZED = (
+    "QLinear",
+    "QGemm",
+    "QuantizeLinear",
+    "DequantizeLinear",
+    "MatMulInteger",
+    "MatMulNBits",
+)
 _DTYPES: dict[int, str] = {
     onnx.TensorProto.FLOAT: "float32",
     onnx.TensorProto.INT8: "int8",

@@ -7,7 +7,12 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from systolith.arithmetic import Codes
+from systolith.arithmetic import (
+    Codes,
+)
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+)
 from systolith.graph import Tensor
 from systolith.importers.channels_first import (
     ChannelsFirst,
@@ -74,6 +79,7 @@ class OnnxContext(ChannelsFirst):
         self.tables: dict[str, FloatTable] = {}
         self.dequantized: dict[str, Codes] = {}
         self.means: dict[str, FloatMean] = {}
+        self.blocks: dict[str, tuple[tuple[str, ...], BlockSumsArithmetic]] = {}
         self.from_input: set[str] = set()
         self.opsets: list[onnx.OperatorSetIdProto] = []
 

@@ -147,6 +147,11 @@ class AcceleratorSpec:
         return _power_of_two(max(self.array.rows, self.post.lanes, 4))
 
     @property
+    def vector_bytes(self) -> int:
+        """Bytes that the array reads a cycle: `rows`, twice as many where weights can be sparse."""
+        return 2 * self.array.rows if self.array.sparse else self.array.rows
+
+    @property
     def row_pairs(self) -> bool:
         """Whether a depthwise MATMUL can read two rows at a time: where two lines are beside it."""
         return self.array.depthwise_lines > 1

@@ -174,6 +174,7 @@ class _Verification:
                     mismatches=counts.mismatches,
                     hidden=target.name in self.fused.hidden,
                     proofs=note.proofs,
+                    bounded=counts.bounded,
                 )
             )
         return tuple(reports)
