@@ -2,9 +2,9 @@
 
 import hashlib
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 
-import amaranth
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
@@ -28,7 +28,7 @@ _CHUNK = 4096
 
 def board_verilog(spec: AcceleratorSpec) -> str:
     """Simulation Verilog of a board top, made once per specification and source version."""
-    key = f"board {amaranth.__version__} {spec_to_toml(spec)}".encode()
+    key = f"board {metadata.version('amaranth')} {spec_to_toml(spec)}".encode()
     digest = hashlib.sha256(accelerator_sources() + key).hexdigest()[:32]
     path = cache_folder("verilog") / f"{digest}.sv"
     with FileLock(f"{path}.lock"):

@@ -29,7 +29,10 @@ _IDLE = 200
 class Host(Protocol):
     """What reaches a device: its registers, and external memory if the host has a way to it."""
 
-    mmio: Mmio
+    @property
+    def mmio(self) -> Mmio:
+        """The control slave."""
+        ...
 
     def allocate(self, shape: tuple[int, ...], dtype: str) -> Any:
         """Return memory that the device reaches, as `pynq.allocate` does."""

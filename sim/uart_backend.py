@@ -56,9 +56,7 @@ class UartBackend(DeviceBackend):
         super().__init__()
         path, _, baud = port.partition("@")
         if not path or (baud and not baud.isdecimal()):
-            raise InputError(
-                f"a serial backend must be uart:PORT or uart:PORT@BAUD, not 'uart:{port}'"
-            )
+            raise InputError(f"backend must be uart:PORT or uart:PORT@BAUD, not 'uart:{port}'")
         self.name = f"{UART_PREFIX}{port}"
         self._port, self._baud = path, int(baud or 0)
         self._host: UartHost | None = None

@@ -1,7 +1,6 @@
 """Small accelerators, the embedded network compiled for them, and what golden says of it."""
 
 import subprocess
-from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -67,8 +66,7 @@ def digits(count: int) -> tuple[np.ndarray, np.ndarray]:
     return np.stack(images), np.stack(codes)
 
 
-def run_tool(command: Sequence[str | Path], **options: object) -> subprocess.CompletedProcess[str]:
+def run_tool(*command: str | Path) -> subprocess.CompletedProcess[str]:
     """Run a program, its output captured."""
-    return subprocess.run(  # type: ignore[call-overload, no-any-return]
-        [str(part) for part in command], capture_output=True, text=True, check=False, **options
-    )
+    words = [str(part) for part in command]
+    return subprocess.run(words, capture_output=True, text=True, check=False)

@@ -31,11 +31,10 @@ def test_digits_through_the_registers(
     include = [f"-I{folder / 'c'}", f"-I{folder}", f"-I{HERE}"]
     program = folder / "classify"
     link = [library, f"-Wl,-rpath,{library.parent}"]
-    built = run_tool(
-        [cc, "-std=c99", "-O1", *STRICT, *defines, *include, *sources, *link, "-o", program]
-    )
+    options = ["-std=c99", "-O1", *STRICT, *defines, *include]
+    built = run_tool(cc, *options, *sources, *link, "-o", program)
     assert built.returncode == 0, built.stderr
-    ran = run_tool([program, folder / "images.bin"])
+    ran = run_tool(program, folder / "images.bin")
     assert ran.returncode == 0, ran.stderr
     *lines, last = ran.stdout.splitlines()
     found = np.array([line.split(" : ")[1].split() for line in lines], int)
