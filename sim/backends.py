@@ -5,9 +5,11 @@ from functools import partial
 from pathlib import Path
 
 from systolith.errors import InputError
+from systolith.hw.technology import Technology
 from systolith.sim.backend import Backend
 from systolith.sim.device_backend import RegistersBackend
 from systolith.sim.golden_backend import GoldenBackend
+from systolith.sim.netlist_backend import NetlistBackend
 from systolith.sim.pysim_backend import PysimBackend
 from systolith.sim.uart_backend import UART_PREFIX, UartBackend, UartSimBackend
 from systolith.sim.verilator_backend import VerilatorBackend
@@ -21,6 +23,8 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "golden": GoldenBackend,
     "registers": RegistersBackend,
     "uart-sim": UartSimBackend,
+    "netlist-ecp5": partial(NetlistBackend, Technology.ECP5),
+    "netlist-xilinx7": partial(NetlistBackend, Technology.XILINX7),
 }
 """Every way to run a program, the default first, but boards.
 
@@ -28,7 +32,8 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
 array's grid of processing elements (`systolith.sim.array`), equal in every cycle, which builds and
 runs faster: for large arrays and long runs. ``registers`` loads, runs and reads the Verilated
 accelerator through its control slave alone, ``uart-sim`` the top module of a board through its
-serial pins, as hosts of hardware do: both show a program's outputs, and no tensor between.
+serial pins, as hosts of hardware do: both show a program's outputs, and no tensor between. The
+``netlist`` ones simulate the cells that synthesis makes of small accelerators.
 """
 DEVICES = frozenset({"registers", "uart-sim"})
 """Backends that are reached as hardware is."""

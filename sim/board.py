@@ -1,22 +1,17 @@
 """Verilated board tops: the module that goes into a bitstream, with a serial line at its pins."""
 
-import hashlib
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from systolith.hw.board import BoardTop
-from systolith.sim.accelerator import TOP, accelerator_sources
+from systolith.sim.accelerator import TOP, cached_verilog
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
-from systolith.sim.toolchain import cache_folder
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.configuration import spec_to_toml
 
 __all__ = ["PinLine", "board_model", "board_verilog"]
 
@@ -28,15 +23,7 @@ _CHUNK = 4096
 
 def board_verilog(spec: AcceleratorSpec) -> str:
     """Simulation Verilog of a board top, made once per specification and source version."""
-    key = f"board {metadata.version('amaranth')} {spec_to_toml(spec)}".encode()
-    digest = hashlib.sha256(accelerator_sources() + key).hexdigest()[:32]
-    path = cache_folder("verilog") / f"{digest}.sv"
-    with FileLock(f"{path}.lock"):
-        if not path.exists():
-            scratch = path.with_suffix(".tmp")
-            scratch.write_text(simulation_verilog(BoardTop(spec), TOP))
-            scratch.replace(path)
-    return path.read_text()
+    return cached_verilog("board", spec, lambda: simulation_verilog(BoardTop(spec), TOP))
 
 
 def board_model(spec: AcceleratorSpec) -> Path:

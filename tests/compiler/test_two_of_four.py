@@ -241,7 +241,7 @@ def test_precision_decides_first(nets) -> None:
     )  # fmt: skip
     spec = spec_of(4, 4)
     array = replace(spec.array, precisions=frozenset({Precision.W8A8, Precision.W4A8}))
-    with pytest.raises(CompileError, match=f"layer '{node.name}'.* its precision is w4a8"):
+    with pytest.raises(CompileError, match=f"layer '{node.name}'.* needs precision w8a8, not w4a8"):
         compile_graph(graph, replace(spec, array=array))
 
 

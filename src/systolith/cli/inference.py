@@ -1,6 +1,6 @@
 """Inferences on a backend: what ``systolith simulate`` and ``systolith run`` have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,8 @@ class Job:
     output: Path | None
     trace: Path | None = None
     count: int | None = None
+    precision: Sequence[str] | None = None
+    weights: Sequence[str] | None = None
     quiet: bool = False
 
 
@@ -81,13 +83,16 @@ def infer(job: Job, verb: str) -> None:
     ----------
     verb: what has been done to the inferences, for the last line.
     """
+    from systolith.compiler.choices import parse_choices
     from systolith.compiler.compile import compile_graph
     from systolith.importers import load_model
     from systolith.sim.backends import get_backend
     from systolith.verify.samples import choose_samples, default_model
 
+    choices = parse_choices(job.precision or (), job.weights or ())
     with reporting(job.quiet) as progress:
-        graph = load_model(job.model or default_model(), job.against)
+        imported = load_model(job.model or default_model(), job.against)
+        graph = choices.applied(imported, job.spec.array)
         samples, _ = choose_samples(
             graph, job.inputs, None, 1 if job.trace is not None else job.count
         )

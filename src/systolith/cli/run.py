@@ -13,9 +13,11 @@ from systolith.cli.options import (
     Count,
     Inputs,
     OptionalModel,
+    Precisions,
     Preset,
     Quiet,
     SpecFile,
+    WeightFormats,
     choose_spec,
 )
 
@@ -34,6 +36,8 @@ def run(
         Path | None, typer.Option("--output", "-o", help="Save the outputs as .npz.")
     ] = None,
     count: Count = None,
+    precision: Precisions = None,
+    weights: WeightFormats = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a network on a board, or on any other backend, as a host does: load once, run each input.
@@ -48,6 +52,8 @@ def run(
         backend=backend,
         output=output,
         count=count,
+        precision=precision,
+        weights=weights,
         quiet=quiet,
     )
     infer(job, "ran")

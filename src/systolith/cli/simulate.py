@@ -13,9 +13,11 @@ from systolith.cli.options import (
     Count,
     Inputs,
     OptionalModel,
+    Precisions,
     Preset,
     Quiet,
     SpecFile,
+    WeightFormats,
     choose_spec,
 )
 from systolith.errors import InputError, ToolError
@@ -61,6 +63,8 @@ def simulate(
         Path | None, typer.Option("--trace", help="Waveforms of one inference, .fst or .vcd.")
     ] = None,
     count: Count = None,
+    precision: Precisions = None,
+    weights: WeightFormats = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a network on the accelerator; print outputs, cycles and counters."""
@@ -76,6 +80,8 @@ def simulate(
         output=output,
         trace=trace,
         count=count,
+        precision=precision,
+        weights=weights,
         quiet=quiet,
     )
     infer(job, "simulated")

@@ -16,7 +16,7 @@ from systolith.compiler.mac import MacLayer
 from systolith.compiler.mac_parts import MacPart, dense_part
 from systolith.compiler.reduction import Kernel, line_reduction, pack_tiles
 from systolith.compiler.tiling import Region
-from systolith.compiler.weight_choice import wanted_format
+from systolith.compiler.weight_choice import permitted_formats, wanted_format
 from systolith.errors import CompileError
 from systolith.spec.precision import Precision, WeightFormat
 
@@ -32,10 +32,9 @@ def is_wanted(layer: MacLayer) -> bool:
 
 def may_be_sparse(low: Lowering, layer: MacLayer) -> bool:
     """Whether a layer, in some precision, could have commands with two of four weights."""
-    free = wanted_format(layer.step.node) in (None, WeightFormat.TWO_OF_FOUR)
     return (
         low.spec.array.sparse
-        and free
+        and WeightFormat.TWO_OF_FOUR in permitted_formats(layer.step.node)
         and layer.precision is Precision.W8A8
         and layer.step.packed_source is None
         and _group_fault(low, layer) is None
@@ -105,10 +104,7 @@ def sparse_error(low: Lowering, layer: MacLayer) -> CompileError:
     """The error of a layer that asks for two of four weights and cannot have them."""
     where = np.argwhere(_fours(layer.codes, layer.zero))
     node = layer.step.node
-    if layer.precision is not Precision.W8A8 or layer.step.packed_source is not None:
-        reason = f"its precision is {layer.precision.name.lower()}"
-        remedy = "let its precision be w8a8"
-    elif _group_fault(low, layer) is not None:
+    if _group_fault(low, layer) is not None:
         reason, remedy = str(_group_fault(low, layer)), "leave its weight_format out"
     elif len(where):
         output, y, x, four = (int(n) for n in where[0])

@@ -18,6 +18,7 @@ from systolith.compiler.precision import (
     columns_at_once,
     exact_precisions,
     nibble_range,
+    permitted_precisions,
     wanted_precision,
     weight_codes,
 )
@@ -156,7 +157,8 @@ class _Packer:
             and weight_codes(arithmetic) is not None
             and (zero or not pads)
             and wanted_precision(step.node) in (None, Precision.W4A4)
-            and wanted_format(step.node) is not WeightFormat.TWO_OF_FOUR
+            and Precision.W4A4 in permitted_precisions(step.node)
+            and wanted_format(step.node) in (None, WeightFormat.DENSE)
         )
 
     def gains(self, name: str) -> bool:

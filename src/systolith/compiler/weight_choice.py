@@ -24,8 +24,10 @@ from systolith.spec.precision import Precision, WeightFormat
 
 __all__ = [
     "FormatRequest",
+    "Permitted",
     "StoredWeights",
     "encode_weights",
+    "permitted_formats",
     "requested_formats",
     "wanted_format",
     "with_formats",
@@ -35,6 +37,8 @@ Values = dict[str, int]
 Codes = NDArray[np.uint8]
 FormatRequest = Mapping[str, WeightFormat]
 """Formats asked for, by layer; the others are chosen."""
+Permitted = Mapping[str, frozenset[WeightFormat]]
+"""Formats among which is chosen, by layer; all for the others."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,22 +101,30 @@ def wanted_format(node: Node) -> WeightFormat | None:
         ) from None
 
 
-def requested_formats(graph: Graph, spec: AcceleratorSpec) -> FormatRequest:
-    """Return the formats that nodes ask for with their attribute ``weight_format``.
+def permitted_formats(node: Node) -> frozenset[WeightFormat]:
+    """The formats that a layer may have: the one it asks for, or of ``weight_formats``, or all."""
+    wanted, names = wanted_format(node), node.attributes.get("weight_formats")
+    if wanted is not None:
+        return frozenset({wanted})
+    return frozenset(WeightFormat if names is None else (WeightFormat[n.upper()] for n in names))
+
+
+def requested_formats(graph: Graph, spec: AcceleratorSpec) -> Permitted:
+    """Return the formats of layers that may not have any: the one asked for, or dense and others.
 
     Raises
     ------
     CompileError: there is no such format, or the accelerator has no decoder of it.
     """
-    wanted = ((node.name, wanted_format(node)) for node in graph)
-    result = {layer: form for layer, form in wanted if form is not None}
-    for layer, form in result.items():
-        if form not in spec.array.weight_formats:
+    for node in graph:
+        layer, form = node.name, wanted_format(node)
+        if form is not None and form not in spec.array.weight_formats:
             raise CompileError(
                 f"layer {layer!r}: array.weight_formats must have {form.name.lower()} for its "
                 f"weights: add {form.name.lower()} to array.weight_formats"
             )
-    return result
+    permitted = {node.name: permitted_formats(node) for node in graph}
+    return {layer: forms for layer, forms in permitted.items() if len(forms) < len(WeightFormat)}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -128,7 +140,7 @@ def encode_weights(
     layers: Sequence[str],
     commands: Sequence[tuple[Opcode, Values]],
     constants: Constants,
-    asked: FormatRequest,
+    asked: Permitted,
 ) -> tuple[Constants, dict[str, StoredWeights]]:
     """Encode the weights of all MATMULs; return the constants with what they read, and notes.
 
@@ -139,7 +151,7 @@ def encode_weights(
     ----------
     layers: of every command.
     commands: opcode and all fields, weights dense in ``constants``; the fields are changed.
-    asked: see `requested_formats`.
+    asked: see `requested_formats`; layers that it does not have may get any.
 
     Raises
     ------
@@ -156,8 +168,9 @@ def encode_weights(
             _note(found.setdefault((layer, is_sparse(values)), _Layer()), index, values, dense)
     image, stored = _Image(dense, spec), dict[str, StoredWeights]()
     for (layer, sparse), uses in found.items():
+        forms = asked.get(layer, frozenset(WeightFormat)) - {WeightFormat.TWO_OF_FOUR}
         form, made = _chosen(
-            layer, uses, spec, WeightFormat.TWO_OF_FOUR if sparse else asked.get(layer)
+            layer, uses, spec, frozenset({WeightFormat.TWO_OF_FOUR}) if sparse else forms
         )
         if form is WeightFormat.DENSE:
             continue
@@ -201,12 +214,11 @@ def _note(uses: _Layer, index: int, values: Values, dense: Codes) -> None:
 
 
 def _chosen(
-    layer: str, uses: _Layer, spec: AcceleratorSpec, asked: WeightFormat | None
+    layer: str, uses: _Layer, spec: AcceleratorSpec, forms: frozenset[WeightFormat]
 ) -> tuple[WeightFormat, dict[bytes, EncodedWeights]]:
-    """The format and what it makes of all tiles of a layer."""
+    """The format, among ``forms``, and what it makes of all tiles of a layer."""
     options: list[tuple[int, WeightFormat, dict[bytes, EncodedWeights]]] = []
-    free = sorted(spec.array.weight_formats - {WeightFormat.TWO_OF_FOUR})
-    for form in free if asked is None else [asked]:
+    for form in sorted(spec.array.weight_formats & forms):
         made: dict[bytes, EncodedWeights] = {}
         for key, (tiles, values) in uses.tiles.items():
             encoded = ENCODERS[form](tiles, values)
@@ -216,7 +228,7 @@ def _chosen(
         else:
             options.append((sum(len(m.words) for m in made.values()), form, made))
     if not options:
-        assert asked is not None
+        asked = next(iter(forms), WeightFormat.TWO_OF_FOUR)
         raise CompileError(
             f"layer {layer!r}: weight_format must be one that holds its weights exactly, not "
             f"{asked.name.lower()}: choose another, or let the compiler choose"

@@ -212,6 +212,15 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
     "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
+    "sparse": _preset(
+        16,
+        16,
+        16,
+        data_bytes=16,
+        queue_depth=8,
+        weight_bytes=256 * KIB,
+        formats=frozenset({WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR}),
+    ),
     "mixed": _preset(
         16,
         16,
@@ -227,8 +236,8 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
 All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory, and `mixed`: `stream` with every precision
-and every format of weights.
+`stream`, which has an AXI4 master to external memory, `sparse`: `stream` with two of four weights,
+and `mixed`: `stream` with every precision and every other format of weights.
 """
 
 
