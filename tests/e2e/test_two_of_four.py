@@ -113,7 +113,7 @@ def test_random_networks_in_verilator(
     assert count > 25
 
 
-@pytest.mark.parametrize("name", ["autoencoder", "resnet8"])
+@pytest.mark.parametrize("name", ["autoencoder", pytest.param("resnet8", marks=pytest.mark.slow)])
 def test_pruned_networks(models: Path, tmp_path: Path, name: str) -> None:
     """LiteRT is the oracle of every tensor; cycles and bytes fall."""
     path, spec = pruned(name, models, tmp_path), load_spec("sparse")
