@@ -60,12 +60,13 @@ class WeightStationaryArray(wiring.Component):
     With W4A8 `o` has the sums of ``x[r] * w0[r][c]``, and `o_high` those of ``x[r] * w1[r][c]``,
     with W4A4 `o` has those of ``x0[r] * w0[r][c] + x1[r] * w1[r][c]``.
 
-    Latency: ``rows`` (one more when pipelined) from `i_x` to `o` of column 0.
+    Latency: ``rows`` (one more when pipelined, and `stages` more) from `i_x` to `o` of column 0.
 
     Parameters
     ----------
     rows, columns: size, 1 to 64 each.
     pipelined: a register behind every multiplier.
+    stages: more registers of every multiplier, see `MultiplierBlock`.
     lines: streams of the depthwise mode, with ``taps = rows // lines`` rows each; 0: no such mode.
     precisions: what the elements can multiply.
     form: how they do it.
@@ -102,6 +103,7 @@ class WeightStationaryArray(wiring.Component):
         columns: int,
         *,
         pipelined: bool = False,
+        stages: int = 0,
         lines: int = 0,
         precisions: Set[Precision] = frozenset({Precision.W8A8}),
         form: MultiplierForm = MultiplierForm.GENERIC,
@@ -116,8 +118,7 @@ class WeightStationaryArray(wiring.Component):
         if sparse and rows % 2:
             raise ValueError(f"rows must be even if sparse, not {rows!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
-        self.technology = technology
-        self.sparse = sparse
+        self.stages, self.technology, self.sparse = stages, technology, sparse
         self.groups = multipliers(form, precisions, columns, apart=bool(lines) or sparse)
         self.multiplier = self.groups[0]
         self.modes = self.multiplier.modes
@@ -149,6 +150,7 @@ class WeightStationaryArray(wiring.Component):
             spec.rows,
             spec.columns,
             pipelined=spec.pipelined,
+            stages=spec.multiplier_stages,
             lines=spec.depthwise_lines,
             precisions=spec.precisions,
             form=spec.multiplier,
@@ -159,7 +161,12 @@ class WeightStationaryArray(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from `i_x` to column 0 of `o`."""
-        return self.rows + int(self.pipelined)
+        return self.rows + int(self.pipelined) + self.stages
+
+    @property
+    def held(self) -> int:
+        """Cycles by which weights are held back at the array's edge."""
+        return int(self.stages > 0 and not self.sparse)
 
     @property
     def columns_together(self) -> int:
@@ -174,7 +181,8 @@ class WeightStationaryArray(wiring.Component):
         """A grid of processing elements between two skewing triangles."""
         m = Module()
         mode, xs, above_w = self._operands(m)
-        shifts = [self.i_shift]
+        # Operand registers take weights a cycle later: the next tile's are held back as long.
+        shifts = [delay(m, self.i_shift, self.held, "shift_held", reset=True)]
         for g in range(1, len(self.groups)):
             shifts.append(delay(m, shifts[g - 1], 1, f"shift_column{g}", reset=True))
         above: list[tuple[Value, Value]] = [(Const(0), Const(0))] * len(self.groups)
@@ -208,7 +216,7 @@ class WeightStationaryArray(wiring.Component):
             switch = delay(m, switch, 1, f"switch_row{r + 1}", reset=True)
             mode = delay(m, mode, int(bool(self.modes)), f"mode_row{r + 1}")
             if r + 1 < self.rows and streams[r + 1]:
-                lane = delay(m, lane, 1, f"lane_row{r + 1}", reset=True)
+                lane = delay(m, lane, 1, f"lane_row{r + 1}")
         self._outputs(m, above)
         return m
 
@@ -216,6 +224,8 @@ class WeightStationaryArray(wiring.Component):
         return ProcessingElement(
             sum_bits(self.rows),
             pipelined=self.pipelined,
+            stages=self.stages,
+            technology=self.technology,
             depthwise=depthwise,
             sparse=self.sparse,
             multiplier=kind,
@@ -226,14 +236,17 @@ class WeightStationaryArray(wiring.Component):
         """Mode, and encoded operands of the rows and groups of columns, skewed."""
         kind = self.multiplier
         mode: Value = kind.mode(self.i_precision) if self.modes else Const(0, 0)
-        nibbles: Value = self.i_nibbles if self.modes else Const(0)
+        nibbles: Value = Const(0)
+        if self.modes:
+            nibbles = delay(m, self.i_nibbles, self.held, "nibbles_held")
+        codes = delay(m, self.i_w, self.held, "w_held")
         x, w = self.i_x, []
         if self.modes:
             each = (x.word_select(k, self.x_bits) for k in range(self.activations))
             x = Cat(*(kind.activation(e, mode)[: kind.activation_bits] for e in each))
         for g, group in enumerate(self.groups):
             first = self.w_bits * kind.columns * g
-            code = self.i_w[first : first + self.w_bits * group.columns]
+            code = codes[first : first + self.w_bits * group.columns]
             place = code[self.w_bits - PLACE_BITS :] if self.sparse else Const(0, 0)
             code = code[: len(code) - len(place)]
             w.append(Cat(group.weight(code, nibbles)[: group.weight_bits], place))

@@ -96,6 +96,11 @@ class Multiplier:
         self.weight_bits = weight_bits(precisions)
         self.has_high = Precision.W4A8 in self.modes
 
+    @property
+    def is_product(self) -> bool:
+        """Whether `raw` is the product of the encoded operands, whatever the mode."""
+        return type(self).raw is Multiplier.raw
+
     def mode(self, precision: Value) -> Value:
         """Mode of a vector of this `Precision`."""
         return Cat(*(precision == p for p in self.modes))

@@ -6,6 +6,8 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.delay import delay
 from systolith.hw.multiplier import OPERAND_BITS, Multiplier
+from systolith.hw.multiplier_block import MultiplierBlock
+from systolith.hw.technology import Technology
 
 __all__ = ["CHOICES", "OPERAND_BITS", "PLACE_BITS", "ProcessingElement"]
 
@@ -25,12 +27,16 @@ class ProcessingElement(wiring.Component):
     second sum, are the multiplier's.
 
     Latency: 1 cycle from `i_x`, `i_sum` to `o_sum`; with ``pipelined`` the product has a register
-    of its own, so `i_sum` belongs to the `i_x` of the cycle before.
+    of its own, so `i_sum` belongs to the `i_x` of the cycle before, and with ``stages`` to one as
+    many cycles earlier. Operand registers also delay the weight: unless ``sparse`` the shadow
+    weight then becomes resident two cycles after `i_switch`, and must stay a cycle longer.
 
     Parameters
     ----------
     sum_bits: width of the partial sums.
     pipelined: register between multiplier and adder.
+    stages: more registers of the multiplier, see `MultiplierBlock`.
+    technology: whose multiplier it is.
     depthwise: whether there are `i_d`, `i_lane` and `o_lane`.
     sparse: whether there are several activations in `i_x` and `o_x`, the first in the low bits,
         and a place above the weight in `i_w` and `o_w`.
@@ -56,13 +62,18 @@ class ProcessingElement(wiring.Component):
         sum_bits: int,
         *,
         pipelined: bool = False,
+        stages: int = 0,
+        technology: Technology = Technology.GENERIC,
         depthwise: bool = False,
         sparse: bool = False,
         multiplier: Multiplier | None = None,
         high_bits: int = 0,
     ):
-        self.pipelined, self.depthwise, self.sparse = pipelined, depthwise, sparse
+        self.depthwise, self.sparse = depthwise, sparse
         self.multiplier = multiplier or Multiplier()
+        self.block = MultiplierBlock(
+            self.multiplier, stages=stages, pipelined=pipelined, technology=technology
+        )
         x, w = signed(self.multiplier.activation_bits), signed(self.multiplier.weight_bits)
         if sparse:
             x, w = unsigned(CHOICES * x.width), unsigned(w.width + PLACE_BITS)
@@ -89,32 +100,34 @@ class ProcessingElement(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Data registers have no reset: what they hold is ignored until real data has passed."""
         m = Module()
-        weight = Signal(self.i_w.shape(), reset_less=True)
+        m.submodules.block = block = self.block
         shadow = Signal(self.i_w.shape(), reset_less=True)
         x = Signal(self.i_x.shape(), reset_less=True)
         total = Signal(self.o_sum.shape(), reset_less=True)
         with m.If(self.i_shift):
             m.d.sync += shadow.eq(self.i_w)
-        with m.If(self.i_switch):
-            m.d.sync += weight.eq(shadow)
-        operand, factor = weight, self.i_x
+        weight, factor = shadow, self.i_x
         if self.sparse:
-            operand, factor = self._chosen(weight)
+            weight, factor = self._chosen(m, shadow)
         if self.depthwise:
             passing = factor
             factor = Signal(signed(self.multiplier.activation_bits))
             m.d.comb += factor.eq(Mux(self.i_lane, self.i_d, passing))
-            m.d.sync += self.o_lane.eq(self.i_lane)
-        mode: Value = self.i_mode if self.multiplier.modes else Const(0, 0)
-        passed = delay(m, mode, 1, "mode") if self.multiplier.modes else mode
-        value = self.multiplier.raw(factor, operand, mode)
-        product = Signal(value.shape(), reset_less=True)
-        (m.d.sync if self.pipelined else m.d.comb).__iadd__(product.eq(value))
-        low, high = self.multiplier.products(product, passed if self.pipelined else mode)
+            m.d.comb += self.o_lane.eq(delay(m, self.i_lane, 1, "lane"))
+        m.d.comb += [
+            block.i_x.eq(factor), block.i_w.eq(weight),
+            block.i_take.eq(self.o_switch if block.stages else self.i_switch),
+        ]  # fmt: skip
+        late: Value = Const(0, 0)
+        if self.multiplier.modes:
+            late = delay(m, self.i_mode, block.latency, "mode")
+            m.d.comb += block.i_mode.eq(self.i_mode)
+            m.d.comb += self.o_mode.eq(
+                late if block.latency == 1 else delay(m, self.i_mode, 1, "passed")
+            )
+        low, high = self.multiplier.products(block.o, late)
         m.d.sync += [x.eq(self.i_x), self.o_switch.eq(self.i_switch)]
         m.d.sync += total.eq(low.plus(self.i_sum))
-        if self.multiplier.modes:
-            m.d.comb += self.o_mode.eq(passed)
         if self.multiplier.has_high:
             total_high = Signal(self.o_high.shape(), reset_less=True)
             m.d.sync += total_high.eq(high.plus(self.i_high))
@@ -122,13 +135,20 @@ class ProcessingElement(wiring.Component):
         m.d.comb += [self.o_x.eq(x), self.o_w.eq(shadow), self.o_sum.eq(total)]
         return m
 
-    def _chosen(self, weight: Value) -> tuple[Value, Value]:
-        """The operand of a weight, and the activation of its place."""
+    def _chosen(self, m: Module, shadow: Value) -> tuple[Value, Value]:
+        """The weight for the multiplier, and the activation of the resident weight's place.
+
+        The place chooses before operand registers and so a cycle before they need the weight, which
+        then rests beside it.
+        """
         bits = self.multiplier.weight_bits
+        resident = Signal(self.i_w.shape(), reset_less=True)
+        with m.If(self.i_switch):
+            m.d.sync += resident.eq(shadow)
         first, second, third, fourth = (
             self.i_x.word_select(k, self.multiplier.activation_bits).as_signed()
             for k in range(CHOICES)
         )
-        upper = Mux(weight[bits], fourth, third)
-        chosen = Mux(weight[bits + 1], upper, Mux(weight[bits], second, first))
-        return weight[:bits].as_signed(), chosen
+        upper = Mux(resident[bits], fourth, third)
+        chosen = Mux(resident[bits + 1], upper, Mux(resident[bits], second, first))
+        return (resident if self.block.stages else shadow)[:bits].as_signed(), chosen

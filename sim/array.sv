@@ -240,7 +240,6 @@ module systolith_array #(
       if (rst) shifts[r] = 0;
     end
     if (rst) switches = 0;
-    if (rst) lanes = 0;
     for (int unsigned c = 0; c < COLUMNS; c = c + 1)
       o[SUM_BITS*c+:SUM_BITS] <= total[ROWS][LAST-c][SUM_BITS-1:0];
     for (int unsigned c = 0; c < COLUMNS; c = c + 1)

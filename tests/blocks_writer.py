@@ -16,7 +16,7 @@ def packed(codes: Array) -> NDArray[np.uint8]:
     pairs = codes.astype(np.uint8)
     if pairs.shape[-1] % 2:
         pairs = np.concatenate([pairs, np.zeros_like(pairs[..., :1])], axis=-1)
-    return pairs[..., 0::2] | pairs[..., 1::2] << 4
+    return (pairs[..., 0::2] | pairs[..., 1::2] << 4).astype(np.uint8)
 
 
 @dataclass(kw_only=True)
@@ -55,7 +55,7 @@ class Blocks:
         shape = (self.channels, self.blocks)
         codes = rng.integers(0, 16, (*shape, self.block))
         signs = rng.choice([-1, 1], shape)
-        found = {
+        found: dict[str, Array] = {
             "B": packed(codes),
             "scales": (signs * rng.uniform(1e-3, 0.1, shape)).astype(np.float32),
         }

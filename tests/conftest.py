@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 
 from systolith.cycles import MemoryModel, predict
+from systolith.errors import ToolError
 from systolith.sim.backend import Result
+from systolith.sim.toolchain import find_compiler
 from systolith.spec.program import Program
 
 _HERE = Path(__file__).parent
@@ -91,3 +93,12 @@ def torch_nets() -> ModuleType:
     """The module ``torch_nets``: quantized PyTorch networks; skips where torch is not installed."""
     pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
     return _load("torch_nets")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skip where there is no C++ compiler."""
+    try:
+        find_compiler()
+    except ToolError as error:
+        pytest.skip(str(error))

@@ -134,6 +134,15 @@ def test_precisions_are_the_grids(
 
 
 @pytest.mark.parametrize(
+    ("stages", "lines", "more"), [(1, 2, []), (2, 0, [W4A8, W4A4]), (1, 2, [W4A8]), (2, 1, [])]
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_stages_are_the_grids(stages: int, lines: int, more: list[Precision], sparse: bool) -> None:
+    precisions = {Precision.W8A8, *more}
+    check(4, 3, pipelined=True, stages=stages, lines=lines, precisions=precisions, sparse=sparse)
+
+
+@pytest.mark.parametrize(
     ("pipelined", "lines", "more"),
     [(False, 0, []), (True, 2, []), (True, 0, [W4A8]), (False, 3, [W4A8, W4A4])],
 )
