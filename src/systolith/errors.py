@@ -1,11 +1,14 @@
 """Errors whose text is one line and meant for the user."""
 
 __all__ = [
+    "BoardError",
+    "CapacityError",
     "CompileError",
     "InputError",
     "ModelError",
     "SpecError",
     "SystolithError",
+    "TimingError",
     "ToolError",
     "UnsupportedOperatorError",
 ]
@@ -48,6 +51,18 @@ class CompileError(SystolithError):
 
 class ToolError(SystolithError):
     """An external tool or optional package is missing or failed."""
+
+
+class BoardError(SystolithError, ValueError):
+    """There is no such board, its data are wrong, or it cannot do what is asked."""
+
+
+class CapacityError(SystolithError):
+    """A design takes more of a part than there is."""
+
+
+class TimingError(SystolithError):
+    """A design is too slow for the clock."""
 
 
 class InputError(SystolithError, ValueError):
