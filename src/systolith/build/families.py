@@ -66,17 +66,6 @@ class Target:
 _LUT, _FF, _DSP = Resources(luts=1), Resources(ffs=1), Resources(dsps=1)
 _RAM = Resources(block_rams=1)
 
-# What a memory reads of a word that is written in the same cycle is never used (the specification
-# forbids it), so no logic has to define it: without this, registers and multiplexers are added.
-_NO_COLLISIONS = (
-    "proc",
-    "opt_expr",
-    "opt_clean",
-    "memory_collect",
-    "memory_unpack",
-    "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2",
-)
-
 
 def _ice40_cells() -> dict[str, Resources]:
     kinds = ("", "E", "N", "NE")
@@ -130,7 +119,7 @@ def _names(dsp: str, ram: str, large: str = "") -> dict[str, str]:
 
 FAMILIES: Mapping[Family, Target] = {
     Family.ECP5: Target(
-        passes=(*_NO_COLLISIONS, "synth_ecp5 -top top"),
+        passes=("synth_ecp5 -top top",),
         cells={
             "LUT4": _LUT,
             "CCU2C": Resources(luts=2),
@@ -143,25 +132,22 @@ FAMILIES: Mapping[Family, Target] = {
         names=_names("MULT18X18D", "DP16KD"),
     ),
     Family.ICE40: Target(
-        passes=(*_NO_COLLISIONS, "synth_ice40 -dsp -spram -top top"),
+        passes=("synth_ice40 -dsp -spram -top top",),
         cells=_ice40_cells(),
         names=_names("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"),
     ),
     Family.GOWIN: Target(
-        passes=(*_NO_COLLISIONS, "synth_gowin -family gw2a -top top"),
+        passes=("synth_gowin -family gw2a -top top",),
         cells=_gowin_cells(),
         names=_names("MULT9X9", "BSRAM"),
     ),
     Family.XC7: Target(
-        passes=(*_NO_COLLISIONS, "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top top"),
+        passes=("synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top top",),
         cells=_xilinx_cells("DSP48E1", 1),
         names=_names("DSP48E1", "RAMB36"),
     ),
     Family.XCUP: Target(
-        passes=(
-            *_NO_COLLISIONS,
-            "synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf -top top",
-        ),
+        passes=("synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf -top top",),
         cells=_xilinx_cells("DSP48E2", 2),
         names=_names("DSP48E2", "RAMB36", "URAM288"),
     ),
