@@ -18,6 +18,7 @@ from systolith.hw.multiplier import (
     weight_bits,
 )
 from systolith.hw.pe import ProcessingElement
+from systolith.hw.technology import Technology
 from systolith.spec.array import ArraySpec
 from systolith.spec.precision import MultiplierForm, Precision
 
@@ -63,6 +64,7 @@ class WeightStationaryArray(wiring.Component):
     lines: streams of the depthwise mode, with ``taps = rows // lines`` rows each; 0: no such mode.
     precisions: what the elements can multiply.
     form: how they do it.
+    technology: whose primitives the elements may contain.
 
     Members
     -------
@@ -96,6 +98,7 @@ class WeightStationaryArray(wiring.Component):
         lines: int = 0,
         precisions: Set[Precision] = frozenset({Precision.W8A8}),
         form: MultiplierForm = MultiplierForm.GENERIC,
+        technology: Technology = Technology.GENERIC,
     ):
         for name, value in (("rows", rows), ("columns", columns)):
             if not 1 <= value <= 64:
@@ -103,6 +106,7 @@ class WeightStationaryArray(wiring.Component):
         if not 0 <= lines <= rows:
             raise ValueError(f"lines must be between 0 and {rows}, not {lines!r}")
         self.rows, self.columns, self.pipelined, self.lines = rows, columns, pipelined, lines
+        self.technology = technology
         self.groups = multipliers(form, precisions, columns, depthwise=bool(lines))
         self.multiplier = self.groups[0]
         self.modes = self.multiplier.modes
@@ -125,7 +129,7 @@ class WeightStationaryArray(wiring.Component):
         )
 
     @classmethod
-    def of(cls, spec: ArraySpec) -> Self:
+    def of(cls, spec: ArraySpec, technology: Technology = Technology.GENERIC) -> Self:
         """The array of an accelerator."""
         return cls(
             spec.rows,
@@ -134,6 +138,7 @@ class WeightStationaryArray(wiring.Component):
             lines=spec.depthwise_lines,
             precisions=spec.precisions,
             form=spec.multiplier,
+            technology=technology,
         )
 
     @property

@@ -6,6 +6,7 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.configuration import spec_fingerprint
 from systolith.spec.registers import (
     ADDRESS_BITS,
     COUNTERS,
@@ -275,6 +276,7 @@ class ControlSlave(wiring.Component):
             "memory_low": self._memory[:32],
             "memory_high": self._memory[32:],
             "watchdog": self._watchdog,
+            "fingerprint": spec_fingerprint(self.spec),
             **counters,
         }
         value, known = Signal(32), Signal()

@@ -16,6 +16,7 @@ from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
 from systolith.hw.move import MoveUnit
 from systolith.hw.store import StoreUnit
+from systolith.hw.technology import Technology
 from systolith.hw.tokens import Tokens, token_pairs
 from systolith.hw.weights import WeightLoader
 from systolith.spec.accelerator import AcceleratorSpec
@@ -36,6 +37,7 @@ class Accelerator(wiring.Component):
     ----------
     spec: everything that can be chosen.
     array: a simulation model to use in place of `WeightStationaryArray`: its ports, and `reset`.
+    technology: whose primitives the blocks may contain; the function is the same.
 
     Members
     -------
@@ -46,8 +48,14 @@ class Accelerator(wiring.Component):
     stamps: time stamps written since the start.
     """
 
-    def __init__(self, spec: AcceleratorSpec, *, array: wiring.Component | None = None):
-        self.spec = spec
+    def __init__(
+        self,
+        spec: AcceleratorSpec,
+        *,
+        array: wiring.Component | None = None,
+        technology: Technology = Technology.GENERIC,
+    ):
+        self.spec, self.technology = spec, technology
         members = {"bus": Out(AXI_LITE), "irq": Out(1), "busy": Out(1), "stamps": Out(16)}
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
@@ -58,7 +66,7 @@ class Accelerator(wiring.Component):
         self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
         self.array_is_model = array is not None
         shape = spec.array
-        self.array = array or WeightStationaryArray.of(shape)
+        self.array = array or WeightStationaryArray.of(shape, technology)
         self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
@@ -126,13 +134,9 @@ class Accelerator(wiring.Component):
             tokens.loader_start.eq(self.weights.load_start),
         ]
         for u, unit in units.items():
-            m.d.comb += [
-                getattr(tokens, f"wait{int(u)}").eq(unit.wait),
-                unit.start_ready.eq(getattr(tokens, f"ready{int(u)}")),
-                getattr(tokens, f"start{int(u)}").eq(unit.start),
-                getattr(tokens, f"finish{int(u)}").eq(unit.finish),
-                getattr(tokens, f"signal{int(u)}").eq(unit.signal),
-            ]
+            m.d.comb += unit.start_ready.eq(getattr(tokens, f"ready{int(u)}"))
+            for name in ("wait", "start", "finish", "signal"):
+                m.d.comb += getattr(tokens, f"{name}{int(u)}").eq(getattr(unit, name))
 
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
@@ -268,8 +272,7 @@ class Accelerator(wiring.Component):
         for unit, letter in ((fetch, "c"), (self.move, "e")):
             with m.If(getattr(load, f"{letter}_valid")):
                 for port in ("valid", "address", "data"):
-                    source = getattr(load, f"{letter}_{port}")
-                    m.d.comb += getattr(unit, f"h_{port}").eq(source)
+                    m.d.comb += getattr(unit, f"h_{port}").eq(getattr(load, f"{letter}_{port}"))
         writes = {
             Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
             Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,

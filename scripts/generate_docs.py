@@ -14,7 +14,14 @@ from pathlib import Path
 
 from systolith.report.registers import command_reference, register_map
 from systolith.spec import accelerator, commands, quantize, registers
-from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    BusSpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
 from systolith.spec.commands import (
     COPY_LOOPS,
     FILL_LOOPS,
@@ -160,10 +167,17 @@ def specification_page() -> str:
         _TOML,
         f"```toml\n{spec_to_toml(PRESETS['base'])}```\n",
     ]
-    sections = {"": AcceleratorSpec, "array": ArraySpec, "memory": MemorySpec, "post": PostSpec}
+    sections = {
+        "": AcceleratorSpec,
+        "array": ArraySpec,
+        "memory": MemorySpec,
+        "post": PostSpec,
+        "external": ExternalSpec,
+        "bus": BusSpec,
+    }
     for name, kind in sections.items():
         texts = _parameter_texts(kind)
-        own = [f.name for f in fields(kind) if f.name not in sections]
+        own = [f.name for f in fields(kind) if name or f.name not in sections]
         parts += [f"## {f'[{name}]' if name else 'Top level'}\n"]
         parts += [_table(("field", "meaning"), ((f"`{f}`", texts[f]) for f in own))]
     rows = (

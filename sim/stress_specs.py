@@ -66,7 +66,7 @@ def random_spec(
 
 def _formats(rng: Rng) -> frozenset[WeightFormat]:
     """One format to decode, some, or all."""
-    others = [f for f in WeightFormat if f is not WeightFormat.DENSE]
+    others = [f for f in WeightFormat if f not in (WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR)]
     count = int(rng.integers(1, len(others) + 1))
     chosen = rng.choice(len(others), count, replace=False).tolist()
     return frozenset({WeightFormat.DENSE, *(others[i] for i in chosen)})

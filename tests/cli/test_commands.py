@@ -97,7 +97,8 @@ def test_generate(cli: Any, inside: Path) -> None:
         "program.bin",
     }
     assert spec_from_toml(Path("gen/spec.toml").read_text()) == PRESETS["tiny"]
-    assert "module systolith" in Path("gen/systolith.sv").read_text()
+    text = Path("gen/systolith.sv").read_text()
+    assert "module systolith" in text and "input wire s_axi_awvalid" in text
     assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
 
 

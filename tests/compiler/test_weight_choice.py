@@ -32,7 +32,9 @@ DRAWS = {
 }
 
 
-def spec_of(rows: int, columns: int, bus: int = 0, formats=tuple(WeightFormat)) -> AcceleratorSpec:
+def spec_of(
+    rows: int, columns: int, bus: int = 0, formats=tuple(WeightFormat)[:5]
+) -> AcceleratorSpec:
     memory = {"activation_bytes": 1 << 15, "parameter_channels": 2000}
     return AcceleratorSpec(
         array=ArraySpec(

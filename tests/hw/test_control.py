@@ -9,7 +9,7 @@ from amaranth.sim import SimulatorContext
 from systolith.hw.control import ControlSlave
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
-from systolith.spec.configuration import PRESETS
+from systolith.spec.configuration import PRESETS, spec_fingerprint
 from systolith.spec.registers import COUNTERS, IDENTIFIER, REGISTERS, VERSION, Window, window_stride
 
 OKAY, SLVERR = 0, 2
@@ -212,7 +212,7 @@ def test_registers_by_bytes() -> None:
 @pytest.mark.parametrize("pace", [1.0, 0.5])
 def test_every_register_reads(pace: float) -> None:
     host = Host(pace=pace)
-    fixed = {"identifier": IDENTIFIER, "version": VERSION}
+    fixed = {"identifier": IDENTIFIER, "version": VERSION, "fingerprint": spec_fingerprint(SPEC)}
 
     async def body(ctx: SimulatorContext) -> None:
         for register in REGISTERS:

@@ -1,5 +1,6 @@
 """Specifications as TOML, presets and names of arrays."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from systolith.spec.configuration import (
     PRESETS,
     load_spec,
     preset_for_array,
+    spec_fingerprint,
     spec_from_mapping,
     spec_from_toml,
     spec_to_mapping,
@@ -75,3 +77,11 @@ def test_load_by_size_and_by_file(tmp_path: Path) -> None:
     assert load_spec(str(path)) == PRESETS["tiny"]
     with pytest.raises(ValueError, match=r"^accelerator must be one of tiny, .* not 'huge'$"):
         load_spec("huge")
+
+
+def test_fingerprints_tell_specifications_apart() -> None:
+    base = PRESETS["base"]
+    assert spec_fingerprint(replace(base, name="another")) == spec_fingerprint(base)
+    assert spec_fingerprint(spec_from_toml(spec_to_toml(base))) == spec_fingerprint(base)
+    others = [*PRESETS.values(), replace(base, queue_depth=3), preset_for_array(16, 8)]
+    assert len({spec_fingerprint(spec) for spec in others}) == len(others)

@@ -19,7 +19,8 @@ from systolith.cli.options import (
 from systolith.cli.progress import reporting
 from systolith.cli.units import UNITS, UnitOptions, make_unit
 from systolith.errors import SpecError
-from systolith.report.registers import c_header, command_reference, register_map
+from systolith.report.c_header import c_header
+from systolith.report.registers import command_reference, register_map
 from systolith.report.tables import make_table
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_to_toml
@@ -137,7 +138,7 @@ def _generate_accelerator(
     quiet: bool,
 ) -> None:
     """Write an accelerator's files, and a network's program."""
-    from systolith.hw.top import Accelerator
+    from systolith.hw.board import BoardTop
     from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
 
     files: dict[str, bytes] = {}
@@ -151,7 +152,7 @@ def _generate_accelerator(
             compiled = compile_graph(load_model(model, against), chosen)
             files["program.bin"] = compiled.program.to_bytes()
         progress("writing Verilog", 0, 0)
-        verilog = readable_verilog(Accelerator(chosen), chosen.name)
+        verilog = readable_verilog(BoardTop(chosen), chosen.name)
         texts = _texts(chosen, verilog, LINT_WAIVERS)
         files |= {name: text.encode() for name, text in texts.items()}
         write_files((output / name, data) for name, data in files.items())

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from systolith.spec.array import ArraySpec
-from systolith.spec.checks import check, check_members
+from systolith.spec.bus import BusSpec
+from systolith.spec.checks import check
+from systolith.spec.fields import MATMUL_LOOPS
 from systolith.spec.keywords import KEYWORDS
-from systolith.spec.quantize import QuantizeForm
-from systolith.spec.requant import RequantMode, RequantWidths
+from systolith.spec.post import PostSpec
+from systolith.spec.precision import Precision, WeightFormat
 
-__all__ = ["AcceleratorSpec", "ArraySpec", "ExternalSpec", "MemorySpec", "PostSpec"]
+__all__ = ["AcceleratorSpec", "ArraySpec", "BusSpec", "ExternalSpec", "MemorySpec", "PostSpec"]
 
 
 def _power_of_two(value: int) -> int:
@@ -56,80 +58,6 @@ class MemorySpec:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class PostSpec:
-    """The post-processing lanes.
-
-    Parameters
-    ----------
-    lanes: output channels requantized a cycle; must divide the array's columns.
-    modes: requantizer modes built into every lane (`RequantMode`), at least one.
-    multiplier_bits: signed width of a requantizer's multiplier, 16 to 32 (FLOAT32: 25, DOUBLE: 32).
-    accumulator_bits: what accumulators saturate to first, 16 to 32 (FLOAT32 and DOUBLE: 32).
-    residual: whether the lanes can add a second operand.
-    product: whether they can multiply by it, too; needs `residual`.
-    softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
-    quantize_lanes: float32 numbers converted a cycle: 0, or a power of two that fits a line.
-    quantize_forms: what QUANTIZE can compute (`QuantizeForm`), one at least.
-    """
-
-    lanes: int = 8
-    modes: frozenset[RequantMode] = field(
-        default_factory=lambda: frozenset(RequantMode) - {RequantMode.MAGNITUDE}
-    )
-    multiplier_bits: int = 32
-    accumulator_bits: int = 32
-    residual: bool = True
-    product: bool = False
-    softmax_tables: int = 0
-    quantize_lanes: int = 0
-    quantize_forms: frozenset[QuantizeForm] = field(default_factory=lambda: frozenset(QuantizeForm))
-
-    def __post_init__(self) -> None:
-        check("post.lanes", self.lanes, 1, 64)
-        check("post.softmax_tables", self.softmax_tables, 0, 4)
-        check("post.quantize_lanes", self.quantize_lanes, 0, 16)
-        if self.quantize_lanes & (self.quantize_lanes - 1):
-            raise ValueError(
-                f"post.quantize_lanes must be a power of two, not {self.quantize_lanes!r}"
-            )
-        check_members("post.quantize_forms", self.quantize_forms, QuantizeForm)
-        if not isinstance(self.modes, frozenset) or not all(
-            isinstance(m, RequantMode) for m in self.modes
-        ):
-            raise TypeError(f"post.modes must be a frozenset of RequantMode, not {self.modes!r}")
-        if not self.modes:
-            raise ValueError("post.modes must name at least one requantizer mode")
-        self._check_widths()
-        if not isinstance(self.residual, bool):
-            raise TypeError(f"post.residual must be true or false, not {self.residual!r}")
-        if not isinstance(self.product, bool):
-            raise TypeError(f"post.product must be true or false, not {self.product!r}")
-        if self.product and not self.residual:
-            raise ValueError("post.residual must be true for post.product, not False")
-
-    def _check_widths(self) -> None:
-        """Require widths with which every mode can compute what its definition says."""
-        for name in ("multiplier_bits", "accumulator_bits"):
-            check(f"post.{name}", getattr(self, name), 16, 32)
-        for mode in sorted(self.modes):
-            multiplier, accumulator = self.widths.least(mode)
-            for name, value, least in (
-                ("multiplier_bits", self.multiplier_bits, multiplier),
-                ("accumulator_bits", self.accumulator_bits, accumulator),
-            ):
-                if value < least:
-                    raise ValueError(
-                        f"post.{name} must be at least {least} for the mode {mode.name.lower()!r},"
-                        f" not {value!r}"
-                    )
-
-    @property
-    def widths(self) -> RequantWidths:
-        """The widths of the requantizer's multiplication."""
-        return RequantWidths(multiplier=self.multiplier_bits, accumulator=self.accumulator_bits)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
 class ExternalSpec:
     """The AXI4 master to external memory.
 
@@ -168,7 +96,7 @@ class AcceleratorSpec:
     Parameters
     ----------
     name: the Verilog top module's name.
-    array, memory, post, external: the nested specifications.
+    array, memory, post, external, bus: the nested specifications.
     queue_depth: commands waiting in each unit's queue.
 
     Raises
@@ -181,6 +109,7 @@ class AcceleratorSpec:
     memory: MemorySpec = field(default_factory=MemorySpec)
     post: PostSpec = field(default_factory=PostSpec)
     external: ExternalSpec = field(default_factory=ExternalSpec)
+    bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
 
     def __post_init__(self) -> None:
@@ -252,6 +181,32 @@ class AcceleratorSpec:
                 "rows read in pairs must have outputs at odd rows only, and an even number",
             ),
             (last >= command["mx_count"], "rows read in pairs must not end outputs in the next"),
+        )
+        return next((text for wrong, text in rules if wrong), None)
+
+    def sparse_fault(self, command: Mapping[str, int]) -> str | None:
+        """Return why a MATMUL cannot use `WeightFormat.TWO_OF_FOUR`, given all its fields.
+
+        A region has one port, which reads one line of each of its two banks: two lines, one after
+        the other, which is what every vector of ``2 * rows`` bytes must be the beginning of.
+        """
+        line = self.line_bytes
+        aligned = command["x_base"] % line == 0 and not any(
+            command[f"x_{name}_stride"] % line
+            for name in MATMUL_LOOPS
+            if command[f"{name}_count"] > 1
+        )
+        rules = (
+            (
+                WeightFormat.TWO_OF_FOUR not in self.array.weight_formats,
+                "w_format must not be TWO_OF_FOUR on an accelerator without it",
+            ),
+            (bool(command["depthwise"]), "w_format must not be TWO_OF_FOUR if depthwise is 1"),
+            (
+                command["precision"] != Precision.W8A8,
+                "w_format must be DENSE for weights of 4 bits, not TWO_OF_FOUR",
+            ),
+            (not aligned, f"vectors of TWO_OF_FOUR must begin at multiples of {line}"),
         )
         return next((text for wrong, text in rules if wrong), None)
 

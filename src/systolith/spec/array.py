@@ -22,7 +22,8 @@ class ArraySpec:
     depthwise_width: pixels of an image row that the line buffers hold (a wider row is cut).
     precisions: what the elements can multiply (`Precision`), w8a8 at least.
     multiplier: how they do it (`MultiplierForm`).
-    weight_formats: formats that the weights' decoder knows (`WeightFormat`), dense at least.
+    weight_formats: formats that the weights' decoder knows (`WeightFormat`), dense at least; with
+        two_of_four `rows` must be even.
     """
 
     rows: int = 16
@@ -43,6 +44,10 @@ class ArraySpec:
             raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
         check_members("array.precisions", self.precisions, Precision, Precision.W8A8)
         check_members("array.weight_formats", self.weight_formats, WeightFormat, WeightFormat.DENSE)
+        if self.sparse and self.rows % 2:
+            raise ValueError(
+                f"array.rows must be even for the weight format two_of_four, not {self.rows!r}"
+            )
         if not isinstance(self.multiplier, MultiplierForm):
             raise TypeError(f"array.multiplier must be a MultiplierForm, not {self.multiplier!r}")
 
@@ -50,6 +55,11 @@ class ArraySpec:
     def nibbles(self) -> bool:
         """Whether there is a precision whose weights have 4 bits."""
         return len(self.precisions) > 1
+
+    @property
+    def sparse(self) -> bool:
+        """Whether elements choose their activation: with `WeightFormat.TWO_OF_FOUR`."""
+        return WeightFormat.TWO_OF_FOUR in self.weight_formats
 
     @property
     def column_sums(self) -> int:
@@ -64,8 +74,9 @@ class ArraySpec:
     @property
     def columns_together(self) -> int:
         """Neighbouring columns that work on the same activation in the same cycle, because they
-        share a multiplier: 2 with `MultiplierForm.PACKED27`, if the array does bytes alone."""
-        if self.nibbles or self.depthwise_lines or self.columns == 1:
+        share a multiplier: 2 with `MultiplierForm.PACKED27`, if the array does bytes alone, and no
+        column has activations of its own."""
+        if self.nibbles or self.depthwise_lines or self.sparse or self.columns == 1:
             return 1
         return 2 if self.multiplier is MultiplierForm.PACKED27 else 1
 

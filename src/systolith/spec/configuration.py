@@ -1,19 +1,23 @@
 """AcceleratorSpec as plain mappings and TOML files, and the named presets."""
 
+import json
 import tomllib
+import zlib
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 from pathlib import Path
 from typing import Any
 
 from systolith.spec.accelerator import (
     AcceleratorSpec,
     ArraySpec,
+    BusSpec,
     ExternalSpec,
     MemorySpec,
     PostSpec,
 )
+from systolith.spec.bus import BusClock, HostBus, MemoryBus, WishboneMode
 from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
 from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
@@ -22,13 +26,20 @@ __all__ = [
     "PRESETS",
     "load_spec",
     "preset_for_array",
+    "spec_fingerprint",
     "spec_from_mapping",
     "spec_from_toml",
     "spec_to_mapping",
     "spec_to_toml",
 ]
 
-_SECTIONS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
+_SECTIONS = {
+    "array": ArraySpec,
+    "memory": MemorySpec,
+    "post": PostSpec,
+    "external": ExternalSpec,
+    "bus": BusSpec,
+}
 _MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
     ("post", "modes"): RequantMode,
     ("post", "quantize_forms"): QuantizeForm,
@@ -36,6 +47,14 @@ _MEMBERS: Mapping[tuple[str, str], type[IntEnum]] = {
     ("array", "weight_formats"): WeightFormat,
 }
 """Fields that are sets: lists of names in TOML."""
+_CHOICES: Mapping[tuple[str, str], type[StrEnum]] = {
+    ("array", "multiplier"): MultiplierForm,
+    ("bus", "host"): HostBus,
+    ("bus", "memory"): MemoryBus,
+    ("bus", "wishbone"): WishboneMode,
+    ("bus", "bus_clock"): BusClock,
+}
+"""Fields that are one of several names."""
 KIB = 1024
 
 
@@ -47,8 +66,20 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
     for section, key in _MEMBERS:
         result[section][key] = [m.name.lower() for m in sorted(result[section][key])]
-    result["array"]["multiplier"] = str(spec.array.multiplier)
+    for section, key in _CHOICES:
+        result[section][key] = str(result[section][key])
     return result
+
+
+def spec_fingerprint(spec: AcceleratorSpec) -> int:
+    """CRC-32 by which a host tells whether hardware and a program have the same specification.
+
+    Of the compact JSON, keys sorted, of all fields but the name, which changes no function.
+    """
+    values = spec_to_mapping(spec)
+    del values["name"]
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    return zlib.crc32(text.encode())
 
 
 def _members(section: str, key: str, names: object) -> frozenset[IntEnum]:
@@ -64,12 +95,14 @@ def _members(section: str, key: str, names: object) -> frozenset[IntEnum]:
         raise ValueError(f"{section}.{key} must be among {known}, not {wrong!r}") from None
 
 
-def _multiplier(name: object) -> MultiplierForm:
+def _choice(section: str, key: str, name: object) -> StrEnum:
+    """The member of the field's enumeration that has this name."""
+    kind = _CHOICES[section, key]
     try:
-        return MultiplierForm(str(name))
+        return kind(str(name))
     except ValueError:
-        known = ", ".join(MultiplierForm)
-        raise ValueError(f"array.multiplier must be one of {known}, not {name!r}") from None
+        known = ", ".join(kind)
+        raise ValueError(f"{section}.{key} must be one of {known}, not {name!r}") from None
 
 
 def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
@@ -98,8 +131,8 @@ def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
         for name in part:
             if (key, name) in _MEMBERS:
                 part[name] = _members(key, name, part[name])
-        if "multiplier" in part:
-            part["multiplier"] = _multiplier(part["multiplier"])
+            if (key, name) in _CHOICES:
+                part[name] = _choice(key, name, part[name])
         arguments[key] = _SECTIONS[key](**part)
     return AcceleratorSpec(**arguments)
 
@@ -186,7 +219,7 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
         queue_depth=8,
         weight_bytes=256 * KIB,
         precisions=frozenset(Precision),
-        formats=frozenset(WeightFormat),
+        formats=frozenset(WeightFormat) - {WeightFormat.TWO_OF_FOUR},
     ),
     "large": _preset(32, 32, 16, lines=5),
 }

@@ -5,6 +5,7 @@ from enum import IntEnum, StrEnum
 __all__ = [
     "BOOK_WORDS",
     "NIBBLE_BITS",
+    "PLACE_ROWS",
     "MultiplierForm",
     "Precision",
     "WeightFormat",
@@ -15,6 +16,8 @@ NIBBLE_BITS = 5
 """A 4-bit operand less its zero point is a 5-bit signed number in the array."""
 BOOK_WORDS = 16
 """Weight words of a codebook: one for every value of a nibble."""
+PLACE_ROWS = 4
+"""Rows of a tile whose places lie in a word, with `WeightFormat.TWO_OF_FOUR`."""
 
 
 class Precision(IntEnum):
@@ -67,6 +70,14 @@ class WeightFormat(IntEnum):
     of a word first. It holds every row, the last one first: ``ceil(columns / 8)`` bytes with a bit
     for every column (column c is bit ``c % 8`` of byte ``c // 8``), behind them a byte for every
     bit that is 1, of the lowest column first."""
+    TWO_OF_FOUR = 5
+    """Of every four weights of a column two, the others are 0. Such a MATMUL's vector is ``2 *
+    rows`` bytes from its address on, and rows 2i and 2i + 1 of a tile hold two weights for bytes
+    4i to 4i + 3 of it. Each has a place p, 0 to 3: ``sum[c] += x[4i + p] * w``; if the places of a
+    pair are equal, both count. A tile is ``ceil(rows / PLACE_ROWS)`` words of places, then `rows`
+    words of weights as DENSE. Byte c of word k of places is for column c and rows 4k to 4k + 3, 2
+    bits each, row 4k in the low ones; bits of rows that the array does not have mean nothing. What
+    such a MATMUL must fulfil besides is `AcceleratorSpec.sparse_fault`."""
 
 
 class MultiplierForm(StrEnum):

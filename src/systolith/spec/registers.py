@@ -15,7 +15,10 @@ __all__ = [
     "ADDRESS_BITS",
     "COUNTERS",
     "ERRORS",
+    "IDENTIFIER",
     "REGISTERS",
+    "VERSION",
+    "Bit",
     "Counter",
     "ErrorCode",
     "Register",
@@ -27,7 +30,7 @@ __all__ = [
 
 ADDRESS_BITS = 28
 IDENTIFIER = 0x53595354  # "SYST"
-VERSION = 1
+VERSION = 2
 
 
 class Window(IntEnum):
@@ -66,13 +69,26 @@ ERRORS = {
 
 
 @dataclass(frozen=True, slots=True)
+class Bit:
+    """One bit of a register."""
+
+    name: str
+    position: int
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
 class Register:
-    """A 32-bit register: byte offset in the register window, access (`ro`, `rw`, `wo`), meaning."""
+    """A 32-bit register: byte offset in the register window, access (`ro`, `rw`, `wo`), meaning.
+
+    One with named bits has no others: those read 0, and are to be written 0.
+    """
 
     name: str
     offset: int
     access: str
     doc: str
+    bits: tuple[Bit, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,17 +119,40 @@ COUNTERS = (
 REGISTERS = (
     Register("identifier", 0x00, "ro", "0x53595354, 'SYST'."),
     Register("version", 0x04, "ro", "Version of this register map."),
-    Register("control", 0x08, "wo", "Bit 0: start the program at `entry`; ignored while busy."),
-    Register("status", 0x0C, "ro", "Bit 0 busy, bit 1 done, bit 2 error."),
+    Register(
+        "control",
+        0x08,
+        "wo",
+        "Bit 0: start the program at `entry`; ignored while busy.",
+        (Bit("start", 0, "Start the program."),),
+    ),
+    Register(
+        "status",
+        0x0C,
+        "ro",
+        "Bit 0 busy, bit 1 done, bit 2 error.",
+        (
+            Bit("busy", 0, "A program runs."),
+            Bit("done", 1, "The last run has ended; cleared by a start."),
+            Bit("error", 2, "It ended with an error, see `error`."),
+        ),
+    ),
     Register("entry", 0x10, "rw", "Word address of the first command."),
     Register("error", 0x14, "ro", "`ErrorCode` of the last run."),
     Register("stamps", 0x18, "ro", "Time stamps written since start."),
-    Register("interrupt", 0x1C, "rw", "Bit 0: raise `irq` while done or error is set."),
+    Register(
+        "interrupt",
+        0x1C,
+        "rw",
+        "Bit 0: raise `irq` while done or error is set.",
+        (Bit("enable", 0, "Raise `irq` while done or error is set."),),
+    ),
     Register(
         "memory_low", 0x20, "rw", "Bus address of external byte 0, bits 31:12; bits 11:0 are 0."
     ),
     Register("memory_high", 0x24, "rw", "Bus address of external byte 0, bits 63:32."),
     Register("watchdog", 0x28, "rw", "Cycles after which a run stops with an error; 0 for never."),
+    Register("fingerprint", 0x2C, "ro", "CRC-32 of the specification, see `spec_fingerprint`."),
     *(Register(c.name, 0x80 + 4 * i, "ro", c.doc) for i, c in enumerate(COUNTERS)),
 )
 
