@@ -20,7 +20,7 @@ from systolith.sim.emit import to_rtlil
 __all__ = ["BuildResult", "build_bitstream", "check_timing"]
 
 Progress = Callable[[str, int, int], None]
-STEPS = 5
+STEPS = 4
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -102,7 +102,7 @@ def build_bitstream(
     seed: int = 1,
     progress: Progress = lambda stage, done, total: None,
 ) -> BuildResult:
-    """Synthesise, place, route and pack a design for a board; timing need not be met.
+    """Synthesise, place and route a design for a board, and pack it if timing is met.
 
     Parameters
     ----------
@@ -137,8 +137,9 @@ def build_bitstream(
     _run(route.place, arguments, folder, "another --seed may place it")
     report = json.loads((folder / REPORT).read_text())
     timing = read_timing(report)
-    progress(f"bitstream ({route.pack})", 3, STEPS)
-    _run(route.pack, route.packing(board), folder, "its version may not know the cells used")
+    if timing.met:
+        progress(f"bitstream ({route.pack})", 3, STEPS)
+        _run(route.pack, route.packing(board), folder, "its version may not know the cells used")
     return BuildResult(
         board=board,
         core_mhz=core_mhz,
@@ -150,5 +151,5 @@ def build_bitstream(
             if entry["used"]
         },
         timing=timing,
-        bitstream=folder / route.bitstream,
+        bitstream=folder / route.bitstream if timing.met else None,
     )

@@ -1,15 +1,14 @@
-"""Modules of RTLIL text: equal ones found, instances counted, one cut out of the rest."""
+"""Modules of RTLIL text: equal ones found, instances counted."""
 
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-__all__ = ["Module", "instances", "read_modules", "stub"]
+__all__ = ["Module", "instances", "read_modules"]
 
 _MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\\\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
 _CELL = re.compile(r"^  cell (\\\S+) (\S+)$", re.MULTILINE)
-_PORT = re.compile(r"^  wire [^\n]*\b(?:input|output|inout) \d+[^\n]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,12 +66,6 @@ def read_modules(rtlil: str) -> tuple[dict[str, Module], str]:
 
     visit(top)
     return modules, top
-
-
-def stub(module: Module) -> str:
-    """Return the module as a black box: its ports alone."""
-    ports = "\n".join(found[0] for found in _PORT.finditer(module.body))
-    return f"attribute \\blackbox 1\nmodule {module.name}\n{ports}\nend\n"
 
 
 def instances(

@@ -5,15 +5,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from systolith.errors import ToolError
+from systolith.errors import MissingToolError, ToolError
 
 __all__ = ["TOOLS", "Tool", "find_tool", "run_logged"]
-
-Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +54,7 @@ def find_tool(name: str) -> list[str]:
 
     Raises
     ------
-    ToolError: it is not installed.
+    MissingToolError: it is not installed.
     """
     tool = TOOLS[name]
     if importlib.util.find_spec(tool.module.partition(".")[0]) is not None:
@@ -65,7 +63,7 @@ def find_tool(name: str) -> list[str]:
         return [sys.executable, "-P", "-c", call]
     path = shutil.which(tool.native)
     if path is None:
-        raise ToolError(
+        raise MissingToolError(
             f"{name} is not installed: `pip install {tool.package}` or "
             "`pip install systolith[boards]`"
         )
