@@ -111,9 +111,7 @@ def _member(field: str, kind: Any, value: object) -> Any:
 
 def _pins(path: Path) -> dict[str, str]:
     if path.suffix not in PIN_FORMATS:
-        raise BoardError(
-            f"pin_file must end in one of {', '.join(PIN_FORMATS)}, not {path.name!r}"
-        )
+        raise BoardError(f"pin_file must end in one of {', '.join(PIN_FORMATS)}, not {path.name!r}")
     try:
         return PIN_FORMATS[path.suffix].pins(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -34,7 +34,9 @@ def core_frequency(board: Board, frequency: float | None = None) -> float:
     return setting.output_mhz if setting else board.clock_mhz
 
 
-def board_spec(board: Board, spec: AcceleratorSpec, frequency: float | None = None) -> AcceleratorSpec:
+def board_spec(
+    board: Board, spec: AcceleratorSpec, frequency: float | None = None
+) -> AcceleratorSpec:
     """Return a specification with the buses and the clock of a board.
 
     Raises

@@ -72,11 +72,15 @@ def _ice40_cells() -> dict[str, Resources]:
     resets = ("R", "S", "SR", "SS", "ER", "ES", "ESR", "ESS")
     registers = {f"SB_DFF{k}": _FF for k in (*kinds, *resets, *(f"N{r}" for r in resets))}
     rams = {f"SB_RAM40_4K{k}": _RAM for k in ("", "NR", "NW", "NRNW")}
-    return registers | rams | {
-        "SB_LUT4": _LUT,
-        "SB_MAC16": _DSP,
-        "SB_SPRAM256KA": Resources(large_rams=1),
-    }
+    return (
+        registers
+        | rams
+        | {
+            "SB_LUT4": _LUT,
+            "SB_MAC16": _DSP,
+            "SB_SPRAM256KA": Resources(large_rams=1),
+        }
+    )
 
 
 def _gowin_cells() -> dict[str, Resources]:
@@ -90,11 +94,18 @@ def _gowin_cells() -> dict[str, Resources]:
     small = {f"RAM16S{n}": Resources(luts=2 * n) for n in (1, 2, 4)}
     small |= {f"RAM16SDP{n}": Resources(luts=2 * n) for n in (1, 2, 4)}
     wide = dict.fromkeys(("MULT18X18", "MULTALU18X18", "MULTADDALU18X18"), Resources(dsps=2))
-    return luts | registers | rams | small | wide | {
-        "MULT9X9": _DSP,
-        "MULTADDALU18X18": Resources(dsps=4),
-        "MULT36X36": Resources(dsps=8),
-    }
+    return (
+        luts
+        | registers
+        | rams
+        | small
+        | wide
+        | {
+            "MULT9X9": _DSP,
+            "MULTADDALU18X18": Resources(dsps=4),
+            "MULT36X36": Resources(dsps=8),
+        }
+    )
 
 
 def _xilinx_cells(dsp: str, generation: int) -> dict[str, Resources]:
@@ -103,12 +114,17 @@ def _xilinx_cells(dsp: str, generation: int) -> dict[str, Resources]:
     small = {"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "RAM256X1D": 8, "RAM32M": 4, "RAM64M": 4}
     small |= {"RAM32M16": 8, "RAM64M8": 8, "RAM32X1S": 1, "RAM64X1S": 1}
     rams = {name: Resources(luts=n) for name, n in small.items()}
-    return luts | registers | rams | {
-        dsp: _DSP,
-        f"RAMB36E{generation}": _RAM,
-        f"RAMB18E{generation}": Resources(block_rams=0.5),
-        "URAM288": Resources(large_rams=1),
-    }
+    return (
+        luts
+        | registers
+        | rams
+        | {
+            dsp: _DSP,
+            f"RAMB36E{generation}": _RAM,
+            f"RAMB18E{generation}": Resources(block_rams=0.5),
+            "URAM288": Resources(large_rams=1),
+        }
+    )
 
 
 def _names(dsp: str, ram: str, large: str = "") -> dict[str, str]:

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 __all__ = ["Module", "instances", "read_modules"]
 
-_MODULE = re.compile(r"^((?:attribute [^\n]*\n)*)module (\\\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL)
+_MODULE = re.compile(
+    r"^((?:attribute [^\n]*\n)*)module (\\\S+)\n(.*?)^end$", re.MULTILINE | re.DOTALL
+)
 _CELL = re.compile(r"^  cell (\\\S+) (\S+)$", re.MULTILINE)
 
 

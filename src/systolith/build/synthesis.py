@@ -68,8 +68,7 @@ def check_capacity(resources: Resources, board: Board) -> None:
     names = FAMILIES[board.family].names
     texts = [
         f"{names.get(name, name)} {used:,} of {there:,} "
-        f"({used - there:,} too many"
-        + (f", {ceil(100 * used / there)} %)" if there else ")")
+        f"({used - there:,} too many" + (f", {ceil(100 * used / there)} %)" if there else ")")
         for name, (used, there) in excess.items()
     ]
     raise CapacityError(

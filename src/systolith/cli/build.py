@@ -1,9 +1,12 @@
 """``systolith build``."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 from rich.text import Text
 
 from systolith.cli.options import (
@@ -63,53 +66,127 @@ def build(
     tool is missing.
     """
     chosen = load_board(board)
-    accelerator = chosen_spec(chosen, array, spec, preset)
-    folder = output or Path(chosen.name)
-    if (liberty is not None) != (chosen.family is Family.ASIC):
-        raise BoardError(
-            f"--liberty must be given for the board asic and for no other, and {board!r} "
-            + ("has none" if liberty is None else "is another")
-        )
-    if chosen.family is Family.ASIC:
-        assert liberty is not None
-        _asic(chosen, accelerator, folder, frequency, liberty, json, quiet)
-    elif chosen.family in (Family.XC7, Family.XCUP):
-        _vivado(chosen, accelerator, folder, frequency, json, quiet)
-    else:
-        _bitstream(chosen, accelerator, folder, frequency, seed, json, quiet)
+    _check_liberty(chosen, liberty)
+    from systolith.build.accelerator import board_spec
+
+    options = _Options(
+        board=chosen,
+        spec=board_spec(chosen, chosen_spec(chosen, array, spec, preset), frequency),
+        folder=output or Path(chosen.name),
+        frequency=frequency,
+        seed=seed,
+        liberty=liberty,
+        json=json,
+        quiet=quiet,
+    )
+    flows = {Family.ASIC: _asic, Family.XC7: _vivado, Family.XCUP: _vivado}
+    flows.get(chosen.family, _bitstream)(options)
 
 
-def _bitstream(
-    board: Board,
-    accelerator: AcceleratorSpec,
-    folder: Path,
-    frequency: float | None,
-    seed: int,
-    json: Path | None,
-    quiet: bool,
-) -> None:
-    from systolith.build.accelerator import board_spec, board_top
+def _check_liberty(board: Board, liberty: Path | None) -> None:
+    if board.family is Family.ASIC and liberty is None:
+        raise BoardError("--liberty must name a liberty file for the board asic, not nothing")
+    if board.family is not Family.ASIC and liberty is not None:
+        raise BoardError(f"--liberty must be given for the board asic only, not for {board.name}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """What every kind of build needs."""
+
+    board: Board
+    spec: AcceleratorSpec
+    folder: Path
+    frequency: float | None
+    seed: int
+    liberty: Path | None
+    json: Path | None
+    quiet: bool
+
+    def finish(self, files: Mapping[str, str], show: Callable[[Console], None]) -> None:
+        """Write the files, the report among them, and show the result unless JSON goes to stdout."""
+        texts = {"spec.toml": spec_to_toml(self.spec), **files}
+        write_files((self.folder / name, text.encode()) for name, text in texts.items())
+        if self.json is not None:
+            write_text(self.json, files["report.json"])
+        if str(self.json) != "-":
+            show(stdout())
+
+    def say(self, text: str) -> None:
+        """Print a line, unless JSON goes to stdout."""
+        if str(self.json) != "-":
+            stdout().print(Text(text))
+
+
+def _bitstream(options: _Options) -> None:
+    from systolith.build.accelerator import board_top
     from systolith.build.flow import build_bitstream, check_timing
     from systolith.report.build import build_json, print_build
 
-    spec = board_spec(board, accelerator, frequency)
-    with reporting(quiet) as progress:
+    board, spec = options.board, options.spec
+    with reporting(options.quiet) as progress:
         result = build_bitstream(
-            board_top(board, spec), board, folder, frequency=frequency, seed=seed, progress=progress
+            board_top(board, spec),
+            board,
+            options.folder,
+            frequency=options.frequency,
+            seed=options.seed,
+            progress=progress,
         )
     text = build_json(result, spec)
-    write_files([
-        (folder / "spec.toml", spec_to_toml(spec).encode()),
-        (folder / "report.json", text.encode()),
-    ])  # fmt: skip
-    if json is not None:
-        write_text(json, text)
-    if str(json) != "-":
-        print_build(result, spec, stdout())
+    options.finish({"report.json": text}, lambda console: print_build(result, spec, console))
     check_timing(board, result.timing)
-    if str(json) != "-":
-        stdout().print(Text(f"wrote {result.bitstream}; load it with: {_load(board, result)}"))
+    options.say(f"load it with: {board.program.format(bitstream=result.bitstream)}")
 
 
-def _load(board: Board, result: object) -> str:
-    return board.program.format(bitstream=getattr(result, "bitstream", ""))
+def _vivado(options: _Options) -> None:
+    from systolith.build.accelerator import board_top
+    from systolith.build.estimate import estimate
+    from systolith.build.synthesis import check_capacity
+    from systolith.build.vivado import project_files
+    from systolith.report.build import estimate_json, print_estimate
+    from systolith.sim.emit import to_rtlil
+
+    board, spec = options.board, options.spec
+    with reporting(options.quiet) as progress:
+        progress("writing the project", 0, 2)
+        files = project_files(board, spec)
+        progress("synthesis (yosys)", 1, 2)
+        found = estimate(to_rtlil(board_top(board, spec), "top"), board.family)
+    files["report.json"] = estimate_json(found, spec, board)
+    options.finish(files, lambda console: print_estimate(found, spec, board, console))
+    check_capacity(found.total, board)
+    options.say(
+        f"resources are yosys' figures; the bitstream needs Vivado, which was not run: "
+        f"cd {options.folder} && vivado -mode batch -source create_project.tcl"
+    )
+
+
+def _asic(options: _Options) -> None:
+    from systolith.build.accelerator import board_top, core_frequency
+    from systolith.build.asic import sdc, synthesise_cells
+    from systolith.errors import TimingError
+    from systolith.report.asic import asic_json, macro_list, print_asic
+    from systolith.sim.emit import readable_verilog, to_rtlil
+
+    board, spec = options.board, options.spec
+    period = 1e3 / core_frequency(board, options.frequency)
+    assert options.liberty is not None
+    top = board_top(board, spec)
+    with reporting(options.quiet) as progress:
+        progress("synthesis (yosys, abc)", 0, 1)
+        result = synthesise_cells(to_rtlil(top, "top"), options.liberty, period)
+    files = {
+        f"{spec.name}.sv": readable_verilog(board_top(board, spec), spec.name),
+        "cells.v": result.netlist,
+        "constraints.sdc": sdc(board.pin_file.read_text(encoding="utf-8"), period),
+        "macros.md": macro_list(result),
+        "yosys.log": result.log,
+        "report.json": asic_json(result, spec, period),
+    }
+    options.finish(files, lambda console: print_asic(result, spec, period, console))
+    if result.delay_ns > period:
+        raise TimingError(
+            f"timing is not met: gates alone take {result.delay_ns:.2f} ns of {period:.2f}: "
+            f"ask for --frequency {int(1e3 / result.delay_ns)} or less"
+        )
