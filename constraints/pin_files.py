@@ -1,7 +1,7 @@
 """Ports and places in pin files: LPF, PCF, CST and XDC."""
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
 __all__ = ["PIN_FORMATS", "PinFormat", "keep_ports"]
@@ -51,7 +51,9 @@ PIN_FORMATS: Mapping[str, PinFormat] = {
 
 def keep_ports(text: str, kind: PinFormat, ports: Container[str]) -> str:
     """Return the constraints without the lines about ports that the design does not have."""
-    wanted: Callable[[str], bool] = lambda line: (  # noqa: E731 one use, and it reads as a rule
-        (found := kind.about.search(line)) is None or found["port"] in ports
-    )
+
+    def wanted(line: str) -> bool:
+        found = kind.about.search(line)
+        return found is None or found["port"] in ports
+
     return "\n".join(line for line in text.splitlines() if wanted(line)) + "\n"

@@ -1,4 +1,4 @@
-"""The accelerator that goes on a board: its specification with the board's buses, its top module."""
+"""The accelerator that goes on a board: its specification, its top module, its clock."""
 
 from dataclasses import replace
 

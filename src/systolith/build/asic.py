@@ -138,7 +138,8 @@ def _macros(cells: Mapping[str, Any]) -> tuple[Macro, ...]:
     macros = [
         Macro(
             depth=depth, width=width, reads=reads, writes=writes, clocked=bool(clocked),
-            transparent=bool(transparent), number=len(names), components=tuple(dict.fromkeys(names)),
+            transparent=bool(transparent), number=len(names),
+            components=tuple(dict.fromkeys(names)),
         )
         for (depth, width, reads, writes, clocked, transparent), names in kinds.items()
     ]  # fmt: skip

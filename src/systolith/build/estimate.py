@@ -40,8 +40,8 @@ COMPONENTS: Mapping[tuple[str, ...], str] = {
     ("tokens",): "command fetch",
     ("control",): "control",
 }
-"""What the accelerator's submodules are called; the longest that fits counts, digits at a name's end
-aside. The others are "host": the bridge and the adapters around the accelerator."""
+"""What the accelerator's submodules are called; the longest that fits counts, but for digits at a
+name's end. The others are "host": the bridge and the adapters around the accelerator."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

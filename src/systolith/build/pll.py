@@ -129,8 +129,8 @@ def _sb_pll40(s: PllSetting, clock: Any, out: Signal, locked: Signal) -> Instanc
 
 def _rpll(s: PllSetting, clock: Any, out: Signal, locked: Signal) -> Instance:
     """Gowin's: the feedback is the output."""
-    off = ("DYN_IDIV_SEL", "DYN_FBDIV_SEL", "DYN_ODIV_SEL", "DYN_DA_EN")
-    off += ("CLKOUT_BYPASS", "CLKOUTP_BYPASS", "CLKOUTD_BYPASS")
+    off = [f"DYN_{name}" for name in ("IDIV_SEL", "FBDIV_SEL", "ODIV_SEL", "DA_EN")]
+    off += [f"{name}_BYPASS" for name in ("CLKOUT", "CLKOUTP", "CLKOUTD")]
     zeros = {"FBDSEL": 6, "IDSEL": 6, "ODSEL": 6, "PSDA": 4, "DUTYDA": 4, "FDLY": 4}
     return Instance(
         "rPLL",

@@ -61,9 +61,9 @@ def build(
 ) -> None:
     """Build a board's bitstream: synthesis, place and route, timing.
 
-    For Xilinx boards: resources by yosys, and a Vivado project. For asic: area and delay by yosys
-    with --liberty. Exit status 4: no such board, 5: it does not fit, 6: timing is not met, 7: a
-    tool is missing.
+    For Xilinx boards: resources by yosys, and a Vivado project. For asic: area and delay by yosys.
+
+    Exit status 4: no such board, 5: it does not fit, 6: timing is not met, 7: a tool is missing.
     """
     chosen = load_board(board)
     _check_liberty(chosen, liberty)
@@ -104,7 +104,7 @@ class _Options:
     quiet: bool
 
     def finish(self, files: Mapping[str, str], show: Callable[[Console], None]) -> None:
-        """Write the files, the report among them, and show the result unless JSON goes to stdout."""
+        """Write the files, `report.json` among them, and show the result if stdout is free."""
         texts = {"spec.toml": spec_to_toml(self.spec), **files}
         write_files((self.folder / name, text.encode()) for name, text in texts.items())
         if self.json is not None:
