@@ -39,9 +39,10 @@ COMPONENTS: Mapping[tuple[str, ...], str] = {
     ("fetch",): "command fetch",
     ("tokens",): "command fetch",
     ("control",): "control",
+    ("bridge",): "host bridge",
 }
 """What the accelerator's submodules are called; the longest that fits counts, but for digits at a
-name's end. The others are "host": the bridge and the adapters around the accelerator."""
+name's end. The others are "between": what joins the components, such as their delay lines."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,7 +72,7 @@ def component_name(path: tuple[str, ...]) -> str:
     for length in range(len(plain), 0, -1):
         if plain[:length] in COMPONENTS:
             return COMPONENTS[plain[:length]]
-    return "host"
+    return "between"
 
 
 def _marked(modules: Mapping[str, Module], repeated: Container[str], top: str) -> str:

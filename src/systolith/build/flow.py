@@ -5,10 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from amaranth.lib.wiring import Component
+
 from systolith.build.families import Resources
 from systolith.build.pll import pll_setting
 from systolith.build.routes import NETLIST, REPORT, ROUTES
-from systolith.build.shell import BoardShell, Design
+from systolith.build.shell import BoardShell
 from systolith.build.synthesis import check_capacity, synthesise
 from systolith.build.timing import Timing, read_timing
 from systolith.build.tools import find_tool, run_logged
@@ -94,7 +96,7 @@ def check_timing(board: Board, timing: Timing) -> None:
 
 
 def build_bitstream(
-    design: Design,
+    design: Component,
     board: Board,
     folder: Path,
     *,

@@ -1,34 +1,15 @@
 """The logic between a board's pins and a design: clock, reset, and the LED."""
 
-from typing import Any, Protocol
-
-from amaranth.hdl import Cat, ClockDomain, Elaboratable, Module, Signal
+from amaranth.hdl import Cat, ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.build.pll import PllSetting, pll_instance
 from systolith.constraints import Board
 
-__all__ = ["BoardShell", "Design"]
+__all__ = ["BoardShell"]
 
 RESET_CYCLES = 16
-
-
-class Design(Protocol):
-    """What can be put on a board with a UART: an elaboratable in the domain `sync`.
-
-    Parameters
-    ----------
-    uart_rx, uart_tx: the serial line, uart_rx not synchronised.
-    busy: whether it works.
-    """
-
-    uart_rx: Any
-    uart_tx: Any
-    busy: Any
-
-    def elaborate(self, platform: object) -> Any:
-        """Return the design's module."""
 
 
 class BoardShell(wiring.Component):
@@ -40,7 +21,7 @@ class BoardShell(wiring.Component):
     ----------
     board: gives the PLL and the LED's polarity.
     setting: of the PLL, or None to run at the board's clock.
-    design: what is put on the board.
+    design: what is put on the board, in the domain `sync`: has ports `uart_rx`, `uart_tx`, `busy`.
 
     Members
     -------
@@ -54,7 +35,7 @@ class BoardShell(wiring.Component):
     uart_tx: Signal
     led: Signal
 
-    def __init__(self, board: Board, setting: PllSetting | None, design: Design) -> None:
+    def __init__(self, board: Board, setting: PllSetting | None, design: wiring.Component) -> None:
         self.board, self.setting, self.design = board, setting, design
         members = {"clk": In(1), "uart_rx": In(1), "uart_tx": Out(1)}
         super().__init__(members | ({"led": Out(1)} if board.has_led else {}))
@@ -79,7 +60,6 @@ class BoardShell(wiring.Component):
             m.d.start += ready[2:].eq(ready[1:])
         with m.Else():
             m.d.start += ready[2:].eq(0)
-        assert isinstance(self.design, Elaboratable)
         m.submodules.design = design = self.design
         m.d.comb += [design.uart_rx.eq(self.uart_rx), self.uart_tx.eq(design.uart_tx)]
         if self.board.has_led:

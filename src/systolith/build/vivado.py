@@ -7,13 +7,14 @@ It needs AMD's Vivado, which is not part of this package and has not been run he
 
 from pathlib import Path
 
-from amaranth.lib.wiring import Component, In
+from amaranth.lib.wiring import In
 
 from systolith.build.accelerator import board_top
 from systolith.build.vivado_designs import BLOCK_DESIGNS
 from systolith.constraints import Board, HostPath
 from systolith.constraints.pin_files import PIN_FORMATS, keep_ports
 from systolith.errors import BoardError
+from systolith.hw.board import BoardTop
 from systolith.sim.emit import readable_verilog
 from systolith.spec.accelerator import AcceleratorSpec
 
@@ -25,7 +26,7 @@ def _attribute(kind: str, port: str, parameters: str = "") -> str:
     return f"    (* {info}{parameters} *)\n" if port else ""
 
 
-def wrapper_verilog(top: Component, spec: AcceleratorSpec) -> str:
+def wrapper_verilog(top: BoardTop, spec: AcceleratorSpec) -> str:
     """Return a module in plain Verilog around the accelerator, which a block design can hold.
 
     A block design takes no SystemVerilog at the top of a module, and has to be told which of the

@@ -85,7 +85,7 @@ def print_build(result: BuildResult, spec: AcceleratorSpec, console: Console) ->
 
 def estimate_json(found: Estimate, spec: AcceleratorSpec, board: Board | None) -> str:
     """The estimate as JSON text."""
-    value = {
+    value: dict[str, Any] = {
         "family": str(found.family),
         "board": board.name if board else None,
         "array": [spec.array.rows, spec.array.columns],
