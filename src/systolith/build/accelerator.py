@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from systolith.build.pll import pll_setting
 from systolith.constraints import Board, Family, HostPath
+from systolith.errors import BoardError
 from systolith.hw.board import BoardTop
 from systolith.hw.technology import Technology
 from systolith.spec.accelerator import AcceleratorSpec
@@ -41,8 +42,13 @@ def board_spec(
 
     Raises
     ------
-    BoardError: the board's PLL cannot make the frequency.
+    BoardError: its PLL cannot make the frequency, or it has no external memory, which is asked for.
     """
+    if board.host is HostPath.UART and spec.external.data_bytes:
+        raise BoardError(
+            f"{board.name}: external.data_bytes must be 0, not {spec.external.data_bytes}: "
+            "no memory outside the chip is connected"
+        )
     host = HostBus.UART if board.host is HostPath.UART else HostBus.AXI4_LITE
     clock_hz = round(core_frequency(board, frequency) * 1e6)
     return replace(spec, bus=replace(spec.bus, host=host, clock_hz=clock_hz))

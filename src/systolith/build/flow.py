@@ -150,7 +150,6 @@ def build_bitstream(
         used={
             kind: (entry["used"], entry["available"])
             for kind, entry in report.get("utilization", {}).items()
-            if entry["used"]
         },
         timing=timing,
         bitstream=folder / route.bitstream if timing.met else None,

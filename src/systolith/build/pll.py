@@ -43,6 +43,7 @@ class Pll:
     posts: the dividers behind the oscillator that there are.
     compare: least and most MHz of the divided input.
     vco: least and most MHz of the oscillator.
+    output: least and most MHz at its output.
     inside: the feedback is taken before the divider behind the oscillator.
     cell: makes the instance from the setting, the input, the output and the lock signal.
     """
@@ -52,6 +53,7 @@ class Pll:
     posts: tuple[int, ...]
     compare: tuple[float, float]
     vco: tuple[float, float]
+    output: tuple[float, float]
     inside: bool
     cell: Callable[..., Instance]
 
@@ -64,7 +66,8 @@ class Pll:
             for feedback in range(1, self.feedback + 1):
                 for post in self.posts:
                     vco = compare * feedback * (1 if self.inside else post)
-                    if self.vco[0] <= vco <= self.vco[1]:
+                    low, high = self.output
+                    if self.vco[0] <= vco <= self.vco[1] and low <= vco / post <= high:
                         yield PllSetting(
                             input_mhz=source,
                             output_mhz=vco / post,
@@ -162,17 +165,17 @@ PLLS: Mapping[Family, Pll] = {
     # Lattice FPGA-DS-02012, table 3.22.
     Family.ECP5: Pll(
         reference=128, feedback=80, posts=tuple(range(1, 129)), compare=(10, 400),
-        vco=(400, 800), inside=False, cell=_ehxplll,
+        vco=(400, 800), output=(3.125, 400), inside=False, cell=_ehxplll,
     ),
     # Lattice FPGA-DS-02008, section 4.20.
     Family.ICE40: Pll(
         reference=16, feedback=128, posts=(2, 4, 8, 16, 32, 64), compare=(10, 133),
-        vco=(533, 1066), inside=True, cell=_sb_pll40,
+        vco=(533, 1066), output=(16, 275), inside=True, cell=_sb_pll40,
     ),
     # Gowin DS226, table 3-29, speed C8/I7.
     Family.GOWIN: Pll(
         reference=64, feedback=64, posts=(2, 4, 8, 16, 32, 48, 64, 80, 96, 112, 128),
-        compare=(3, 500), vco=(500, 1250), inside=False, cell=_rpll,
+        compare=(3, 500), vco=(500, 1250), output=(3.9, 625), inside=False, cell=_rpll,
     ),
 }  # fmt: skip
 

@@ -63,6 +63,7 @@ def print_build(result: BuildResult, spec: AcceleratorSpec, console: Console) ->
     rows = [
         [kind, number(used), number(there), percent(used / there if there else None)]
         for kind, (used, there) in result.used.items()
+        if used
     ]
     columns = [("site", False), ("used", True), ("of", True), ("", True)]
     console.print(make_table(columns, rows))
