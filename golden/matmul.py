@@ -13,7 +13,7 @@ from systolith.golden.nests import counts, offsets
 from systolith.golden.rounding import Int64Array, wrap
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Command
-from systolith.spec.precision import Precision, nibble_zeros
+from systolith.spec.precision import Precision, WeightFormat, nibble_zeros
 from systolith.spec.program import ProgramError
 
 __all__ = ["matmul"]
@@ -66,6 +66,10 @@ def _check(spec: AcceleratorSpec, command: Command) -> None:
         raise ProgramError(
             f"precision must be one of {names} on this accelerator, not {command['precision']}"
         )
+    if command["w_format"] == WeightFormat.TWO_OF_FOUR:
+        fault = spec.sparse_fault(command.values)
+        if fault:
+            raise ProgramError(fault)
     zeros = nibble_zeros(command["w_signed"])
     if command["precision"] != Precision.W8A8 and command["w_zero"] not in zeros:
         raise ProgramError(
@@ -101,8 +105,11 @@ def _unfolded(tiles: NDArray[np.float64], precision: Precision) -> NDArray[np.fl
 def _read(
     memory: Activations, spec: AcceleratorSpec, command: Command, addresses: Int64Array
 ) -> NDArray[np.float64]:
-    """Activation vectors, one more axis: `rows` codes, twice as many with W4A4."""
+    """Activation vectors, one more axis: `rows` codes, twice as many with W4A4 or TWO_OF_FOUR."""
     rows, signed = spec.array.rows, bool(command["x_signed"])
+    if command["w_format"] == WeightFormat.TWO_OF_FOUR:
+        codes = memory.read(addresses, 2 * rows, port=2 * rows, signed=signed)
+        return codes.astype(np.float64)
     if command["precision"] != Precision.W4A4:
         return memory.read(addresses, rows, port=rows, signed=signed).astype(np.float64)
     codes = memory.read(addresses, rows, port=rows, signed=False).astype(np.int64)

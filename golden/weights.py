@@ -9,7 +9,13 @@ from numpy.typing import NDArray
 from systolith.golden.rounding import wrap
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command
-from systolith.spec.precision import BOOK_WORDS, NIBBLE_BITS, Precision, WeightFormat
+from systolith.spec.precision import (
+    BOOK_WORDS,
+    NIBBLE_BITS,
+    PLACE_ROWS,
+    Precision,
+    WeightFormat,
+)
 from systolith.spec.program import ProgramError
 
 __all__ = ["weight_tiles"]
@@ -21,8 +27,9 @@ Codes = NDArray[np.uint8]
 def weight_tiles(spec: AcceleratorSpec, words: Codes, command: Command) -> NDArray[np.float64]:
     """Return the tiles that a MATMUL reads, the codes less the zero point: [count, rows, columns].
 
-    Of precisions with 4-bit weights [count, rows, columns, 2], the low nibble of a byte first. The
-    values are wrapped to the array's operand: float64 holds them exactly.
+    Of precisions with 4-bit weights [count, rows, columns, 2], the low nibble of a byte first; with
+    two of four weights [count, 2 * rows, columns], the others 0. The values are wrapped to the
+    array's operand: float64 holds them exactly.
 
     Parameters
     ----------
@@ -48,6 +55,8 @@ def weight_tiles(spec: AcceleratorSpec, words: Codes, command: Command) -> NDArr
         return wrap(pairs - command["w_zero"], NIBBLE_BITS).astype(np.float64)
     if form == WeightFormat.BITMAP:
         return _bitmap(stored, spec, command, count)
+    if form == WeightFormat.TWO_OF_FOUR:
+        return _two_of_four(stored, spec, command, count)
     codes = _DECODERS[WeightFormat(form)](stored, spec, command, count)
     return _operands(codes, command).astype(np.float64)
 
@@ -145,6 +154,26 @@ def _bitmap(
             places = np.flatnonzero(bits[:columns])
             codes = np.array([next(source) for _ in places], np.uint8)
             row[places] = _operands(codes, command)
+    return result
+
+
+def _two_of_four(
+    stored: _Reader, spec: AcceleratorSpec, command: Command, count: int
+) -> NDArray[np.float64]:
+    """Operands of tiles, a row for every byte of a vector: [count, 2 * rows, columns].
+
+    Two weights of the same place add.
+    """
+    rows, columns = spec.array.rows, spec.array.columns
+    places = -(-rows // PLACE_ROWS)
+    words = stored.take(count * (places + rows)).reshape(count, places + rows, columns)
+    shifts = 2 * np.arange(PLACE_ROWS)[:, None]
+    chosen = words[:, :places, None] >> shifts & 3  # [count, words, rows of each, columns]
+    chosen = chosen.reshape(count, -1, columns)[:, :rows].astype(np.int64)
+    fours = np.arange(rows)[:, None] // 2 * 4
+    result = np.zeros((count, 2 * rows, columns), np.float64)
+    tile, _, column = np.ogrid[:count, :rows, :columns]
+    np.add.at(result, (tile, fours + chosen, column), _operands(words[:, places:], command))
     return result
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -34,7 +34,9 @@ class ActivationMemory(wiring.Component):
     Members
     -------
     r_valid, r_address, r_ready, r_data: the residual stream, `lanes` bytes from any address.
-    x_valid, x_address, x_ready, x_data: the array's stream, `rows` bytes from any address.
+    x_valid, x_address, x_ready, x_data: the array's stream, `rows` bytes from any address; if the
+        array is sparse ``2 * rows`` bytes, which from the second line on are right if the address
+        is a multiple of a line.
     x_urgent: the array's stream must not wait for the residual stream.
     x_pair, x_below, x_below_data: the array's stream reads whole lines, and with each the one at
         `x_below`, which is in the same region's other bank. Only with `AcceleratorSpec.row_pairs`.
@@ -58,7 +60,7 @@ class ActivationMemory(wiring.Component):
     def __init__(self, spec: AcceleratorSpec):
         self.spec = spec
         lanes, bus = spec.post.lanes, spec.external.data_bytes
-        self._readers = {"r": lanes, "x": spec.array.rows, "c": spec.line_bytes}
+        self._readers = {"r": lanes, "x": spec.vector_bytes, "c": spec.line_bytes}
         self._writers = {"p": lanes, "f": spec.line_bytes}
         if bus:
             self._readers["s"] = self._writers["l"] = bus
@@ -161,12 +163,16 @@ class ActivationMemory(wiring.Component):
         p.advance()
         lines = [p[f"{name}_even"], p[f"{name}_odd"]]
         p[f"{name}_window"] = self._select(m, name, lines, p[f"{name}_place"])
-        if name == "x" and self.spec.row_pairs:
+        array = self.spec.array
+        beside = name == "x" and (self.spec.row_pairs or array.sparse)
+        if beside:
             p["x_other"] = Mux(p["x_place"][-1], *lines)
         p.advance()
         if name == "x" and self.spec.row_pairs:
-            m.d.comb += self.x_below_data.eq(p["x_other"][: len(self.x_below_data)])
+            m.d.comb += self.x_below_data.eq(p["x_other"][: 8 * array.rows])
         assert p.stage == self.read_latency
+        if beside and array.sparse:
+            return Cat(p["x_window"], p["x_other"])
         return p[f"{name}_window"]
 
     def _select(self, m: Module, name: str, lines: Sequence[Value], place: Value) -> Value:

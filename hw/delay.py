@@ -28,8 +28,8 @@ def delay(
     return value
 
 
-def skew(m: Module, value: Value, width: int, name: str) -> list[Value]:
-    """Cut ``value`` into elements of ``width`` bits and delay element i by i cycles.
+def skew(m: Module, value: Value, width: int, name: str, step: int = 1) -> list[Value]:
+    """Cut ``value`` into elements of ``width`` bits and delay element i by i * ``step`` cycles.
 
     The triangle is kept as one register a cycle of delay, each an element narrower than the last:
     wide registers simulate faster than many small ones and cost the same flip-flops.
@@ -38,9 +38,11 @@ def skew(m: Module, value: Value, width: int, name: str) -> list[Value]:
     rest = value[width:]
     i = 1
     while len(rest):
-        stage = Signal(len(rest), name=f"{name}_skew{i}", reset_less=True)
-        m.d.sync += stage.eq(rest)
-        elements.append(stage[:width])
-        rest = stage[width:]
-        i += 1
+        for _ in range(step):
+            stage = Signal(len(rest), name=f"{name}_skew{i}", reset_less=True)
+            m.d.sync += stage.eq(rest)
+            rest = stage
+            i += 1
+        elements.append(rest[:width])
+        rest = rest[width:]
     return elements

@@ -10,6 +10,7 @@ from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, Unit
+from systolith.spec.precision import WeightFormat
 
 __all__ = ["Feeder"]
 
@@ -40,6 +41,7 @@ class Feeder(wiring.Component):
         with `AcceleratorSpec.row_pairs`.
     x_signed: of the vector issued in this cycle.
     o_precision: `Precision` of that vector. Only with precisions of nibbles.
+    o_sparse: that vector is for weights of two of four. Only if the array is sparse.
     o_issue: a vector is issued.
     o_depthwise, o_column, o_expand: the vector is a pixel of this column of the image, and columns
         of the array read its byte column >> expand. Only with a depthwise mode.
@@ -64,6 +66,7 @@ class Feeder(wiring.Component):
         super().__init__(
             (depthwise if spec.array.depthwise_lines else {})
             | ({"o_precision": Out(2)} if spec.array.nibbles else {})
+            | ({"o_sparse": Out(1)} if spec.array.sparse else {})
             | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.MATMUL)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
@@ -112,6 +115,8 @@ class Feeder(wiring.Component):
             m.d.sync += running.eq(1)
         if self.spec.array.nibbles:
             m.d.comb += self.o_precision.eq(fields["precision"])
+        if self.spec.array.sparse:
+            m.d.comb += self.o_sparse.eq(fields["w_format"] == WeightFormat.TWO_OF_FOUR)
         full = Signal()  # the vector must wait for room in the ring
         pass_first = nest.first5 & nest.first6
         if self.spec.array.depthwise_lines:

@@ -96,6 +96,11 @@ class Multiplier:
         self.weight_bits = weight_bits(precisions)
         self.has_high = Precision.W4A8 in self.modes
 
+    @property
+    def is_product(self) -> bool:
+        """Whether `raw` is the product of the encoded operands, whatever the mode."""
+        return type(self).raw is Multiplier.raw
+
     def mode(self, precision: Value) -> Value:
         """Mode of a vector of this `Precision`."""
         return Cat(*(precision == p for p in self.modes))
@@ -258,14 +263,14 @@ FORMS: dict[MultiplierForm, Form] = {
 
 
 def multipliers(
-    form: MultiplierForm, precisions: Set[Precision], columns: int, *, depthwise: bool = False
+    form: MultiplierForm, precisions: Set[Precision], columns: int, *, apart: bool = False
 ) -> list[Multiplier]:
     """The multipliers of the elements of a row, from column 0 on.
 
-    Where columns have depthwise operands of their own they cannot share a multiplier.
+    Columns that may have activations of their own (``apart``) cannot share a multiplier.
     """
     if len(precisions) > 1:
         return [FORMS[form].nibbles(precisions)] * columns
-    shared = Multiplier() if depthwise else FORMS[form].bytes()
+    shared = Multiplier() if apart else FORMS[form].bytes()
     pairs, single = divmod(columns, shared.columns)
     return [shared] * pairs + [Multiplier()] * single

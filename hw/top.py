@@ -148,14 +148,14 @@ class Accelerator(wiring.Component):
             array.i_x.eq(inputs.o_x), array.i_switch.eq(inputs.o_switch),
             array.i_w.eq(self.weights.o_w), array.i_shift.eq(self.weights.o_shift),
             feeder.i_tile_ready.eq(self.weights.ready), accumulators.i_sums.eq(array.o),
+            *([inputs.i_sparse.eq(feeder.o_sparse)] if self.spec.array.sparse else []),
+            *([accumulators.i_highs.eq(array.o_high)] if self.spec.array.column_sums > 1 else []),
         ]  # fmt: skip
         if self.spec.array.nibbles:
             m.d.comb += [
                 inputs.i_precision.eq(feeder.o_precision), array.i_precision.eq(inputs.o_precision),
                 array.i_nibbles.eq(self.weights.o_nibbles),
             ]  # fmt: skip
-        if self.spec.array.column_sums > 1:
-            m.d.comb += accumulators.i_highs.eq(array.o_high)
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")
             if name == "valid":

@@ -4,7 +4,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.weight_decoder import HALVES, WeightDecoder, weight_bits
+from systolith.hw.weight_decoder import HALVES, WeightDecoder, place_words, weight_bits
 from systolith.hw.weight_unpacker import WeightUnpacker
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode
@@ -16,9 +16,11 @@ __all__ = ["WeightWords"]
 class WeightWords(wiring.Component):
     """Read the words of one command's tiles, row by row from the last row of a tile to the first.
 
-    A row is there every cycle (`ready`) but in two cases: before tiles with a codebook the 16
-    cycles in which it is read, and of bitmaps when their bytes have not arrived. Those are read
-    ahead, in ascending order, through the tiles of the command.
+    A row is there every cycle (`ready`) but in three cases: before tiles with a codebook the 16
+    cycles in which it is read, before every tile of two of four ``ceil(rows / 4)`` cycles for its
+    places, and of bitmaps when their bytes have not arrived. Books and places are read as soon as
+    the tile before has left, bytes of bitmaps ahead, in ascending order, through the tiles of the
+    command.
 
     Latency: 1 cycle from `row` to `o`; with bitmaps the first row is there 2 cycles after the first
     word is read, or 1 more for each further word it lies in.
@@ -84,6 +86,8 @@ class WeightWords(wiring.Component):
         self._descend(m, address, decoder)
         if WeightFormat.CODEBOOK in built:
             self._books(m, address, decoder)
+        if self.spec.array.sparse:
+            self._places(m, address, decoder)
         if WeightFormat.BITMAP in built:
             self._ascend(m, address, decoder)
         return m
@@ -144,6 +148,29 @@ class WeightWords(wiring.Component):
             with m.If(~one & self.group_ends):
                 m.d.sync += left.eq(BOOK_WORDS)
                 m.d.sync += address.eq(Mux(self.again, self.w_base, address + size))
+
+    def _places(self, m: Module, address: Signal, decoder: WeightDecoder) -> None:
+        """The places of a tile, in ascending order, before its rows; and which row is taken."""
+        rows, count = self.spec.array.rows, place_words(self.spec)
+        row = Signal(range(rows), init=rows - 1)
+        m.d.sync += decoder.row.eq(row)
+        with m.If(self.row):
+            m.d.sync += row.eq(Mux(self.last, rows - 1, row - 1))
+        chosen = self.w_format == WeightFormat.TWO_OF_FOUR
+        left = Signal(range(count + 1))  # words of places that are yet to be read
+        reading = self.active & (left != 0)
+        m.d.sync += [decoder.place_valid.eq(reading), decoder.place_index.eq(count - left)]
+        with m.If(left != 0):
+            m.d.comb += [self.ready.eq(0), self.read.eq(reading)]
+        with m.If(reading):
+            m.d.sync += [left.eq(left - 1), address.eq(address + Mux(left == 1, rows, 1))]
+        with m.If(self.load):
+            m.d.sync += left.eq(0)
+        with m.If(chosen & (self.load | self.last)):
+            onwards = self.last & ~self.again
+            m.d.sync += [
+                left.eq(count), address.eq(Mux(onwards, address + rows, self.w_base)),
+            ]  # fmt: skip
 
     def _ascend(self, m: Module, address: Signal, decoder: WeightDecoder) -> None:
         """Words of bitmaps one after the other, as long as there is room for them."""

@@ -86,11 +86,11 @@ def cycles(
             print("the cycle model differs from the simulation", file=sys.stderr)
     rows, columns = spec.array.rows, spec.array.columns
     width = spec.external.data_bytes or 16
-    built = spec.array.precisions
-    floors = {
-        f.name: f
-        for f in layer_floors(graph, rows, columns, bytes_per_cycle=width, precisions=built)
-    }
+    built, sparse = spec.array.precisions, spec.array.sparse
+    found = layer_floors(
+        graph, rows, columns, bytes_per_cycle=width, precisions=built, sparse=sparse
+    )
+    floors = {floor.name: floor for floor in found}
     mapping = {name: float(floor.mapping) for name, floor in floors.items()}
     table = Table(title=f"{graph.name} on {rows}x{columns}, {spec.post.lanes} lanes")
     headings = ("layer", "MACs", "in", "ideal", "floor", "cycles", "cycles / floor", "most of it")
@@ -100,11 +100,13 @@ def cycles(
         known, ratio = ("", "", "", ""), ""
         if layer.name in floors:
             floor = floors[layer.name]
-            name = floor.precision.name.lower()
+            name = "2:4" if floor.sparse else floor.precision.name.lower()
             known = (f"{floor.macs:,}", name, f"{floor.ideal:.0f}", f"{layer.floor:.0f}")
             ratio = f"{layer.cycles / layer.floor:.3f}"
         table.add_row(layer.name or "(end)", *known, f"{layer.cycles:,}", ratio, layer.reason)
-    bound = graph_floor(graph, rows, columns, bytes_per_cycle=width, precisions=built)
+    bound = graph_floor(
+        graph, rows, columns, bytes_per_cycle=width, precisions=built, sparse=sparse
+    )
     ideal = graph.macs() / (rows * columns)
     table.add_section()
     table.add_row(

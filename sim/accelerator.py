@@ -1,6 +1,7 @@
 """Verilated accelerators: Verilog once per specification, models cached, a bus to talk to them."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 
 import amaranth
@@ -8,17 +9,27 @@ from filelock import FileLock
 
 import systolith.hw
 import systolith.spec
+from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
-from systolith.sim import array, emit, gating, verilog_text
+from systolith.sim import array, emit, gating, netlist, verilog_text
 from systolith.sim.array import ARRAY_SOURCE, ArrayModel
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
+from systolith.sim.netlist import synthesise, with_models
 from systolith.sim.toolchain import cache_folder
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_to_toml
 
-__all__ = ["TOP", "accelerator_model", "accelerator_verilog", "axi_read", "axi_write"]
+__all__ = [
+    "TOP",
+    "accelerator_model",
+    "accelerator_verilog",
+    "axi_read",
+    "axi_write",
+    "cached_verilog",
+    "netlist_model",
+]
 
 TOP = "systolith"
 """Name of the simulated top module, whatever the specification calls its own."""
@@ -31,7 +42,7 @@ def _sources() -> bytes:
     folders = [Path(p) for package in (systolith.hw, systolith.spec) for p in package.__path__]
     files = sorted(f for folder in folders for f in folder.glob("*.py"))
     emitters = sorted(Path(emit.__file__).parent.glob("*yosys*.py")) + [Path(emit.__file__)]
-    emitters += [Path(str(module.__file__)) for module in (array, gating, verilog_text)]
+    emitters += [Path(str(module.__file__)) for module in (array, gating, netlist, verilog_text)]
     emitters.append(ARRAY_SOURCE)
     return b"".join(f.read_bytes() for f in [*files, *emitters])
 
@@ -55,14 +66,19 @@ def accelerator_verilog(
         `ArrayModel` of the same function and cycles, which simulates several times as fast.
     gated: as of `simulation_verilog`.
     """
+    return cached_verilog(f"{structural} {gated}", spec, lambda: _emit(spec, structural, gated))
+
+
+def cached_verilog(form: str, spec: AcceleratorSpec, emit: Callable[[], str]) -> str:
+    """Verilog of one form of an accelerator, made once per specification and source version."""
     digest = hashlib.sha256(
-        _sources() + f"{structural} {gated} {amaranth.__version__} {spec_to_toml(spec)}".encode()
+        _sources() + f"{form} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
     path = cache_folder("verilog") / f"{digest.hexdigest()[:32]}.sv"
     with FileLock(f"{path}.lock"):
         if not path.exists():
             scratch = path.with_suffix(".tmp")
-            scratch.write_text(_emit(spec, structural, gated))
+            scratch.write_text(emit())
             scratch.replace(path)
     return path.read_text()
 
@@ -83,6 +99,21 @@ def accelerator_model(
     """
     text = accelerator_verilog(spec, structural=structural or bool(trace), gated=not trace)
     return build_model(text, TOP, trace=trace)
+
+
+def netlist_model(spec: AcceleratorSpec, technology: Technology) -> Path:
+    """Shared library of a synthesised netlist's model; minutes the first time, then cached.
+
+    Raises
+    ------
+    ToolError: no C++ compiler, or another tool is missing.
+    """
+
+    def emit() -> str:
+        return synthesise(Accelerator(spec, technology=technology), technology, TOP)
+
+    netlist = cached_verilog(f"netlist {technology}", spec, emit)
+    return build_model(with_models(netlist, technology), TOP)
 
 
 def axi_write(dut: Dut, address: int, data: int) -> None:

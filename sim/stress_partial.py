@@ -8,14 +8,14 @@ __all__ = ["cut_matmul"]
 
 
 def cut_matmul(
-    rng: np.random.Generator, fields: Mapping[str, int], rows: int
+    rng: np.random.Generator, fields: Mapping[str, int], words: int
 ) -> list[dict[str, int]]:
     """Cut a MATMUL of one tile, if it has several passes, into two that compute the same.
 
     Parameters
     ----------
     fields: of the command.
-    rows: weight words of a pass.
+    words: weight words of a pass.
     """
     inner = fields["kx_count"] * fields["kc_count"], fields["kc_count"], 1
     loops = list(zip(("ky", "kx", "kc"), inner, strict=True))
@@ -24,11 +24,11 @@ def cut_matmul(
         return [dict(fields)]
     name, passes = found
     first = int(rng.integers(1, fields[f"{name}_count"]))
-    words = 0 if fields["w_hold"] else first * passes * rows
+    skipped = 0 if fields["w_hold"] else first * passes * words
     rest = {
         f"{name}_count": fields[f"{name}_count"] - first,
         "x_base": fields["x_base"] + first * fields[f"x_{name}_stride"],
-        "w_base": fields["w_base"] + words,
+        "w_base": fields["w_base"] + skipped,
         "accumulate": 1,
     }
     return [{**fields, f"{name}_count": first, "partial": 1}, {**fields, **rest}]

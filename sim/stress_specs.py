@@ -36,6 +36,7 @@ def random_spec(
     rows, columns = (int(v) for v in rng.integers(1, largest + 1, 2))
     lanes = int(pick(rng, *(n for n in range(1, columns + 1) if columns % n == 0)))
     modes = [RequantMode(int(m)) for m in rng.permutation(4)[: int(rng.integers(1, 5))]]
+    registers = int(rng.integers(4))  # of a multiplier
     line = 1 << (max(rows, lanes, 4) - 1).bit_length()
     lines: dict[str, Any] = {
         "depthwise_lines": int(rng.integers(1, min(rows, 8) + 1)),
@@ -45,8 +46,9 @@ def random_spec(
         array=ArraySpec(
             rows=rows,
             columns=columns,
-            pipelined=bool(rng.integers(2)),
-            weight_formats=_formats(rng) if formats else frozenset({WeightFormat.DENSE}),
+            pipelined=registers > 0,
+            multiplier_stages=max(0, registers - 1),
+            weight_formats=_formats(rng, rows) if formats else frozenset({WeightFormat.DENSE}),
             **lines,
         ),
         memory=MemorySpec(
@@ -64,9 +66,10 @@ def random_spec(
     )
 
 
-def _formats(rng: Rng) -> frozenset[WeightFormat]:
+def _formats(rng: Rng, rows: int) -> frozenset[WeightFormat]:
     """One format to decode, some, or all."""
-    others = [f for f in WeightFormat if f not in (WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR)]
+    unfit = {WeightFormat.TWO_OF_FOUR} if rows % 2 else set()
+    others = sorted(set(WeightFormat) - {WeightFormat.DENSE} - unfit)
     count = int(rng.integers(1, len(others) + 1))
     chosen = rng.choice(len(others), count, replace=False).tolist()
     return frozenset({WeightFormat.DENSE, *(others[i] for i in chosen)})

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.sim.stress import Issued, ProgramGenerator
+from systolith.sim.stress import ProgramGenerator
+from systolith.sim.stress_placing import Issued
 from systolith.sim.stress_softmax import random_exponents
 from systolith.sim.stress_specs import pick
 from systolith.sim.stress_weights import most_words

@@ -7,23 +7,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.precision import BOOK_WORDS, WeightFormat
+from systolith.spec.precision import BOOK_WORDS, PLACE_ROWS, WeightFormat
 
-__all__ = ["draw_format", "most_words", "weight_image"]
+__all__ = ["draw_format", "most_words", "tile_words", "weight_image"]
 
 
 def draw_format(
-    rng: np.random.Generator, spec: AcceleratorSpec, fields: Mapping[str, int]
+    rng: np.random.Generator,
+    spec: AcceleratorSpec,
+    fields: Mapping[str, int],
+    *,
+    sparse: bool = False,
 ) -> dict[str, int]:
     """Draw the weight fields of a MATMUL: a format that its accelerator has, and an address.
 
     Parameters
     ----------
     fields: its other fields.
+    sparse: whether its vectors are those of TWO_OF_FOUR, so that no other format will do.
     """
-    built = sorted(spec.array.weight_formats)
+    built = sorted(spec.array.weight_formats - {WeightFormat.TWO_OF_FOUR})
     form = WeightFormat.DENSE
-    if not fields.get("precision"):
+    if sparse:
+        form = WeightFormat.TWO_OF_FOUR
+    elif not fields.get("precision"):
         form = built[int(rng.integers(len(built)))]
     words = most_words(spec, fields)
     return {
@@ -40,22 +47,23 @@ def most_words(spec: AcceleratorSpec, fields: Mapping[str, int]) -> int:
     ----------
     fields: of the command; without `w_format` in whatever format the accelerator has.
     """
-    rows, columns = spec.array.rows, spec.array.columns
     forms = (
         {WeightFormat(fields["w_format"])} if "w_format" in fields else spec.array.weight_formats
     )
     groups = 1 if fields["w_hold"] else fields["n_count"]
     passes = 1 if fields["w_hold"] else math.prod(fields[f"{k}_count"] for k in ("ky", "kx", "kc"))
-    half = -(-rows // 2)
-    tile = {
-        WeightFormat.DENSE: rows,
-        WeightFormat.INT4: half,
-        WeightFormat.LOG2: half,
-        WeightFormat.CODEBOOK: half,
-        WeightFormat.BITMAP: -(-rows * (columns + -(-columns // 8)) // columns),
-    }
     books = groups * BOOK_WORDS if WeightFormat.CODEBOOK in forms else 0
-    return groups * passes * max(tile[f] for f in forms) + books
+    return groups * passes * max(tile_words(spec, f) for f in forms) + books
+
+
+def tile_words(spec: AcceleratorSpec, form: WeightFormat) -> int:
+    """Weight words of a tile, at most."""
+    rows, columns = spec.array.rows, spec.array.columns
+    if form is WeightFormat.BITMAP:
+        return -(-rows * (columns + -(-columns // 8)) // columns)
+    if form is WeightFormat.TWO_OF_FOUR:
+        return rows + -(-rows // PLACE_ROWS)
+    return rows if form is WeightFormat.DENSE else -(-rows // 2)
 
 
 def weight_image(rng: np.random.Generator, spec: AcceleratorSpec) -> NDArray[np.uint8]:

@@ -67,10 +67,12 @@ class VerilatorBackend:
     def dut(self, spec: AcceleratorSpec) -> Dut:
         """The model of ``spec``, built and loaded at the first call."""
         if spec not in self._duts:
-            kind = self._trace.suffix[1:] if self._trace else False
-            library = accelerator_model(spec, trace=kind, structural=self._structural)
-            self._duts[spec] = Dut(library, name=spec.name)
+            self._duts[spec] = Dut(self._library(spec), name=spec.name)
         return self._duts[spec]
+
+    def _library(self, spec: AcceleratorSpec) -> Path:
+        kind = self._trace.suffix[1:] if self._trace else False
+        return accelerator_model(spec, trace=kind, structural=self._structural)
 
     def run(
         self,
@@ -89,8 +91,7 @@ class VerilatorBackend:
         write_inputs(program, inputs, image, self._external)
         if program.spec.external.data_bytes:
             dut.connect_memory("memory__", self._external, self._memory)
-        for name, words in split_activations(program.spec, image).items():
-            dut.memory(name).bytes[...] = words
+        self._write_activations(dut, program.spec, image)
         if self._trace:
             dut.start_trace(self._trace)
         start = time.perf_counter()
@@ -98,12 +99,11 @@ class VerilatorBackend:
         seconds = time.perf_counter() - start
         if self._trace:
             dut.stop_trace()
-        stamps = dut.memory("control.stamp_memory").array[: dut.io["stamps"]]
         counters = {c.name: axi_read(dut, _OFFSETS[c.name]) for c in COUNTERS}
         return Result(
             tensors=tensors,
             counters=counters,
-            stamps=tuple(int(s) for s in stamps.ravel()),
+            stamps=self._stamps(dut),
             seconds=seconds,
         )
 
@@ -121,6 +121,18 @@ class VerilatorBackend:
                 if whole:
                     memory[len(words) :] = 0
         self._loaded = (dut, program)
+
+    def _write_activations(self, dut: Dut, spec: AcceleratorSpec, image: NDArray[np.uint8]) -> None:
+        for name, words in split_activations(spec, image).items():
+            dut.memory(name).bytes[...] = words
+
+    def _activations(self, dut: Dut, spec: AcceleratorSpec) -> NDArray[np.uint8]:
+        banks = [name for pair in activation_names(spec) for name in pair]
+        return join_activations(spec, {b: dut.memory(b).bytes for b in banks})
+
+    def _stamps(self, dut: Dut) -> tuple[int, ...]:
+        stamps = dut.memory("control.stamp_memory").array[: dut.io["stamps"]]
+        return tuple(int(s) for s in stamps.ravel())
 
     def _execute(
         self, dut: Dut, program: Program, capture: Collection[str], progress: Progress | None
@@ -162,9 +174,7 @@ class VerilatorBackend:
     def _read(self, dut: Dut, program: Program, name: str) -> NDArray[np.generic]:
         if program.buffers[name].external:
             return read_buffer(self._external, program.buffers[name])
-        banks = [name for pair in activation_names(program.spec) for name in pair]
-        image = join_activations(program.spec, {b: dut.memory(b).bytes for b in banks})
-        return read_buffer(image, program.buffers[name])
+        return read_buffer(self._activations(dut, program.spec), program.buffers[name])
 
     @staticmethod
     def _diagnosis(dut: Dut, program: Program, limit: int) -> str:

@@ -10,7 +10,9 @@ from types import ModuleType
 import pytest
 
 from systolith.cycles import MemoryModel, predict
+from systolith.errors import ToolError
 from systolith.sim.backend import Result
+from systolith.sim.toolchain import find_compiler
 from systolith.spec.program import Program
 
 _HERE = Path(__file__).parent
@@ -75,6 +77,12 @@ def qonnx_writer(onnx_writer: ModuleType) -> ModuleType:
 
 
 @pytest.fixture(scope="session")
+def blocks_writer(onnx_writer: ModuleType) -> ModuleType:
+    """The module ``blocks_writer``: ``Blocks`` makes models of MatMulNBits."""
+    return _load("blocks_writer")
+
+
+@pytest.fixture(scope="session")
 def onnx_writer() -> ModuleType:
     """The module ``onnx_writer``: ``Model`` collects nodes and constants."""
     return _load("onnx_writer")
@@ -85,3 +93,12 @@ def torch_nets() -> ModuleType:
     """The module ``torch_nets``: quantized PyTorch networks; skips where torch is not installed."""
     pytest.importorskip("torch", reason="PyTorch is not installed (EXTRAS=torch)")
     return _load("torch_nets")
+
+
+@pytest.fixture(scope="session")
+def compiler() -> None:
+    """Skip where there is no C++ compiler."""
+    try:
+        find_compiler()
+    except ToolError as error:
+        pytest.skip(str(error))

@@ -90,6 +90,21 @@ def test_what_does_not_gain(node: Node) -> None:
     )
 
 
+def test_two_of_four_weights_take_half() -> None:
+    """Of a layer that has such, on an array that takes them."""
+    node = conv(0, 32, 16)
+    weights = np.array(node.arithmetic.weights)
+    weights[..., 1::2] = node.arithmetic.weight_zero_point
+    pruned = chain(replace(node, arithmetic=replace(node.arithmetic, weights=weights)))
+    (dense,) = layer_floors(pruned, 16, 16)
+    (half,) = layer_floors(pruned, 16, 16, sparse=True)
+    assert (half.mapping, half.sparse) == (dense.mapping // 2, True)
+    assert half.memory == dense.memory * 5 / 8 and not dense.sparse
+    assert graph_floor(pruned, 16, 16, sparse=True) < graph_floor(pruned, 16, 16)
+    (same,) = layer_floors(chain(node), 16, 16, sparse=True)
+    assert (same.mapping, same.sparse) == (dense.mapping, False)
+
+
 def test_precisions_that_are_not_built() -> None:
     graph = chain(conv(0, 16, 16, clamp=-113), conv(1, 32, 16))
     only = frozenset({Precision.W8A8, Precision.W4A4})

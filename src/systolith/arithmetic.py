@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.float_steps import FloatOutputArithmetic, FloatStep, Quantizer
+from systolith.float_steps import FloatArithmetic, FloatStep, Quantizer
 
 __all__ = [
     "Arithmetic",
@@ -18,7 +18,6 @@ __all__ = [
     "Codes",
     "ConcatArithmetic",
     "DequantizeArithmetic",
-    "FloatOutputArithmetic",
     "FloatQuantizeArithmetic",
     "LutArithmetic",
     "MacArithmetic",
@@ -87,6 +86,7 @@ class Requant:
       adds its float32 bias to the accumulator; `whole` of it is in the int32 bias already;
     - ``torch_float``: ``float32(float32(float32(acc - whole) * scale) + addend)``, quantized: a
       float32 convolution between dequantize and quantize, up to its order of additions;
+    - ``byte``: ``(d + (2**shift >> 1)) >> shift``, d the low shift + 8 bits of acc, signed;
     - ``thresholds``: ``low`` and one more for each of the channel's `thresholds` that acc reaches,
       zero_point 0: any function that does not decrease.
 
@@ -95,7 +95,7 @@ class Requant:
     formula: name of the function.
     zero_point, low, high: ints, the clamp already holds the fused activation.
     scale: real factor per channel, or of one element (float64, float32 for the float32 formulas).
-    multiplier, shift: int64 of scale's shape, for ``double`` and ``upward``.
+    multiplier, shift: int64 of scale's shape, for ``double``, ``upward`` and ``byte`` (shift).
     divisor: for ``divide``, ``ort_average`` and ``ort_mean``.
     offset: a float32 value, for ``xnn_mean`` and ``ort_average``.
     output_scale: a float32 value, for ``ort_average``, ``ort_mean`` and ``torch_float``.
@@ -294,7 +294,7 @@ Arithmetic: TypeAlias = (
     | QuantizeArithmetic
     | DequantizeArithmetic
     | FloatQuantizeArithmetic
-    | FloatOutputArithmetic
+    | FloatArithmetic
     | PadArithmetic
     | ConcatArithmetic
 )

@@ -14,7 +14,8 @@ column, a tap a row) needs ``M * ceil(channels/C) * ceil(taps/R)``, fewer when s
 
 Where the array multiplies 4-bit weights and a layer has such, N counts half (W4A8); where its
 activations have at most 16 codes, too, K may count half instead (W4A4), and the weights' bytes
-count half either way.
+count half either way. Where it takes two of four weights and a layer has such, K counts half, too,
+and the weights' bytes 5/8.
 
 The memory bound is bytes that must cross the external memory interface over its bytes a cycle:
 weights, and the network's own input and output, as activations stay on chip where they fit.
@@ -22,6 +23,8 @@ weights, and the network's own input and output, as activations stay on chip whe
 
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+
+import numpy as np
 
 from systolith.arithmetic import MacArithmetic
 from systolith.graph import Graph, Node, Op
@@ -42,6 +45,7 @@ class LayerFloor:
     mapping: cycles of the best of the mappings above.
     memory: cycles to move its weights (and the network's input or output) at the given bandwidth.
     precision: with which `mapping` is reached.
+    sparse: whether it is reached with two of four weights.
     """
 
     name: str
@@ -50,6 +54,7 @@ class LayerFloor:
     mapping: int
     memory: float
     precision: Precision = Precision.W8A8
+    sparse: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -145,6 +150,16 @@ def _factors(
     return {precision: parts for precision, parts in found.items() if precision in precisions}
 
 
+def _two_of_four(node: Node) -> bool:
+    """Whether of four neighbouring inputs' weights two at most are not 0."""
+    assert isinstance(node.arithmetic, MacArithmetic)
+    weights = node.arithmetic.weights
+    if node.attributes.get("groups", 1) > 1 or weights.shape[-1] % 4:
+        return False
+    used = weights.astype(np.int64) != node.arithmetic.weight_zero_point
+    return bool((used.reshape(-1, 4).sum(axis=1) <= 2).all())
+
+
 def layer_floors(
     graph: Graph,
     rows: int,
@@ -152,6 +167,7 @@ def layer_floors(
     *,
     bytes_per_cycle: int = 16,
     precisions: AbstractSet[Precision] = frozenset({Precision.W8A8}),
+    sparse: bool = False,
 ) -> list[LayerFloor]:
     """Bounds of every layer with weights, in order.
 
@@ -161,6 +177,7 @@ def layer_floors(
     rows, columns: of the array.
     bytes_per_cycle: of external memory.
     precisions: of the array.
+    sparse: whether it takes two of four weights.
     """
     floors = []
     for node in graph.nodes:
@@ -169,20 +186,24 @@ def layer_floors(
         arithmetic = node.arithmetic
         assert isinstance(arithmetic, MacArithmetic)
         factors = _factors(graph, node, precisions)
-        options = {
-            _mapping(graph, node, _Array(rows=rows, columns=columns, wide=wide, deep=deep)): name
-            for name, (wide, deep) in reversed(factors.items())
-        }
-        mapping = min(options)
-        traffic = arithmetic.weights.size / (2 if len(factors) > 1 else 1)
+        options = [(name, False, parts) for name, parts in factors.items()]
+        pruned = sparse and _two_of_four(node)
+        options += [(Precision.W8A8, True, (1, 2))] if pruned else []
+        found = []
+        for name, half, (wide, deep) in options:
+            array = _Array(rows=rows, columns=columns, wide=wide, deep=deep)
+            found.append((_mapping(graph, node, array), name, half))
+        mapping, precision, halved = min(found, key=lambda way: way[0])
+        share = 1 / 2 if len(factors) > 1 else 5 / 8 if pruned else 1
         floors.append(
             LayerFloor(
                 name=node.name,
                 macs=graph.macs(node),
                 ideal=graph.macs(node) / (rows * columns),
                 mapping=mapping,
-                memory=traffic / bytes_per_cycle,
-                precision=options[mapping],
+                memory=arithmetic.weights.size * share / bytes_per_cycle,
+                precision=precision,
+                sparse=halved,
             )
         )
     return floors
@@ -195,10 +216,16 @@ def graph_floor(
     *,
     bytes_per_cycle: int = 16,
     precisions: AbstractSet[Precision] = frozenset({Precision.W8A8}),
+    sparse: bool = False,
 ) -> float:
     """Cycles below which the whole network cannot run: the greater of mapping and memory bound."""
     floors = layer_floors(
-        graph, rows, columns, bytes_per_cycle=bytes_per_cycle, precisions=precisions
+        graph,
+        rows,
+        columns,
+        bytes_per_cycle=bytes_per_cycle,
+        precisions=precisions,
+        sparse=sparse,
     )
     edges = sum(graph.tensor(name).size for name in (*graph.inputs, *graph.outputs))
     memory = sum(f.memory for f in floors) + edges / bytes_per_cycle

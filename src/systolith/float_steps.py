@@ -2,15 +2,27 @@
 
 QONNX networks compute in float32 on values of integer codes. What lies between an integer sum and
 the next quantizer is a chain of elementwise steps, each monotone in its input; evaluated by
-`systolith.profiles.steps`.
+`systolith.profiles.steps`. Matrices whose blocks have scales of their own (MatMulNBits) have
+integer sums of blocks between two float computations; evaluated by `systolith.profiles.blocks`.
 """
 
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["ROUNDINGS", "STEPS", "FloatOutputArithmetic", "FloatStep", "FloatSums", "Quantizer"]
+__all__ = [
+    "ROUNDINGS",
+    "STEPS",
+    "BlockQuantizeArithmetic",
+    "BlockSumsArithmetic",
+    "FloatArithmetic",
+    "FloatOutputArithmetic",
+    "FloatStep",
+    "FloatSums",
+    "Quantizer",
+]
 
 STEPS = frozenset({"mul", "add", "sub", "rsub", "div", "least", "most", "rint"})
 """mul, add, sub, rsub, div, least, most, rint: ``x * c``, ``x + c``, ``x - c``, ``c - x``,
@@ -102,3 +114,49 @@ class FloatOutputArithmetic:
     sums: FloatSums
     steps: tuple[FloatStep, ...]
     offset: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlockQuantizeArithmetic:
+    """float32 rows to int8, each block of a row with a scale of its own; one of both results.
+
+    ``scale = F(max(abs(x)) / 127); code = rint(F(x * F(1 / scale)))``, 0 where all are 0.
+
+    Parameters
+    ----------
+    block: neighbours with one scale; a row is filled up with zeros.
+    scales: whether the float32 scales result, one a block, or the codes.
+    """
+
+    block: int
+    scales: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BlockSumsArithmetic:
+    """Scales and codes of activations, and sums of blocks in bytes, to float32.
+
+    ``y[n] = steps(sum over blocks b of scale[b] * scales[b, n] * dot[b, n] + bias[n])``, exact up
+    to one rounding, with ``dot[b, n] = sum[b, n] + (center - zeros[b, n]) * sum of codes of b``.
+    The runtime computes it in float32 in an order of its own: it adds products of codes as they
+    are stored, and takes off what the zero points add behind the sums.
+
+    Parameters
+    ----------
+    scales: float32 [blocks, channels] of the weights.
+    zeros: int64 likewise: the weights' zero points.
+    center: what the weights behind the sums have for a zero point.
+    greatest: int64 likewise: the greatest code as it is stored.
+    bias: float32, one a channel or one for all.
+    steps: what follows.
+    """
+
+    scales: NDArray[np.float32]
+    zeros: NDArray[np.int64]
+    center: int
+    greatest: NDArray[np.int64]
+    bias: NDArray[np.float32] = field(default_factory=_scalar)
+    steps: tuple[FloatStep, ...] = ()
+
+
+FloatArithmetic: TypeAlias = FloatOutputArithmetic | BlockQuantizeArithmetic | BlockSumsArithmetic

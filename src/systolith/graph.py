@@ -42,9 +42,11 @@ class Op(StrEnum):
     SOFTMAX = "softmax"
     """SoftmaxArithmetic, over the last axis of the canonical shape."""
     QUANTIZE = "quantize"
-    """QuantizeArithmetic, FloatQuantizeArithmetic: float32 to 8 bits."""
+    """QuantizeArithmetic, FloatQuantizeArithmetic, BlockQuantizeArithmetic: float32 to 8 bits (or
+    to the scales of blocks of them)."""
     DEQUANTIZE = "dequantize"
-    """DequantizeArithmetic, FloatOutputArithmetic: 8 bits (or sums in two bytes) to float32."""
+    """DequantizeArithmetic, FloatOutputArithmetic: 8 bits (or sums in two bytes) to float32.
+    BlockSumsArithmetic: scales and codes of blocks, and sums in bytes, the lowest first."""
     PAD = "pad"
     """PadArithmetic; attributes pads (top, bottom, left, right), channel_pads (front, back)."""
     CONCAT = "concat"

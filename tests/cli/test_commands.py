@@ -12,6 +12,7 @@ import systolith
 from systolith.cli import app
 from systolith.cli.guard import BUG, INTERRUPTED
 from systolith.sim import toolchain
+from systolith.spec.commands import Opcode, decode
 from systolith.spec.configuration import PRESETS, spec_from_toml
 from systolith.spec.program import Program
 from systolith.verify.samples import default_model, default_samples
@@ -53,6 +54,26 @@ def test_compile(cli: Any, inside: Path) -> None:
     assert program.spec == PRESETS["small"]
     assert "note: quantize 'image_QuantizeLinear' runs on the host" in result.out
     assert "commands" in result.out and "0x0" in result.out
+
+
+def test_weights_and_precision_of_layers(cli: Any, inside: Path) -> None:
+    """What is asked for by layer and of all others is what commands have."""
+    Path("s.toml").write_text(
+        '[array]\nrows = 8\ncolumns = 8\nprecisions = ["w8a8", "w4a8"]\n'
+        'weight_formats = ["dense", "bitmap", "codebook"]\n'
+    )
+    options = ["--weights", "bitmap", "--weights", "conv2_quant=dense", "--precision", "w8a8"]
+    result = cli("compile", default_model(), "--spec", "s.toml", "-o", "program.bin", *options)
+    assert result.status == 0, result.err
+    program = Program.from_bytes(Path("program.bin").read_bytes())
+    matmuls = [c for c in decode(program.commands.tolist()) if c.opcode is Opcode.MATMUL]
+    assert {c["precision"] for c in matmuls} == {0} and {c["w_format"] for c in matmuls} <= {0, 4}
+    result = cli(
+        "verify", default_model(), "--spec", "s.toml", "--backend", "golden", "--count", "1",
+        "--weights", "conv2_quant=bitmap",
+    )  # fmt: skip
+    assert result.status == 0, result.err
+    assert "bitmap" in result.out
 
 
 def test_simulate_saves_what_the_runtime_computes(cli: Any, inside: Path) -> None:

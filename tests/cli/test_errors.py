@@ -65,6 +65,26 @@ def cut_inputs() -> str:
 
 CASES: dict[str, tuple[Callable[[], Words], str]] = {
     "missing model": (lambda: ["verify", "no.onnx"], "cannot read 'no.onnx': No such file"),
+    "weights of no layer": (
+        lambda: ["compile", MODEL, "--weights", "conv_quant=dense"],
+        "--weights must name a layer with weights, such as 'conv",
+    ),
+    "unknown weight format": (
+        lambda: ["verify", MODEL, "--weights", "conv2_quant=int3", *GOLDEN],
+        "--weights must be VALUE or LAYER=VALUE, VALUE one of dense, int4, ",
+    ),
+    "weight format twice": (
+        lambda: ["simulate", MODEL, "--weights", "dense", "--weights", "dense", *GOLDEN],
+        "--weights must be given once for all layers, not again as 'dense'",
+    ),
+    "weight format not built": (
+        lambda: ["compile", MODEL, "--weights", "bitmap"],
+        "--weights must be one that this array has (dense), not 'bitmap'",
+    ),
+    "precision of a layer not built": (
+        lambda: ["compile", MODEL, "--precision", "conv2_quant=w4a8"],
+        "layer 'conv2_quant' (QLinearConv): array.precisions lacks w4a8",
+    ),
     "folder as model": (lambda: ["verify", "."], "cannot read '.': Is a directory"),
     "text as model": (
         lambda: ["verify", written("notes.onnx", "these are notes")],
@@ -98,7 +118,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "backend must be one of verilator, verilator-fast, pysim, golden, not 'board'",
+        "netlist-ecp5, netlist-xilinx7, uart:PORT, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],

@@ -8,6 +8,7 @@ from systolith.cycles import timing
 from systolith.cycles.timing import Timing
 from systolith.hw.accumulators import MINIMUM_PASS
 from systolith.hw.activation import ActivationMemory
+from systolith.hw.array import WeightStationaryArray
 from systolith.hw.lane import PostLane
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.requant import RequantMode
@@ -40,9 +41,14 @@ def test_lanes(modes: frozenset[RequantMode]) -> None:
 def test_results_take_longer_through_larger_arrays() -> None:
     """A row, a column and a register in every element cost a cycle each."""
     credits = []
-    for rows, columns, pipelined in ((4, 4, False), (5, 4, False), (5, 5, False), (5, 5, True)):
-        array = ArraySpec(rows=rows, columns=columns, pipelined=pipelined)
+    sizes = ((4, 4, 0), (5, 4, 0), (5, 5, 0), (5, 5, 1), (5, 5, 2), (5, 5, 3))
+    for rows, columns, registers in sizes:
+        stages = max(0, registers - 1)
+        array = ArraySpec(
+            rows=rows, columns=columns, pipelined=registers > 0, multiplier_stages=stages
+        )
+        assert array.latency == WeightStationaryArray.of(array).latency
         post = PostSpec(lanes=1)
         memory = MemorySpec(weight_bytes=2000, parameter_channels=20)
         credits.append(Timing.of(AcceleratorSpec(array=array, post=post, memory=memory)).credit)
-    assert credits == [12, 13, 14, 15]
+    assert credits == [12, 13, 14, 15, 16, 17]

@@ -9,7 +9,7 @@ from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.graph import Op
 from systolith.profiles.reference import evaluate_graph
 from systolith.sim.backend import Backend, Result
-from systolith.sim.backends import BACKENDS, get_backend
+from systolith.sim.backends import BACKENDS, DEVICES, get_backend
 from systolith.spec.program import Program
 
 
@@ -27,8 +27,8 @@ def all_units(builder: ModuleType, random_graphs: ModuleType, name: str) -> Comp
 
 @pytest.fixture(scope="module")
 def backends() -> dict[str, Backend]:
-    """One of each."""
-    return {name: get_backend(name) for name in BACKENDS}
+    """One of each, but for netlists, which take minutes to make."""
+    return {name: get_backend(name) for name in BACKENDS if not name.startswith("netlist")}
 
 
 def run(backend: Backend, program: Program, inputs: dict[str, np.ndarray]) -> Result:
@@ -49,12 +49,13 @@ def test_backends_agree(
     wanted = evaluate_graph(model.graph, inputs)
     tensors = {layer.tensor for layer in program.layers} | set(program.outputs)
     for key, result in results.items():
-        assert set(result.tensors) == tensors
+        seen = set(program.outputs) if key in DEVICES else tensors
+        assert set(result.tensors) == seen
         for tensor, value in result.tensors.items():
             np.testing.assert_array_equal(value, wanted[tensor], err_msg=f"{key}: {tensor}")
     pysim = results["pysim"]
     assert len(pysim.stamps) == len(program.layers)
-    for key in set(BACKENDS) - {"golden", "pysim"}:
+    for key in set(backends) - {"golden", "pysim"}:
         assert results[key].stamps == pysim.stamps, key
         assert results[key].counters == pysim.counters, key
         assert results[key].cycles == pysim.cycles, key

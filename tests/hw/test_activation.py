@@ -16,15 +16,25 @@ from systolith.spec.accelerator import (
     MemorySpec,
     PostSpec,
 )
+from systolith.spec.precision import WeightFormat
 
 CYCLES = 500
 
 
 def spec_of(
-    rows: int, lanes: int, regions: int, size: int, bus: int = 0, lines: int = 0
+    rows: int,
+    lanes: int,
+    regions: int,
+    size: int,
+    *more: WeightFormat,
+    bus: int = 0,
+    lines: int = 0,
 ) -> AcceleratorSpec:
+    formats = frozenset({WeightFormat.DENSE, *more})
     return AcceleratorSpec(
-        array=ArraySpec(rows=rows, columns=lanes, depthwise_lines=lines),
+        array=ArraySpec(
+            rows=rows, columns=lanes, depthwise_lines=lines, weight_formats=formats
+        ),
         memory=MemorySpec(
             activation_regions=regions, activation_bytes=size, weight_bytes=16 * lanes,
             parameter_channels=4 * lanes,
@@ -46,6 +56,9 @@ SPECS = [
     spec_of(6, 6, 3, 80, bus=8),
     spec_of(4, 2, 2, 96, lines=2),
     spec_of(9, 4, 3, 128, bus=8, lines=3),
+    spec_of(2, 1, 2, 96, WeightFormat.TWO_OF_FOUR),  # a vector is one line
+    spec_of(6, 4, 2, 96, WeightFormat.TWO_OF_FOUR, lines=3),
+    spec_of(16, 4, 3, 128, WeightFormat.TWO_OF_FOUR),
 ]
 
 
@@ -56,7 +69,7 @@ class Model:
     spec: AcceleratorSpec
     image: np.ndarray
     pending: list  # (cycle from which reads see it, address, bytes)
-    due: list  # (cycle, port, value)
+    due: list  # (cycle, port, value, its bits)
 
     def write(self, cycle: int, address: int, data: list[int], mask: int) -> None:
         visible = cycle + ActivationMemory.write_latency
@@ -72,7 +85,7 @@ class Model:
 
     def read(self, cycle: int, port: str, address: int, count: int) -> None:
         value = int.from_bytes(self.image[address : address + count].tobytes(), "little")
-        self.due.append((cycle + ActivationMemory.read_latency, port, value))
+        self.due.append((cycle + ActivationMemory.read_latency, port, value, 8 * count))
 
 
 def address_of(rng: np.random.Generator, spec: AcceleratorSpec, count: int) -> int:
@@ -93,7 +106,9 @@ def pair_of(rng: np.random.Generator, spec: AcceleratorSpec) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize(
-    "spec", SPECS, ids=lambda s: f"line{s.line_bytes}-bus{s.external.data_bytes}"
+    "spec",
+    SPECS,
+    ids=lambda s: f"line{s.line_bytes}-bus{s.external.data_bytes}" + "-sparse" * s.array.sparse,
 )
 def test_random_traffic(spec: AcceleratorSpec) -> None:
     rng = np.random.default_rng(spec.line_bytes)
@@ -121,6 +136,9 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
             address = address_of(rng, spec, count)
             address = address & ~3 if port == "hr" else address
             pair = port == "x" and spec.row_pairs and rng.integers(2)
+            if port == "x" and spec.array.sparse and not pair and rng.integers(2):
+                count = spec.vector_bytes
+                address = address_of(rng, spec, count) // line * line
             if pair:
                 address, below = pair_of(rng, spec)
                 ctx.set(dut.x_below, below)
@@ -170,9 +188,9 @@ def test_random_traffic(spec: AcceleratorSpec) -> None:
     async def bench(ctx: SimulatorContext) -> None:
         for cycle in range(CYCLES):
             model.settle(cycle)
-            for when, port, value in model.due:
+            for when, port, value, bits in model.due:
                 if when == cycle:
-                    got = ctx.get(getattr(dut, f"{port}_data"))
+                    got = ctx.get(getattr(dut, f"{port}_data")) & (1 << bits) - 1
                     assert got == value, (cycle, port)
             model.due = [d for d in model.due if d[0] > cycle]
             reads(ctx, cycle)

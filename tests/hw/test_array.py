@@ -15,6 +15,12 @@ def pack(values: np.ndarray) -> int:
     return sum((int(v) & 511) << 9 * i for i, v in enumerate(values))
 
 
+def make(rows: int, columns: int, registers: int, lines: int = 0) -> WeightStationaryArray:
+    """An array with so many registers between an activation and its element's adder."""
+    stages = max(0, registers - 1)
+    return WeightStationaryArray(rows, columns, pipelined=registers > 0, stages=stages, lines=lines)
+
+
 def products(array: WeightStationaryArray, tiles: list, gap: int) -> list[np.ndarray]:
     """Load and stream tiles (x [vectors, rows], w [rows, columns]) as early as the contract allows.
 
@@ -60,9 +66,9 @@ def products(array: WeightStationaryArray, tiles: list, gap: int) -> list[np.nda
     ]
 
 
-def check(rows: int, columns: int, pipelined: bool, counts: list[int], gap: int) -> None:
+def check(rows: int, columns: int, registers: int, counts: list[int], gap: int) -> None:
     rng = np.random.default_rng(SEED)
-    array = WeightStationaryArray(rows, columns, pipelined=pipelined)
+    array = make(rows, columns, registers)
     tiles = [
         (rng.integers(-256, 256, (m, rows)), rng.integers(-256, 256, (rows, columns)))
         for m in counts
@@ -71,31 +77,31 @@ def check(rows: int, columns: int, pipelined: bool, counts: list[int], gap: int)
         np.testing.assert_array_equal(got, x @ w)
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("registers", range(4))
 @pytest.mark.parametrize(("rows", "columns"), SIZES)
-def test_tiles_without_bubbles(rows: int, columns: int, pipelined: bool) -> None:
+def test_tiles_without_bubbles(rows: int, columns: int, registers: int) -> None:
     """Tiles of at least `rows` vectors, back to back."""
-    check(rows, columns, pipelined, [rows, rows, rows + 2, rows, 2 * rows + 1], 0)
+    check(rows, columns, registers, [rows, rows, rows + 2, rows, 2 * rows + 1], 0)
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("registers", range(4))
 @pytest.mark.parametrize(("rows", "columns"), [(3, 5), (4, 4), (5, 1)])
 @pytest.mark.parametrize("gap", [0, 1, 7])
-def test_short_tiles(rows: int, columns: int, pipelined: bool, gap: int) -> None:
+def test_short_tiles(rows: int, columns: int, registers: int, gap: int) -> None:
     """Fewer vectors than rows: the array waits for the weights."""
-    check(rows, columns, pipelined, [1, 2, 1, rows], gap)
+    check(rows, columns, registers, [1, 2, 1, rows], gap)
 
 
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("registers", range(4))
 @pytest.mark.parametrize(
     ("rows", "columns", "lines"), [(9, 4, 3), (5, 3, 2), (6, 6, 3), (4, 2, 1), (3, 5, 3), (1, 1, 1)]
 )
 def test_depthwise_among_normal_vectors(
-    rows: int, columns: int, lines: int, pipelined: bool
+    rows: int, columns: int, lines: int, registers: int
 ) -> None:
     """Any cycle begins a vector of either kind, and any may begin with other weights."""
     rng = np.random.default_rng(SEED)
-    array = WeightStationaryArray(rows, columns, pipelined=pipelined, lines=lines)
+    array = make(rows, columns, registers, lines)
     taps, count = rows // lines, 150
     x = rng.integers(-256, 256, (count, rows))
     d = rng.integers(-256, 256, (count, lines, columns))
@@ -120,7 +126,7 @@ def test_depthwise_among_normal_vectors(
 
     simulate(array, bench)
     bits, compared = sum_bits(rows), 0
-    for t in range(1, count - rows - columns - 1):
+    for t in range(1, count - array.latency - columns):
         w = tiles[(t - 1) // (rows + 3)]  # the switch is a cycle before its first vector
         window = d[t : t + taps].transpose(1, 0, 2).reshape(lines * taps, columns)
         want = (window * w[: lines * taps]).sum(0) if lane[t] else x[t] @ w
@@ -160,7 +166,7 @@ def test_sizes_are_checked(size: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize("registers", range(4))
 @pytest.mark.parametrize(("rows", "columns"), [(64, 1), (1, 64), (31, 7), (16, 16)])
-def test_large_arrays(rows: int, columns: int, pipelined: bool) -> None:
-    check(rows, columns, pipelined, [rows, rows, rows + 1], 0)
+def test_large_arrays(rows: int, columns: int, registers: int) -> None:
+    check(rows, columns, registers, [rows, rows, rows + 1], 0)

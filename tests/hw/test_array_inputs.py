@@ -1,6 +1,7 @@
 """The array's inputs: every byte in every precision, and when; streams are test_line_buffer's."""
 
 import itertools
+import random
 
 import pytest
 from amaranth.sim import SimulatorContext
@@ -9,7 +10,7 @@ from systolith.hw.activation import ActivationMemory
 from systolith.hw.array_inputs import ArrayInputs
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat
 
 LATENCY = ActivationMemory.read_latency
 
@@ -58,6 +59,45 @@ def test_every_byte(precisions: list[Precision], bits: int) -> None:
                 assert ctx.get(dut.o_x) == want[0] | want[1] << bits
                 if len(built) > 1:
                     assert ctx.get(dut.o_precision) == precision
+            await ctx.tick()
+
+    simulate(dut, bench)
+
+
+@pytest.mark.parametrize("more", [[], [Precision.W4A8, Precision.W4A4]])
+def test_bytes_of_pairs_of_rows(more: list[Precision]) -> None:
+    """Of a sparse vector all, in order; else two of a pair, and nothing that toggles beside."""
+    array = ArraySpec(
+        rows=6,
+        columns=8,
+        precisions=frozenset({Precision.W8A8, *more}),
+        weight_formats=frozenset({WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR}),
+    )
+    dut = ArrayInputs(AcceleratorSpec(array=array))
+    rng = random.Random(5)
+    vectors = []
+    for _ in range(200):
+        sparse = rng.randrange(2)
+        precision = Precision.W8A8 if sparse else rng.choice(sorted(array.precisions))
+        vectors.append((rng.randbytes(12), sparse, precision, rng.randrange(2)))
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for t in range(len(vectors) + LATENCY):
+            if t < len(vectors):
+                _, sparse, precision, signed = vectors[t]
+                ctx.set(dut.i_sparse, sparse)
+                ctx.set(dut.i_signed, signed)
+                if more:
+                    ctx.set(dut.i_precision, precision)
+            if t >= LATENCY:
+                read, sparse, precision, signed = vectors[t - LATENCY]
+                ctx.set(dut.i_x, int.from_bytes(read, "little"))
+                taken = list(read)
+                if not sparse:
+                    taken = [b for i in range(0, 6, 2) for b in (*read[i : i + 2], 0, 0)]
+                want = [operand(b, precision, signed) for b in taken]
+                found = ctx.get(dut.o_x)
+                assert [found >> dut.x_bits * k & (1 << dut.x_bits) - 1 for k in range(12)] == want
             await ctx.tick()
 
     simulate(dut, bench)

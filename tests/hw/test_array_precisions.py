@@ -110,13 +110,15 @@ def check(
 
 
 @pytest.mark.parametrize("form", MultiplierForm)
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize(("pipelined", "stages"), [(False, 0), (True, 0), (True, 1), (True, 2)])
 @pytest.mark.parametrize("precisions", SETS)
 def test_precisions_vector_by_vector(
-    precisions: set[Precision], pipelined: bool, form: MultiplierForm
+    precisions: set[Precision], pipelined: bool, stages: int, form: MultiplierForm
 ) -> None:
     """Any vector has any precision that its weights allow; tiles of both kinds without a bubble."""
-    array = WeightStationaryArray(3, 4, pipelined=pipelined, precisions=precisions, form=form)
+    array = WeightStationaryArray(
+        3, 4, pipelined=pipelined, stages=stages, precisions=precisions, form=form
+    )
     assert check(array, precisions, tiles=30, extra=2) == 30 * 5 * 4 * 2
 
 
@@ -128,10 +130,12 @@ def test_sizes(rows: int, columns: int, form: MultiplierForm) -> None:
 
 
 @pytest.mark.parametrize("form", MultiplierForm)
-@pytest.mark.parametrize("pipelined", [False, True])
-def test_depthwise_among_precisions(pipelined: bool, form: MultiplierForm) -> None:
+@pytest.mark.parametrize(("pipelined", "stages"), [(False, 0), (True, 0), (True, 1), (True, 2)])
+def test_depthwise_among_precisions(pipelined: bool, stages: int, form: MultiplierForm) -> None:
     """Depthwise vectors are W8A8, whatever is around them."""
-    array = WeightStationaryArray(5, 3, pipelined=pipelined, lines=2, precisions=SETS[2], form=form)
+    array = WeightStationaryArray(
+        5, 3, pipelined=pipelined, stages=stages, lines=2, precisions=SETS[2], form=form
+    )
     assert check(array, SETS[2], tiles=20, extra=9, lines=2) == 20 * 14 * 3 * 2
 
 

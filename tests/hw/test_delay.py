@@ -27,15 +27,15 @@ class Delayed(wiring.Component):
 
 
 class Skewed(wiring.Component):
-    """Elements of some width, element i delayed by i cycles."""
+    """Elements of some width, element i delayed by i * step cycles."""
 
-    def __init__(self, count: int, width: int):
-        self.count, self.width = count, width
+    def __init__(self, count: int, width: int, step: int):
+        self.count, self.width, self.step = count, width, step
         super().__init__({"i": In(count * width), "o": Out(count * width)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        elements = skew(m, self.i, self.width, "s")
+        elements = skew(m, self.i, self.width, "s", self.step)
         assert [len(e) for e in elements] == [self.width] * self.count
         m.d.comb += self.o.eq(Cat(*elements))
         m.d.sync += Signal().eq(1)
@@ -63,11 +63,12 @@ def test_delay(cycles: int, cleared: bool) -> None:
         assert seen[t] == (0 if lost else values[t - cycles]), t
 
 
+@pytest.mark.parametrize("step", [1, 2])
 @pytest.mark.parametrize(("count", "width"), [(1, 9), (2, 1), (5, 3)])
-def test_skew(count: int, width: int) -> None:
+def test_skew(count: int, width: int, step: int) -> None:
     rng = np.random.default_rng(count)
     values = rng.integers(0, 1 << width, (40, count)).tolist()
-    dut, seen = Skewed(count, width), []
+    dut, seen = Skewed(count, width, step), []
 
     async def bench(ctx: SimulatorContext) -> None:
         for row in values:
@@ -77,5 +78,5 @@ def test_skew(count: int, width: int) -> None:
             await ctx.tick()
 
     simulate(dut, bench)
-    for t in range(count, 40):
-        assert seen[t] == [values[t - i][i] for i in range(count)]
+    for t in range(count * step, 40):
+        assert seen[t] == [values[t - i * step][i] for i in range(count)]

@@ -11,7 +11,7 @@ from systolith.hw.feeder import Feeder
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, PostSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, encode
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat
 
 STALLS = ("commands", "tokens", "weights", "accumulators", "activations")
 
@@ -26,7 +26,7 @@ def draw(rng: np.random.Generator, pixels: tuple[int, int] | None = None) -> dic
         name: int(rng.integers(1 << bits))
         for name, bits in (
             ("x_signed", 1), ("w_hold", 1), ("maximum", 1), ("wait", 3), ("signal", 3),
-            ("precision", 2),
+            ("precision", 2), ("w_format", 3),
         )
     }  # fmt: skip
 
@@ -45,6 +45,7 @@ def expected(command: dict[str, int]) -> list[dict[str, int]]:
                 + sum(at[n] * command[f"x_{n}_stride"] for n in MATMUL_LOOPS),
                 "x_signed": command["x_signed"],
                 "o_precision": command["precision"],
+                "o_sparse": int(command["w_format"] == WeightFormat.TWO_OF_FOUR),
                 "o_switch": int(pass_first and new_tile),
                 "o_pass_first": int(pass_first),
                 "o_k_first": int(at["ky"] == at["kx"] == at["kc"] == 0),
@@ -59,7 +60,12 @@ def expected(command: dict[str, int]) -> list[dict[str, int]]:
 def run(commands: list[dict[str, int]], rates: dict[str, float], depth: int = 2) -> tuple:
     """Issue commands while inputs are ready at random; return vectors, their cycles, stalls."""
     spec = AcceleratorSpec(
-        array=ArraySpec(rows=4, columns=4, precisions=frozenset(Precision)),
+        array=ArraySpec(
+            rows=4,
+            columns=4,
+            precisions=frozenset(Precision),
+            weight_formats=frozenset({WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR}),
+        ),
         post=PostSpec(lanes=4),
         queue_depth=depth,
     )

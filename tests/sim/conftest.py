@@ -11,7 +11,6 @@ from amaranth.lib import stream
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import Component, In, Out
 
-from systolith.errors import ToolError
 from systolith.sim.backend import Backend
 from systolith.sim.dut import Dut
 from systolith.sim.golden_backend import GoldenBackend
@@ -67,14 +66,6 @@ class Mixed(Component):
             m.d.sync += self.o.payload.eq(self.i.payload + look.data)
         m.d.sync += Assert(self.word != 0xBAD, "word is bad")
         return m
-
-
-@pytest.fixture(scope="session")
-def compiler() -> None:
-    try:
-        find_compiler()
-    except ToolError as error:
-        pytest.skip(str(error))
 
 
 @pytest.fixture

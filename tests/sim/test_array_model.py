@@ -98,6 +98,10 @@ def check(rows: int, columns: int, **options: object) -> None:
     }
     for name in {"i_x", "i_w", "i_d"} & set(model.signature.members):
         ports[name] = rng.random((CYCLES, len(getattr(model, name)))) < 0.5
+    if model.sparse:
+        dense = rng.random(CYCLES) < 0.6  # words of a row's own activations, and of any places
+        places = ports["i_w"].reshape(CYCLES, columns, -1)[:, :, -2:]
+        places[dense] = (rng.random(CYCLES) < 0.5)[dense, None, None] & np.array([True, False])
     ours, theirs = (drive(Model(build_model(text, jobs=1)), ports) for text in texts)
     for our, their in zip(ours, theirs, strict=True):
         assert their.any()
@@ -127,6 +131,28 @@ def test_precisions_are_the_grids(
 ) -> None:
     precisions = {Precision.W8A8, *more}
     check(*size, pipelined=pipelined, lines=lines, precisions=precisions)
+
+
+@pytest.mark.parametrize(
+    ("stages", "lines", "more"), [(1, 2, []), (2, 0, [W4A8, W4A4]), (1, 2, [W4A8]), (2, 1, [])]
+)
+@pytest.mark.parametrize("sparse", [False, True])
+def test_stages_are_the_grids(stages: int, lines: int, more: list[Precision], sparse: bool) -> None:
+    precisions = {Precision.W8A8, *more}
+    check(4, 3, pipelined=True, stages=stages, lines=lines, precisions=precisions, sparse=sparse)
+
+
+@pytest.mark.parametrize(
+    ("pipelined", "lines", "more"),
+    [(False, 0, []), (True, 2, []), (True, 0, [W4A8]), (False, 3, [W4A8, W4A4])],
+)
+@pytest.mark.parametrize("size", [(4, 3), pytest.param((6, 20), marks=pytest.mark.slow)])
+def test_places_are_the_grids(
+    size: tuple[int, int], pipelined: bool, lines: int, more: list[Precision]
+) -> None:
+    """Weights of any places, among them whole rows of weights of the row's own."""
+    precisions = {Precision.W8A8, *more}
+    check(*size, pipelined=pipelined, lines=lines, precisions=precisions, sparse=True)
 
 
 @pytest.mark.parametrize(("pipelined", "columns"), [(False, 5), (True, 4)])

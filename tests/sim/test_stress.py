@@ -14,7 +14,7 @@ def test_random_programs_meet_every_case() -> None:
         rng = np.random.default_rng(seed)
         spec = random_spec(rng)
         met |= {("modes", len(spec.post.modes)), ("regions", spec.memory.activation_regions)}
-        met |= {("pipelined", spec.array.pipelined), ("queue", spec.queue_depth)}
+        met |= {("registers", spec.array.latency - spec.array.rows), ("queue", spec.queue_depth)}
         met |= {("depth", spec.memory.accumulator_depth), ("tables", spec.memory.tables)}
         for c in decode(random_program(rng, spec).commands.tolist()):
             flags = ("x_signed", "w_hold", "maximum", "partial", "residual", "table", "stamp")
@@ -25,7 +25,8 @@ def test_random_programs_meet_every_case() -> None:
             if c.opcode is Opcode.STORE:
                 met |= {("mode", c["mode"]), ("rounding", c["residual"] and c["r_rounding"])}
                 met |= {("product", c["residual"] and c["r_product"])}
-    wanted = {("modes", n) for n in (1, 2, 3)} | {("regions", n) for n in (1, 2, 3, 4)}
+    wanted = {("registers", n) for n in range(4)}
+    wanted |= {("modes", n) for n in (1, 2, 3)} | {("regions", n) for n in (1, 2, 3, 4)}
     wanted |= {("queue", n) for n in (1, 16)} | {("depth", n) for n in (4, 5, 7, 21)}
     flags = ("w_hold", "maximum", "partial", "residual", "table", "stamp")
     wanted |= {(f, v) for f in flags for v in (0, 1)}

@@ -73,6 +73,11 @@ def test_types(part: str, field: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("make", "error", "text"),
     [
+        (
+            lambda: ArraySpec(multiplier_stages=1),
+            ValueError,
+            "array.multiplier_stages must be 0 unless array.pipelined is true, not 1",
+        ),
         (lambda: ArraySpec(pipelined=1), TypeError, "array.pipelined must be true or false, not 1"),
         (lambda: PostSpec(residual=0), TypeError, "post.residual must be true or false, not 0"),
         (lambda: PostSpec(product=1), TypeError, "post.product must be true or false, not 1"),

@@ -8,7 +8,7 @@ from systolith.errors import BoardError
 from systolith.hw.board import BoardTop
 from systolith.hw.technology import Technology
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.bus import HostBus
+from systolith.spec.bus import BusClock, HostBus, MemoryBus
 
 __all__ = ["TECHNOLOGIES", "board_spec", "board_top", "core_frequency"]
 
@@ -44,14 +44,19 @@ def board_spec(
     ------
     BoardError: its PLL cannot make the frequency, or it has no external memory, which is asked for.
     """
-    if board.host is HostPath.UART and spec.external.data_bytes:
-        raise BoardError(
-            f"{board.name}: external.data_bytes must be 0, not {spec.external.data_bytes}: "
-            "no memory outside the chip is connected"
-        )
+    bus = spec.bus
+    rules = (
+        (spec.external.data_bytes and board.host is HostPath.UART, "external.data_bytes must be 0"),
+        (bus.stream_bytes, "bus.stream_bytes must be 0"),
+        (bus.bus_clock is not BusClock.SAME, "bus.bus_clock must be same"),
+        (bus.memory is not MemoryBus.AXI4, "bus.memory must be axi4"),
+    )
+    for wrong, rule in rules:
+        if wrong:
+            raise BoardError(f"{board.name}: {rule}: there is nothing at the other end")
     host = HostBus.UART if board.host is HostPath.UART else HostBus.AXI4_LITE
     clock_hz = round(core_frequency(board, frequency) * 1e6)
-    return replace(spec, bus=replace(spec.bus, host=host, clock_hz=clock_hz))
+    return replace(spec, bus=replace(bus, host=host, clock_hz=clock_hz))
 
 
 def board_top(board: Board, spec: AcceleratorSpec) -> BoardTop:

@@ -12,9 +12,11 @@ from systolith.cli.options import (
     Against,
     Array,
     Model,
+    Precisions,
     Preset,
     Quiet,
     SpecFile,
+    WeightFormats,
     choose_spec,
     stdout,
     write_files,
@@ -83,17 +85,21 @@ def compile_model(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write the program, e.g. program.bin.")
     ] = None,
+    precision: Precisions = None,
+    weights: WeightFormats = None,
     quiet: Quiet = False,
 ) -> None:
     """Compile a network for an accelerator; show its use of every memory and the memory map."""
     chosen = choose_spec(array, spec, preset)
+    from systolith.compiler.choices import parse_choices
     from systolith.compiler.compile import compile_graph
     from systolith.importers import load_model
     from systolith.report.usage import memory_use, tensor_places
 
+    choices = parse_choices(precision or (), weights or ())
     with reporting(quiet) as progress:
         progress("reading the model", 0, 0)
-        graph = load_model(model, against)
+        graph = choices.applied(load_model(model, against), chosen.array)
         compiled = compile_graph(
             graph, chosen, progress=lambda text: progress(f"compiling {text}", 0, 0)
         )

@@ -18,11 +18,14 @@ __all__ = [
     "BackendName",
     "Count",
     "Inputs",
+    "JsonFile",
     "Model",
     "OptionalModel",
+    "Precisions",
     "Preset",
     "Quiet",
     "SpecFile",
+    "WeightFormats",
     "choose_spec",
     "stdout",
     "write_text",
@@ -59,10 +62,31 @@ Against = Annotated[
 BackendName = Annotated[
     str,
     typer.Option(
-        "--backend", help="verilator, verilator-fast (array as an equal model), pysim, golden."
+        "--backend",
+        help="verilator, verilator-fast (array as an equal model), pysim, golden, registers (all "
+        "through the control slave), uart-sim (a board top at its serial pins) or uart:PORT[@BAUD] "
+        "(a board).",
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
+]
+Precisions = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--precision",
+        help="LAYER=w8a8, w4a8 or w4a4, as often as needed; without LAYER= what all others may be.",
+    ),
+]
+WeightFormats = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--weights",
+        help="LAYER=FORMAT of its weights (dense, int4, log2, codebook, bitmap, two_of_four), as "
+        "often as needed; without LAYER= what all others may have.",
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 

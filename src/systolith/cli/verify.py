@@ -12,10 +12,13 @@ from systolith.cli.options import (
     BackendName,
     Count,
     Inputs,
+    JsonFile,
     OptionalModel,
+    Precisions,
     Preset,
     Quiet,
     SpecFile,
+    WeightFormats,
     choose_spec,
     stdout,
     write_text,
@@ -38,13 +41,13 @@ def verify(
         Path | None,
         typer.Option("--reference", help=".npz of tensors computed earlier, compared as well."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the report as JSON; - for stdout.")
-    ] = None,
+    json: JsonFile = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the report as JUnit XML; - for stdout.")
     ] = None,
     count: Count = None,
+    precision: Precisions = None,
+    weights: WeightFormats = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a network in hardware and in its software runtime and compare every tensor.
@@ -56,10 +59,12 @@ def verify(
     if str(json) == str(junit) == "-":
         raise InputError("only one of --json and --junit can go to stdout")
     # Imported here, as in all commands: simulators and runtimes take a second to import.
+    from systolith.compiler.choices import parse_choices
     from systolith.report.machine import report_json, report_junit
     from systolith.report.verification import print_report
     from systolith.verify import verify_model
 
+    choices = parse_choices(precision or (), weights or ())
     with reporting(quiet) as progress:
         report = verify_model(
             model,
@@ -69,6 +74,7 @@ def verify(
             backend=backend,
             reference=reference,
             count=count,
+            choices=choices,
             progress=progress,
         )
     if str(json) != "-" and str(junit) != "-":

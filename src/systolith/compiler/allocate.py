@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from systolith.compiler.ir import Storage, SymbolicCommand
 from systolith.compiler.regions import Enemies, Live, Placement, improve, place
+from systolith.compiler.two_of_four import is_sparse
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Target
@@ -62,6 +63,7 @@ def live_ranges(
     """Return the live range of every storage that commands, inputs or outputs use."""
     first: dict[int, int] = {}
     last: dict[int, int] = {}
+    lines: set[int] = set()
     known: dict[int, Storage] = {}
 
     def use(storage: Storage, at: int) -> None:
@@ -78,9 +80,13 @@ def live_ranges(
         for storage in (*(s for s, _ in command.bases.values()), *command.holds):
             if not storage.external:
                 use(storage, time)
+        if is_sparse(command.values):
+            lines.add(id(command.bases["x_base"][0]))
     for storage in to_end:
         use(storage, time)
-    return [Live(storage=s, first=first[k], last=last[k]) for k, s in known.items()]
+    return [
+        Live(storage=s, first=first[k], last=last[k], lined=k in lines) for k, s in known.items()
+    ]
 
 
 _ORDERS: tuple[Callable[[Live], tuple[int, ...]], ...] = (

@@ -17,7 +17,7 @@ from systolith.compiler.movable import Item, Movable, movable_loads
 from systolith.compiler.schedule import Tokens, assign_tokens
 from systolith.compiler.spaces import stamped, whole_access
 from systolith.compiler.stream import stream_constants
-from systolith.compiler.weight_choice import FormatRequest, StoredWeights, encode_weights
+from systolith.compiler.weight_choice import Permitted, StoredWeights, encode_weights
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS, Opcode, Target, encode
@@ -98,7 +98,7 @@ def assemble(
     *,
     padded: Collection[str],
     tensors: Mapping[Storage, NDArray[np.uint8] | None],
-    formats: FormatRequest,
+    formats: Permitted,
 ) -> Assembly:
     """Order the commands by tokens and encode them.
 
@@ -109,7 +109,7 @@ def assemble(
     padded: names of PAD layers.
     tensors: storages in external memory, which get their addresses, and what some of them hold
         before the run.
-    formats: of weights, that layers ask for.
+    formats: of weights, among which layers choose.
 
     Raises
     ------

@@ -24,6 +24,9 @@ def _check_matmul(program: Program, name: str, v: Mapping[str, int]) -> None:
         raise ProgramFault(f"{name} has weights in a format that there is no decoder of")
     if v["w_format"] != WeightFormat.DENSE and v["precision"] != Precision.W8A8:
         raise ProgramFault(f"{name} has nibbles of weights that are not dense")
+    fault = spec.sparse_fault(v) if v["w_format"] == WeightFormat.TWO_OF_FOUR else None
+    if fault:
+        raise ProgramFault(f"{name}: {fault}")
     have = spec.weight_words if spec.external.data_bytes else len(program.weights)
     if v["w_base"] + v["w_words"] > have or have > spec.weight_words:
         raise ProgramFault(f"{name} leaves the weight memory")

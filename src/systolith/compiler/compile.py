@@ -25,7 +25,12 @@ from systolith.compiler.placement import Placer
 from systolith.compiler.precision import with_precisions
 from systolith.compiler.shapes import Shapes
 from systolith.compiler.steps import Step, build_steps
-from systolith.compiler.weight_choice import FormatRequest, StoredWeights, requested_formats
+from systolith.compiler.weight_choice import (
+    FormatRequest,
+    StoredWeights,
+    requested_formats,
+    with_formats,
+)
 from systolith.errors import CompileError
 from systolith.graph import Graph, Op
 from systolith.spec.accelerator import AcceleratorSpec
@@ -67,7 +72,6 @@ class _Compiler:
         graph: Graph,
         spec: AcceleratorSpec,
         fuse: bool,
-        formats: FormatRequest | None,
         report: Progress,
         bytewise: AbstractSet[str],
     ) -> None:
@@ -98,7 +102,7 @@ class _Compiler:
             constants=Constants(spec),
             splitter=RowSplitter(graph, self.layout, self.steps),
         )
-        self.formats = requested_formats(graph, spec, formats)
+        self.formats = requested_formats(graph, spec)
         self.padded = {node.name for node in graph if node.op is Op.PAD}
 
     def compile(self) -> CompiledModel:
@@ -205,7 +209,8 @@ class _Compiler:
                 proofs=self.low.proofs.get(step.node.name, ()),
             )
             for node in step.nodes:
-                if node is not step.node:
+                # By name: the node of a step that reads packed codes is one of its own.
+                if node.name != step.node.name:
                     text = f"in {step.node.name!r}"
                     notes[node.name] = LayerNote(name=node.name, where="fused", text=text)
         return tuple(notes[n.name] for n in self.graph.nodes if n.name in notes)
@@ -237,11 +242,11 @@ def compile_graph(
     ------
     CompileError: the accelerator lacks an operator, a mode or memory; the text says what to do.
     """
-    graph = with_precisions(graph, precision or {})
+    graph = with_precisions(with_formats(graph, weight_formats or {}), precision or {})
     bytewise: set[str] = set()
     while True:
         try:
             report = progress or (lambda _: None)
-            return _Compiler(graph, spec, fuse, weight_formats, report, bytewise).compile()
+            return _Compiler(graph, spec, fuse, report, bytewise).compile()
         except PackedTilesError as error:
             bytewise |= error.tensors

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from systolith.compiler.ir import Pair, SymbolicCommand
+from systolith.compiler.two_of_four import dense_rows, tile_words
 from systolith.spec.commands import COMMANDS, Opcode
 
-__all__ = ["cut_passes", "full_values", "single_tiles", "weight_words"]
+__all__ = ["cut_passes", "full_values", "loaded_words", "single_tiles", "weight_words"]
 
 
 def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
@@ -16,10 +17,20 @@ def full_values(opcode: Opcode, values: dict[str, int]) -> dict[str, int]:
 
 
 def weight_words(values: dict[str, int], rows: int) -> int:
-    """Weight words of one channel tile; of the command if they are held."""
+    """Dense weight words of one channel tile; of the command if they are held."""
+    return dense_rows(values, rows) * _passes(values)
+
+
+def loaded_words(values: dict[str, int], rows: int) -> int:
+    """Weight words that `weight_words` take at most, as they are stored."""
+    return tile_words(values, rows) * _passes(values)
+
+
+def _passes(values: dict[str, int]) -> int:
+    """Weight tiles of a channel tile; of the command if they are held."""
     if values["w_hold"]:
-        return rows
-    return rows * values["ky_count"] * values["kx_count"] * values["kc_count"]
+        return 1
+    return values["ky_count"] * values["kx_count"] * values["kc_count"]
 
 
 def _moved(command: SymbolicCommand, t: int, n: int, **values: int) -> SymbolicCommand:
@@ -38,7 +49,7 @@ def single_tiles(pair: Pair, rows: int) -> Iterator[Pair]:
     Parameters
     ----------
     pair: with weights that are not held.
-    rows: weight words of a pass.
+    rows: of the array.
     """
     m = full_values(Opcode.MATMUL, pair.matmul.values)
     s = full_values(Opcode.STORE, pair.store.values)
@@ -85,9 +96,10 @@ def cut_passes(matmul: SymbolicCommand, most: int, rows: int) -> list[SymbolicCo
     Parameters
     ----------
     matmul: of one tile; its weights are not held.
-    rows: weight words of a pass.
+    rows: of the array.
     """
     v = full_values(Opcode.MATMUL, matmul.values)
+    rows = dense_rows(v, rows)
     names = ("ky", "kx", "kc")
     counts = v["ky_count"], v["kx_count"], v["kc_count"]
     made = []

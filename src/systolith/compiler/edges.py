@@ -7,11 +7,15 @@ import numpy as np
 
 from systolith.arithmetic import (
     DequantizeArithmetic,
-    FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     QuantizeArithmetic,
 )
 from systolith.compiler.ir import SymbolicCommand, View
+from systolith.float_steps import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
+)
 from systolith.graph import Graph, Node, Op, Tensor
 from systolith.spec.accelerator import PostSpec
 from systolith.spec.commands import Opcode
@@ -75,6 +79,8 @@ def _plan(graph: Graph, node: Node, post: PostSpec) -> EdgePlan | str:
     arithmetic = node.arithmetic
     if isinstance(arithmetic, FloatQuantizeArithmetic | FloatOutputArithmetic):
         return "its float steps are no quotient or product alone"
+    if isinstance(arithmetic, BlockQuantizeArithmetic | BlockSumsArithmetic):
+        return "scales of blocks are the host's"
     if isinstance(arithmetic, QuantizeArithmetic):
         codes, numbers, stored = arithmetic.out, source, target
     else:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand, View
 from systolith.compiler.tiling import COMMAND_CYCLES, Load, Region, Tiles, cut_region
+from systolith.compiler.two_of_four import dense_rows
 from systolith.spec.commands import Opcode
 
 __all__ = ["Job", "Stream", "emit_pairs", "emit_tiles", "is_linear", "job_cycles", "store_stream"]
@@ -159,7 +160,8 @@ def emit_pairs(job: Job, regions: Sequence[Region]) -> list[Pair]:
 def _split(pair: Pair, tiles: int, rows: int) -> tuple[Pair, Pair]:
     m, s = pair.matmul.values, pair.store.values
     channels, rest = tiles * s["tile_channels"], m["n_count"] - tiles
-    weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"] * rows
+    weights = tiles * m["ky_count"] * m["kx_count"] * m["kc_count"]
+    weights *= dense_rows(m, rows)
     bases = [*pair.matmul.bases, *pair.store.bases]
     beyond = {name: tiles * (m | s)[f"{name[0]}_n_stride"] for name in bases}
     behind = {"n_count": rest, "channels": s["channels"] - channels}
@@ -185,7 +187,7 @@ def split_channels(pairs: Sequence[Pair], tiles: int, rows: int) -> list[Pair]:
     ----------
     pairs: of one layer, each with more than ``tiles`` channel tiles and weights for each.
     tiles: how many come first.
-    rows: weight words of a pass.
+    rows: of the array.
     """
     parts = [_split(pair, tiles, rows) for pair in pairs]
     return [first for first, _ in parts] + [rest for _, rest in parts]

@@ -54,6 +54,7 @@ class Layout:
     parents: tensor -> the tensor in whose bytes it lies.
     copies: (node, input index) pairs of moves which need commands.
     paired: tensors whose rows can be read in pairs.
+    astray: tensors whose view's offset is not theirs, and theirs is not a whole number of lines.
     """
 
     views: dict[str, View] = field(default_factory=dict)
@@ -61,6 +62,7 @@ class Layout:
     parents: dict[str, str] = field(default_factory=dict)
     copies: set[tuple[str, int]] = field(default_factory=set)
     paired: set[str] = field(default_factory=set)
+    astray: set[str] = field(default_factory=set)
 
 
 class _Planner:

@@ -8,10 +8,11 @@ from systolith.compiler import lower_pool
 from systolith.compiler.chains import Part, cut_window, part_span, window_taps
 from systolith.compiler.emit import Job, emit_tiles
 from systolith.compiler.ir import Pair, Storage
-from systolith.compiler.lower_matmul import add_constants, add_weights, part_job
+from systolith.compiler.lower_matmul import add_constants, add_weights, part_job, sparse_jobs
 from systolith.compiler.lowering import Lowering
-from systolith.compiler.mac import in_precision, mac_layer, mac_requantizer
-from systolith.compiler.mac_parts import dense_part, diagonal_part
+from systolith.compiler.mac import MacLayer, in_precision, mac_layer, mac_requantizer
+from systolith.compiler.mac_parts import MacPart, dense_part, diagonal_part
+from systolith.compiler.mac_sparse import is_wanted, may_be_sparse, sparse_error
 from systolith.compiler.pieces import Box, Piece, Span, other_piece
 from systolith.compiler.precision import chain_precision
 from systolith.compiler.reduction import Kernel
@@ -126,7 +127,8 @@ class ChainTiler:
             taps = part.rows[1], part.columns[1], len(ys) * len(xs)
         extents = box.c, box.channels, box.height, box.width
         strides = [(p.row, p.pixel) for p in (places.x, places.y, places.r) if p is not None]
-        key = (id(step), extents, taps, last, tuple(strides))
+        astray = self.tiler.is_astray(places.x)
+        key = (id(step), extents, taps, last, tuple(strides), astray)
         if key not in self._links:
             self._links[key] = self._lowered(step, box, part, places, last)
         return self._links[key]
@@ -146,7 +148,8 @@ class ChainTiler:
             views[name] = r = places.r.formal("r", places.other)
             more[name] = addition.other
             addition = replace(addition, other=name)
-        local = self.tiler.local(views, more)
+        astray = {own.source} if self.tiler.is_astray(places.x) else set()
+        local = self.tiler.local(views, more, astray=astray)
         own = replace(own, addition=addition, table=own.table if last else None)
         if isinstance(own.node.arithmetic, MacArithmetic):
             pair = self._mac(local, own, step, box, part, last)
@@ -181,16 +184,13 @@ class ChainTiler:
             pixel=view.pixel * layer.window.dilations[1],
             channels=count,
         )
-        if groups > 1:
-            made = diagonal_part(layer, groups, kernel, array, together=True)
-        else:
-            made = dense_part(layer.codes, layer, kernel, (0, 0), array)
-        job = part_job(low, layer, made)
+        region = Region(y=0, x=0, height=box.height, width=box.width)
+        layer, made, job = _made(low, layer, kernel, groups, region)
         if last:
             add_constants(low, layer, made, job, mac_requantizer(low, own))
         else:
             add_weights(low, layer, made, job)
-        return _whole(job, Region(y=0, x=0, height=box.height, width=box.width))
+        return _whole(job, region)
 
     def _pool(self, low: Lowering, own: Step, box: Box, part: Part, last: bool) -> Pair:
         """A pool of some taps of one output's window."""
@@ -211,6 +211,27 @@ class ChainTiler:
         else:
             lower_pool.add_weights(low, step, job)
         return _whole(job, region)
+
+
+def _made(
+    low: Lowering, layer: MacLayer, kernel: Kernel, groups: int, region: Region
+) -> tuple[MacLayer, MacPart, Job]:
+    """The part and job of a layer's outputs, with two of four weights if that is quicker."""
+    array, pixels = low.spec.array, region.height * region.width
+    if groups > 1:
+        made = diagonal_part(layer, groups, kernel, array, together=True)
+    else:
+        made = dense_part(layer.codes, layer, kernel, (0, 0), array)
+    job, sparse = part_job(low, layer, made), replace(layer, sparse=True)
+    possible = groups == 1 and may_be_sparse(low, layer)
+    found = sparse_jobs(low, sparse, kernel, region) if possible else None
+    if found:
+        (part,), (other,) = found
+        if is_wanted(layer) or other.load.cycles(pixels) < job.load.cycles(pixels):
+            return sparse, part, other
+    if is_wanted(layer):
+        raise sparse_error(low, layer)
+    return layer, made, job
 
 
 def _cropped(attributes: Mapping[str, object], kernel: tuple[int, int]) -> Mapping[str, object]:

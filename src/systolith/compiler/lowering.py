@@ -17,6 +17,7 @@ from systolith.compiler.precision import nibble_range
 from systolith.compiler.problem import Proof, Requantizer
 from systolith.compiler.steps import Addition, Step
 from systolith.compiler.tiling import Load, Region
+from systolith.compiler.two_of_four import stored_rows
 from systolith.graph import Graph, Node, Op
 from systolith.profiles.binary import binary_table
 from systolith.spec.accelerator import AcceleratorSpec
@@ -101,11 +102,20 @@ class Lowering:
         linear = is_linear(job, whole)
         return self.splitter.regions(step, whole, job.load, linear=linear, ahead=ahead)
 
-    def load(self, passes: int, channels: int, tile_channels: int, *, hold: bool) -> Load:
-        """What tiles of a layer cost."""
+    def load(
+        self,
+        passes: int,
+        channels: int,
+        tile_channels: int,
+        *,
+        hold: bool = False,
+        sparse: bool = False,
+    ) -> Load:
+        """What tiles of a layer cost, whose weights are held or two of four."""
+        rows = self.spec.array.rows
         return Load(
             depth=self.spec.memory.accumulator_depth,
-            least=_HELD if hold else self.spec.array.rows,
+            least=_HELD if hold else stored_rows(rows) if sparse else rows,
             passes=passes,
             beats=-(-min(channels, tile_channels) // self.spec.post.lanes),
             channel_tiles=-(-channels // tile_channels),

@@ -61,6 +61,7 @@ class MacLayer:
     fields: the MATMUL's weight fields.
     packed: neighbouring output pixels that are computed as channels of one.
     precision: of the array's elements.
+    sparse: whether its commands take two of four weights.
     """
 
     step: Step
@@ -70,6 +71,7 @@ class MacLayer:
     fields: dict[str, int]
     packed: int = 1
     precision: Precision = Precision.W8A8
+    sparse: bool = False
 
     @property
     def outputs(self) -> int:

@@ -18,14 +18,16 @@ from systolith.compiler.precision import (
     columns_at_once,
     exact_precisions,
     nibble_range,
+    permitted_precisions,
     wanted_precision,
     weight_codes,
 )
 from systolith.compiler.reduction import Kernel, best_reduction
 from systolith.compiler.steps import Step
+from systolith.compiler.weight_choice import wanted_format
 from systolith.graph import Graph, Op, Tensor
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat
 
 __all__ = ["PackedTilesError", "Packing", "check_whole", "pack_tensors"]
 
@@ -155,6 +157,8 @@ class _Packer:
             and weight_codes(arithmetic) is not None
             and (zero or not pads)
             and wanted_precision(step.node) in (None, Precision.W4A4)
+            and Precision.W4A4 in permitted_precisions(step.node)
+            and wanted_format(step.node) in (None, WeightFormat.DENSE)
         )
 
     def gains(self, name: str) -> bool:

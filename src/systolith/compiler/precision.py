@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 
 from systolith.arithmetic import MacArithmetic
 from systolith.compiler.errors import layer_error
+from systolith.compiler.weight_choice import wanted_format
 from systolith.errors import CompileError
 from systolith.graph import Graph, Node
 from systolith.spec.array import ArraySpec
-from systolith.spec.precision import Precision
+from systolith.spec.precision import Precision, WeightFormat
 
 __all__ = [
     "NibbleCodes",
@@ -22,6 +23,7 @@ __all__ = [
     "nibble_bytes",
     "nibble_codes",
     "nibble_range",
+    "permitted_precisions",
     "weight_codes",
     "wanted_precision",
     "with_precisions",
@@ -89,6 +91,12 @@ def wanted_precision(node: Node) -> Precision | None:
         ) from None
 
 
+def permitted_precisions(node: Node) -> frozenset[Precision]:
+    """The precisions that a layer may have if it asks for none, of its attribute `precisions`."""
+    names = node.attributes.get("precisions")
+    return frozenset(Precision if names is None else (Precision[n.upper()] for n in names))
+
+
 def with_precisions(graph: Graph, precisions: Mapping[str, Precision]) -> Graph:
     """The graph with an attribute `precision` at some layers, by name.
 
@@ -127,6 +135,14 @@ def exact_precisions(node: Node, array: ArraySpec) -> Iterator[Precision]:
         raise layer_error(
             node, f"array.precisions lacks {name}", f"add {name!r} to array.precisions"
         )
+    form = wanted_format(node)
+    coded = form not in (None, WeightFormat.DENSE)
+    if form is not None and coded and wanted in (Precision.W4A8, Precision.W4A4):
+        raise layer_error(
+            node,
+            f"weight_format {form.name.lower()} needs precision w8a8, not {wanted.name.lower()}",
+            "leave one of them out",
+        )
     if wanted is Precision.W4A8 and weight_codes(arithmetic) is None:
         raise layer_error(
             node,
@@ -136,7 +152,8 @@ def exact_precisions(node: Node, array: ArraySpec) -> Iterator[Precision]:
     if wanted is not Precision.W4A8:  # W4A4 is chosen before: see `pack_tensors`
         yield Precision.W8A8
     nibbles = Precision.W4A8 in array.precisions and weight_codes(arithmetic) is not None
-    if nibbles and wanted in (None, Precision.W4A8):
+    free = wanted is None and not coded and Precision.W4A8 in permitted_precisions(node)
+    if nibbles and (free or wanted is Precision.W4A8):
         yield Precision.W4A8
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from systolith.compiler.two_of_four import tile_words
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
     COMMANDS,
@@ -32,7 +33,7 @@ def _product(values: Mapping[str, int], loops: Sequence[str]) -> int:
 
 def _matmul(values: Mapping[str, int], spec: AcceleratorSpec) -> int:
     passes = _product(values, ("t", "n", "ky", "kx", "kc"))
-    least = _HELD if values["w_hold"] else spec.array.rows
+    least = _HELD if values["w_hold"] else tile_words(values, spec.array.rows)
     pixels = _product(values, ("my", "mx")) >> values["pairs"]
     return passes * max(pixels, least)
 

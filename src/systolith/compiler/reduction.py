@@ -1,7 +1,7 @@
 """How a convolution's window becomes array passes: the cheapest way to cut it into row vectors."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from systolith.compiler.precision import codes_a_byte, columns_at_once, nibble_b
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.precision import Precision
 
-__all__ = ["Kernel", "Reduction", "best_reduction", "pack_tiles"]
+__all__ = ["Kernel", "Reduction", "best_reduction", "line_reduction", "pack_tiles"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +43,7 @@ class Reduction:
     kernel: the window.
     rows: codes of a row vector.
     codes: codes a byte.
+    spare: codes behind them that the array reads, too, but never needs.
     """
 
     kernel: Kernel
@@ -50,6 +51,7 @@ class Reduction:
     group: int
     whole_rows: bool
     codes: int = 1
+    spare: int = 0
 
     @property
     def span(self) -> int:
@@ -113,6 +115,30 @@ def best_reduction(kernel: Kernel, rows: int, precision: Precision = Precision.W
     return min(_options(kernel, rows * codes, codes), key=lambda r: (r.passes, r.group))
 
 
+def line_reduction(kernel: Kernel, rows: int, line: int) -> Reduction | None:
+    """Return the reduction with the fewest passes of vectors for two of four weights; may be None.
+
+    These are two bytes a row, and begin with lines.
+
+    Parameters
+    ----------
+    kernel: the window.
+    rows: of the array.
+    line: bytes of a line.
+    """
+    found = []
+    cut = 2 * rows // line * line  # 0 where lines are made for more lanes than there are rows
+    for option in _options(kernel, 2 * rows, 1):
+        if option.counts[2] > 1 and not cut:
+            continue
+        if option.counts[2] > 1:
+            option = replace(option, rows=cut, spare=2 * rows - cut)
+        loops = zip(option.counts, option.strides, strict=True)
+        if all(stride % line == 0 for count, stride in loops if count > 1):
+            found.append(option)
+    return min(found, key=lambda r: (r.passes, r.group), default=None)
+
+
 def pack_tiles(
     reduction: Reduction,
     blocks: NDArray[np.int64],
@@ -133,7 +159,8 @@ def pack_tiles(
     precision: of the elements.
     """
     tiles, width = blocks.shape[:2]
-    shape = (tiles, reduction.passes, reduction.rows, columns_at_once(spec.array, precision))
+    depth, columns = reduction.rows + reduction.spare, columns_at_once(spec.array, precision)
+    shape = (tiles, reduction.passes, depth, columns)
     packed = np.full(shape, fill, np.int64)
     number, row = reduction.positions()
     packed[:, number, row, :width] = np.moveaxis(blocks, 1, -1)

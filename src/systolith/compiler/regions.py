@@ -23,11 +23,23 @@ Enemies = dict[int, dict[int, int]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Live:
-    """A storage and the moments of its first and last use, inclusive."""
+    """A storage and when it is in use.
+
+    Parameters
+    ----------
+    first, last: moments of its first and last use.
+    lined: whether it must begin with a line, even if it is not `Storage.aligned`.
+    """
 
     storage: Storage
     first: int
     last: int
+    lined: bool = False
+
+    @property
+    def on_lines(self) -> bool:
+        """Whether it must begin with a line."""
+        return self.lined or self.storage.aligned
 
     def overlaps(self, other: "Live") -> bool:
         """Whether both are in use at some time."""
@@ -91,7 +103,7 @@ def place(
     for live in lives:
         options = []
         foes = enemies.get(id(live.storage), {})
-        unit = spec.line_bytes if live.storage.aligned else alignment
+        unit = spec.line_bytes if live.on_lines else alignment
         for region, held in enumerate(regions):
             offset = _lowest(live, held.taken(live), spec.memory.activation_bytes, unit)
             if offset is not None:
@@ -127,7 +139,7 @@ def improve(
             for enemy, weight in foes.items():
                 cost[placed[enemy][0]] += weight
             here = int(places[index, 0])
-            unit = spec.line_bytes if live.storage.aligned else alignment
+            unit = spec.line_bytes if live.on_lines else alignment
             for region in sorted(cost, key=cost.__getitem__):
                 if cost[region] >= cost[here]:
                     break

@@ -120,6 +120,9 @@ def _direct(problem: Problem) -> _Candidate | None:
         return _double(requant.multiplier, requant.shift, count)
     if requant.formula == "float32":
         return _float32(requant.scale, count)
+    if requant.formula == "byte":
+        # The shift to the left drops what lies above the byte; 2**7 brings it to the code's place.
+        return _double(np.array([1 << 7]), 24 - requant.shift, count)
     return None
 
 

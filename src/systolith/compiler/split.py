@@ -2,9 +2,16 @@
 
 from collections.abc import Iterable, Sequence
 
-from systolith.compiler.cuts import cut_passes, full_values, single_tiles, weight_words
+from systolith.compiler.cuts import (
+    cut_passes,
+    full_values,
+    loaded_words,
+    single_tiles,
+    weight_words,
+)
 from systolith.compiler.ir import Pair, Storage, SymbolicCommand
 from systolith.compiler.predict import cycles
+from systolith.compiler.two_of_four import tile_words
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode
 from systolith.spec.registers import Window, window_stride
@@ -75,7 +82,7 @@ class Splitter:
         for pair in pairs:
             m = full_values(Opcode.MATMUL, pair.matmul.values)
             s = full_values(Opcode.STORE, pair.store.values)
-            words = weight_words(m, spec.array.rows) * (1 if m["w_hold"] else m["n_count"])
+            words = loaded_words(m, spec.array.rows) * (1 if m["w_hold"] else m["n_count"])
             weights[m["w_base"]] = max(weights.get(m["w_base"], 0), words)
             beats = -(-min(s["tile_channels"], s["channels"]) // spec.post.lanes)
             beats += (s["n_count"] - 1) * s["p_stride"]
@@ -109,7 +116,7 @@ class Splitter:
         m = full_values(Opcode.MATMUL, pairs[0].matmul.values)
         s = full_values(Opcode.STORE, pairs[0].store.values)
         n = m["n_count"]
-        words = weight_words(m, rows)
+        words = loaded_words(m, rows)
         beats = -(-min(s["tile_channels"], s["channels"]) // spec.post.lanes)
         if words > spec.weight_words:
             return [self._chain(tile) for pair in pairs for tile in single_tiles(pair, rows)]
@@ -138,7 +145,7 @@ class Splitter:
     def _late(self, pairs: Sequence[Pair], m: dict[str, int]) -> bool:
         """Whether compute would wait for the weights; advances both clocks."""
         spec = self.spec
-        size = weight_words(m, spec.array.rows) * (1 if m["w_hold"] else m["n_count"])
+        size = loaded_words(m, spec.array.rows) * (1 if m["w_hold"] else m["n_count"])
         if m["w_base"] not in self._known:
             self._known.add(m["w_base"])
             bytes_ = size * window_stride(spec, Window.WEIGHTS)
@@ -154,7 +161,7 @@ class Splitter:
         """Return partial MATMULs, cut where their weights are too large."""
         result: list[SymbolicCommand] = []
         for matmul in sums:
-            words = weight_words(full_values(Opcode.MATMUL, matmul.values), self.spec.array.rows)
+            words = loaded_words(full_values(Opcode.MATMUL, matmul.values), self.spec.array.rows)
             result += [matmul] if words <= self.spec.weight_words else self._cut(matmul)
         return result
 
@@ -166,7 +173,8 @@ class Splitter:
     def _cut(self, matmul: SymbolicCommand) -> list[SymbolicCommand]:
         """Let half of the memory hold the weights of a part, so that the next can be loaded."""
         spec, rows = self.spec, self.spec.array.rows
-        return cut_passes(matmul, max(1, spec.weight_words // (2 * rows)), rows)
+        words = 2 * tile_words(matmul.values, rows)
+        return cut_passes(matmul, max(1, spec.weight_words // words), rows)
 
 
 def _weights_of(pair: Pair) -> tuple[int, int, int]:

@@ -182,6 +182,7 @@ class Tiler:
         views: dict[str, View],
         more: Mapping[str, str],
         paired: AbstractSet[str] = frozenset(),
+        astray: AbstractSet[str] = frozenset(),
     ) -> Lowering:
         """The network with some tensors of other shapes.
 
@@ -190,6 +191,7 @@ class Tiler:
         views: by tensor.
         more: names of tensors that are like others.
         paired: tensors whose rows can be read in pairs as they lie here.
+        astray: see `Layout`.
         """
         graph = self.low.graph
         tensors = dict(graph.tensors)
@@ -199,7 +201,7 @@ class Tiler:
         return replace(
             self.low,
             graph=replace(graph, tensors=tensors),
-            layout=Layout(views=views, paired=self.low.layout.paired & paired),
+            layout=Layout(views=views, paired=self.low.layout.paired & paired, astray=set(astray)),
             splitter=WholeRows(),
         )
 
@@ -231,6 +233,10 @@ class Tiler:
         offset = slab.lead + far.offset - slab.start
         return Place(storage=storage, offset=offset, row=view.row, pixel=view.pixel)
 
+    def is_astray(self, place: Place) -> bool:
+        """Whether a place is not at a line of its storage."""
+        return place.offset % self.low.spec.line_bytes != 0
+
     def part(self, step: Step, box: Box) -> Step:
         """The step that computes the box's channels."""
         key = id(step), box.c, box.channels
@@ -253,7 +259,7 @@ class Tiler:
         sides = [(s.count, s.before, s.after) for s in (piece.rows, piece.columns)]
         strides = [(p.row, p.pixel) for p in (x.place, y, r) if p is not None]
         extents = box.c, box.channels, box.height, box.width
-        key = (id(step), extents, tuple(sides), tuple(strides))
+        key = (id(step), extents, tuple(sides), tuple(strides), self.is_astray(x.place))
         if key not in self._templates:
             self._templates[key] = self._lower(self.part(step, box), box, x, other, y)
         return self._templates[key]
@@ -283,7 +289,8 @@ class Tiler:
             addition = replace(addition, other=name)
         whole = source.piece.columns.first == 0 and source.piece.channels.first == 0
         pairing = {step.source} if whole and source.place.storage.aligned else set()
-        local = self.local(views, more, pairing)
+        astray = {step.source} if self.is_astray(source.place) else set()
+        local = self.local(views, more, pairing, astray)
         pairs = self._lowerings[node.op](local, replace(step, node=node, addition=addition))
         return _Template(
             pairs=pairs, x=x.storage, y=y.storage, r=r.storage if r is not None else None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.two_of_four import dense_rows
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.precision import NIBBLE_BITS, Precision
 
@@ -16,8 +17,12 @@ Int64Array = NDArray[np.int64]
 def used_weights(
     values: Mapping[str, int], weights: NDArray[np.uint8], spec: AcceleratorSpec
 ) -> NDArray[np.bool_]:
-    """Which weights are not zero, [n, pass, rows, channels at once]."""
-    rows, columns, tiles = spec.array.rows, spec.array.columns, values["n_count"]
+    """Which weights are not zero, [n, pass, rows, channels at once].
+
+    Rows are those of dense words, one for every byte of a vector.
+    """
+    rows, columns = dense_rows(values, spec.array.rows), spec.array.columns
+    tiles = values["n_count"]
     passes = values["ky_count"] * values["kx_count"] * values["kc_count"]
     stored = 1 if values["w_hold"] else tiles * passes
     words = weights[values["w_base"] : values["w_base"] + stored * rows]
@@ -46,12 +51,12 @@ def used_rows(
     weights: NDArray[np.uint8],
     spec: AcceleratorSpec,
 ) -> tuple[Int64Array, Int64Array]:
-    """First and last + 1 array row with a weight that matters, of each (n, pass).
+    """First and last + 1 byte of a vector with a weight that matters, of each (n, pass).
 
     A weight matters if it is not zero and its column is stored.
     """
     used = used_weights(values, weights, spec)
-    rows = spec.array.rows
+    rows = used.shape[2]
     first, last = (np.zeros(used.shape[:2], np.int64) for _ in range(2))
     for tile in range(values["n_count"]):
         left = store["channels"] - tile * store["tile_channels"]

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.two_of_four import dense_tiles, encoded_words, stored_rows
 from systolith.spec.precision import BOOK_WORDS, Precision, WeightFormat
 
 __all__ = ["ENCODERS", "EncodedWeights", "decoded_words"]
@@ -110,6 +111,16 @@ def _bitmap(tiles: Codes, values: Mapping[str, int]) -> EncodedWeights:
     )
 
 
+def _two_of_four(tiles: Codes, values: Mapping[str, int]) -> EncodedWeights | None:
+    """Tiles of twice the array's rows, see `two_of_four`."""
+    used = _values(tiles, values) != 0
+    shape = (-1, *tiles.shape[-2:])
+    words = encoded_words(tiles.reshape(shape), used.reshape(shape))
+    if words is None:
+        return None
+    return EncodedWeights(words=words, fields={"w_format": int(WeightFormat.TWO_OF_FOUR)})
+
+
 def _dense(tiles: Codes, values: Mapping[str, int]) -> EncodedWeights:
     return EncodedWeights(words=tiles.reshape(-1, tiles.shape[-1]))
 
@@ -121,9 +132,10 @@ ENCODERS: Mapping[WeightFormat, Encoder] = {
     WeightFormat.LOG2: _log2,
     WeightFormat.CODEBOOK: _codebook,
     WeightFormat.BITMAP: _bitmap,
+    WeightFormat.TWO_OF_FOUR: _two_of_four,
 }
 """Encode tiles [n, pass, rows, columns] of a MATMUL with the given fields; None if the format does
-not hold them exactly."""
+not hold them exactly. Tiles of TWO_OF_FOUR have twice the array's rows."""
 
 
 _PACKED = frozenset(WeightFormat) - {WeightFormat.DENSE}
@@ -132,7 +144,8 @@ _PACKED = frozenset(WeightFormat) - {WeightFormat.DENSE}
 def decoded_words(memory: Codes, values: Mapping[str, int], rows: int) -> tuple[Codes, int]:
     """Return a MATMUL's weights as dense words, and how many words of the memory it reads.
 
-    A format that does not exist is taken to be dense.
+    Of TWO_OF_FOUR these are two for every row of the array, one for each byte of a vector. A format
+    that does not exist is taken to be dense.
 
     Parameters
     ----------
@@ -147,6 +160,11 @@ def decoded_words(memory: Codes, values: Mapping[str, int], rows: int) -> tuple[
     form = values["w_format"]
     if values["precision"] != Precision.W8A8 or form not in _PACKED:
         return words[: groups * passes * rows].copy(), groups * passes * rows
+    if form == WeightFormat.TWO_OF_FOUR:
+        count = groups * passes
+        even = rows - rows % 2  # of a damaged command's array
+        dense = dense_tiles(words, count, even, values["w_zero"])
+        return dense, count * stored_rows(rows)
     if form == WeightFormat.BITMAP:
         return _from_bitmap(words, values, (groups * passes, rows))
     if form != WeightFormat.CODEBOOK:

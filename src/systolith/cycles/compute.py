@@ -89,26 +89,28 @@ class Compute(Process):
         passes, pixels = stream.early - number, stream.pixels
         if stream.uneven:
             return False
-        first = max(ready, self._spaced)
-        loaded = pixels if stream.hold else max(pixels, self.machine.timing.tile)
-        period = max(loaded, MINIMUM_PASS)
-        end = first + (passes - 1) * period + pixels
+        first, loader = max(ready, self._spaced), self._loader
+        spacing = max(pixels, MINIMUM_PASS)
+        if stream.hold:
+            begins = loaded = first + spacing * np.arange(passes)
+        else:
+            begins, loaded = loader.steady(passes, spacing, first)
+        end = int(begins[-1]) + pixels
         if not self._undisturbed(stream, ready, end):
             return False
         spans = self.machine.spans
         spans["stall_weights"].add(self._next, ready - self._next)
         spans["stall_accumulators"].add(ready, first - ready)
-        begins = first + period * np.arange(passes)
         ends = begins[:-1] + pixels
-        spans["stall_weights"].add(ends, np.full(passes - 1, loaded - pixels))
-        spans["stall_accumulators"].add(
-            ends + loaded - pixels, np.full(passes - 1, period - loaded)
-        )
+        late = ends if stream.hold else np.maximum(ends, loaded[1:])
+        spans["stall_weights"].add(ends, late - ends)
+        spans["stall_accumulators"].add(late, begins[1:] - late)
         if self._noted(stream):
             times = (begins[:, None] + np.arange(pixels)).reshape(-1)
             self._note(stream, times, stream.regions(tile, number, passes))
         if needs_tile:
-            self._loader.steady(1 if stream.hold else passes, period, first)
+            held = slice(1 if stream.hold else passes)
+            loader.follow(begins[held], loaded[held])
         self._begun(int(begins[-1]), 0, pixels)
         self._next = end
         self.stepped(passes * pixels, end)

@@ -60,7 +60,7 @@ class Timing:
         array = spec.array
         last = array.column_delay(array.columns - 1)
         # Through the array, along the columns, two stages of the accumulators, the credit counter.
-        credit = READ_LATENCY + array.rows + array.pipelined - 1 + last + 2 + 1
+        credit = READ_LATENCY + array.latency - 1 + last + 2 + 1
         lane = _requantizer(spec.post.modes, spec.post.widths)
         lane += _RESIDUAL_ADD if spec.post.residual else 0
         lane += 1 if spec.memory.tables else 0

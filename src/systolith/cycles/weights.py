@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from systolith.cycles.nests import Int64Array
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Command
-from systolith.spec.precision import BOOK_WORDS, WeightFormat
+from systolith.spec.precision import BOOK_WORDS, PLACE_ROWS, WeightFormat
 from systolith.spec.program import ProgramError
 
 __all__ = ["Loader", "row_bytes"]
@@ -66,6 +66,7 @@ class Loader:
 
     def __init__(self, spec: AcceleratorSpec) -> None:
         self._rows, self._columns = spec.array.rows, spec.array.columns
+        self._places = 0  # words of places of a tile
         self.loaded, self.ready = -1, 0
         self._switch = 0  # last switch of weight tiles
         self._left = self._groups = 0
@@ -79,6 +80,8 @@ class Loader:
         active: first cycle in which its words can be read.
         sizes: of its rows, if they are bitmaps, see `row_bytes`.
         """
+        sparse = command["w_format"] == WeightFormat.TWO_OF_FOUR
+        self._places = -(-self._rows // PLACE_ROWS) if sparse else 0
         stored = _tiles(command)
         self._left = stored if command["w_hold"] else stored * command["t_count"]
         coded = command["w_format"] == WeightFormat.CODEBOOK
@@ -90,18 +93,36 @@ class Loader:
         self._free = active
         self._next()
 
-    def steady(self, passes: int, period: int, first: int) -> None:
-        """Switch to ``passes`` tiles of one channel tile, one every ``period`` cycles.
+    def steady(self, passes: int, pixels: int, first: int) -> tuple[Int64Array, Int64Array]:
+        """Return when tiles of one channel tile are switched to, and when they are loaded.
 
-        They are not bitmaps, and each is loaded before its switch.
+        They are not bitmaps, and nothing but their weights holds them up. Nothing changes yet.
+
+        Parameters
+        ----------
+        passes: tiles.
+        pixels: cycles from switch to switch at least.
+        first: the first switch.
         """
-        self.switched(first)
-        if passes > 1:
-            self._number += passes - 2
-            self._left -= passes - 2
-            self._switch = first + (passes - 2) * period
-            self.ready = self._switch + self._rows
-            self.switched(first + (passes - 1) * period)
+        switches, ready = np.empty(passes, np.int64), np.empty(passes, np.int64)
+        switches[0], ready[0] = first, self.ready
+        if not self._places:
+            switches = first + max(pixels, self._rows) * np.arange(passes)
+            ready[1:] = switches[:-1] + self._rows
+            return switches, ready
+        for k in range(1, passes):
+            ready[k] = max(ready[k - 1] + self._places, switches[k - 1]) + self._rows
+            switches[k] = max(ready[k], switches[k - 1] + pixels)
+        return switches, ready
+
+    def follow(self, switches: Int64Array, ready: Int64Array) -> None:
+        """Switch to tiles as `steady` found."""
+        self.switched(int(switches[0]))
+        if len(switches) > 1:
+            self._number += len(switches) - 2
+            self._left -= len(switches) - 2
+            self._switch, self.ready = int(switches[-2]), int(ready[-1])
+            self.switched(int(switches[-1]))
 
     def switched(self, cycle: int) -> None:
         """A vector switches to the loaded tile; the loader goes on with the next."""
@@ -113,13 +134,13 @@ class Loader:
             self._next()
 
     def _next(self) -> None:
-        """The next tile: behind its book, and not before the one before it is in use."""
+        """The next tile: behind its book or places, and not before the one before is in use."""
         if self._bitmaps:
             self.ready = self._bitmaps.tile(self._switch) + 1
             return
         if self._number % self._group == 0:
             self._free += self._book
-        self.ready = max(self._free, self._switch) + self._rows
+        self.ready = max(self._free + self._places, self._switch) + self._rows
 
 
 class _Bitmaps:

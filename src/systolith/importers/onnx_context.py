@@ -7,8 +7,14 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from systolith.arithmetic import Codes
-from systolith.graph import Tensor
+from systolith.arithmetic import (
+    Codes,
+)
+from systolith.errors import ModelError
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+)
+from systolith.graph import Graph, Tensor
 from systolith.importers.channels_first import (
     ChannelsFirst,
     codes_quantization,
@@ -74,6 +80,7 @@ class OnnxContext(ChannelsFirst):
         self.tables: dict[str, FloatTable] = {}
         self.dequantized: dict[str, Codes] = {}
         self.means: dict[str, FloatMean] = {}
+        self.blocks: dict[str, tuple[tuple[str, ...], BlockSumsArithmetic]] = {}
         self.from_input: set[str] = set()
         self.opsets: list[onnx.OperatorSetIdProto] = []
 
@@ -209,4 +216,24 @@ class OnnxContext(ChannelsFirst):
                 order=like.order if like else default_order(shape),
                 limits=None if codes is None else codes.limits,
             )
+        )
+
+    def finish(self, model: onnx.ModelProto, name: str, path: str) -> Graph:
+        """Return the graph of a model whose nodes have all been read.
+
+        Raises
+        ------
+        ModelError: an output is not computed.
+        """
+        outputs = [value.name for value in model.graph.output]
+        for output in outputs:
+            if output not in self.tensors:
+                raise ModelError(f"output {output!r} must be computed by the model")
+        self.drop_dead(outputs)
+        return self.graph(
+            name=name,
+            inputs=[v.name for v in model.graph.input if v.name not in self.constants],
+            outputs=outputs,
+            source_path=path,
+            model_bytes=model.SerializeToString(),
         )

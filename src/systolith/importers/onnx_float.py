@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from systolith.errors import ToolError
+from systolith.importers.onnx_block_steps import block_step
 from systolith.importers.onnx_context import FloatTable, OnnxContext
 from systolith.importers.ort import open_session
 
@@ -29,7 +30,10 @@ FLOAT_UNARY = frozenset(
 
 
 def float_unary(ctx: OnnxContext) -> None:
-    """Continue a table by the current node, or refuse it as left in float."""
+    """Continue a table, or what sums of blocks are worth, or refuse the node as left in float."""
+    if any(name in ctx.blocks for name in ctx.node.input):
+        block_step(ctx)
+        return
     varying = sorted({name for name in ctx.node.input if name and name not in ctx.constants})
     fixed = {name: ctx.constants[name] for name in ctx.node.input if name in ctx.constants}
     if not varying or any(name not in ctx.tables for name in varying):

@@ -44,11 +44,32 @@ class _Widener:
         self.graph = graph
         self.stored = {each.name: each for each in graph.initializer}
         self.narrow: dict[str, int] = {}
+        self.blocks = self._blocks()
+
+    def _blocks(self) -> set[str]:
+        """Operands of dequantizations whose blocks differ, of matrices: MatMulNBits to the runtime.
+
+        It fuses a DequantizeLinear of blocks of rows with the MatMul behind it.
+        """
+        matrices = {node.input[1] for node in self.graph.node if node.op_type == "MatMul"}
+        found: set[str] = set()
+        for node in self.graph.node:
+            if node.op_type != "DequantizeLinear" or node.output[0] not in matrices:
+                continue
+            block, names = _attribute(node, "block_size", 0), [n for n in node.input if n]
+            if not block or any(name not in self.stored for name in names):
+                continue
+            rank, axis = len(self.stored[names[0]].dims), _attribute(node, "axis", 1)
+            parameters = [np.asarray(numpy_helper.to_array(self.stored[n])) for n in names[1:]]
+            alike = all(np.all(v == v[:1]) for v in parameters if v.ndim == rank)
+            if rank == 2 and axis in (0, -2) and not alike:
+                found.update(names)
+        return found
 
     def initializers(self) -> None:
         """Widen all constants of 4 bits."""
         for tensor in self.graph.initializer:
-            if tensor.data_type in _WIDE:
+            if tensor.data_type in _WIDE and tensor.name not in self.blocks:
                 self.narrow[tensor.name] = tensor.data_type
                 wide = _DTYPES[_WIDE[tensor.data_type]]
                 tensor.CopyFrom(numpy_helper.from_array(_codes(tensor).astype(wide), tensor.name))
@@ -61,7 +82,7 @@ class _Widener:
         ModelError: blocks do not cover the tensor, or differ.
         """
         block = _attribute(node, "block_size", 0)
-        if not block or node.input[0] not in self.stored:
+        if not block or node.input[0] not in self.stored or node.input[0] in self.blocks:
             return
         shape = tuple(self.stored[node.input[0]].dims)
         axis = _attribute(node, "axis", 1)

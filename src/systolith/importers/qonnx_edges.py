@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 
 from systolith.arithmetic import (
     Codes,
-    FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     QuantizeArithmetic,
 )
-from systolith.float_steps import FloatStep, Quantizer
+from systolith.float_steps import (
+    FloatOutputArithmetic,
+    FloatStep,
+    Quantizer,
+)
 from systolith.graph import Op, Tensor
 from systolith.importers.channels_first import default_order, layout
 from systolith.importers.onnx_moves import MOVES, move

@@ -117,6 +117,13 @@ def _torch_float(acc: Int, r: Requant) -> Int:
     return _integers(np.rint(value * (np.float32(1) / np.float32(r.output_scale))))
 
 
+def _byte(acc: Int, r: Requant) -> Int:
+    half = np.int64(128) << r.shift
+    low = ((acc + half) & (2 * half - 1)) - half
+    answer: Int = (low + ((np.int64(1) << r.shift) >> 1)) >> r.shift
+    return answer
+
+
 def _thresholds(acc: Int, r: Requant) -> Int:
     steps = np.asarray(r.thresholds, np.int64)
     if len(steps) <= 16:
@@ -140,6 +147,7 @@ REQUANT_FORMULAS: Mapping[str, Callable[[Int, Requant], Int]] = MappingProxyType
         "ort_mean": _ort_mean,
         "torch_fbgemm": _torch_fbgemm,
         "torch_float": _torch_float,
+        "byte": _byte,
         "thresholds": _thresholds,
     }
 )

@@ -15,7 +15,6 @@ from systolith.arithmetic import (
     BinaryArithmetic,
     ConcatArithmetic,
     DequantizeArithmetic,
-    FloatOutputArithmetic,
     FloatQuantizeArithmetic,
     LutArithmetic,
     MacArithmetic,
@@ -25,8 +24,14 @@ from systolith.arithmetic import (
     QuantizeArithmetic,
     SoftmaxArithmetic,
 )
+from systolith.float_steps import (
+    BlockQuantizeArithmetic,
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
+)
 from systolith.graph import Graph, Node, Op
 from systolith.profiles.binary import binary_codes
+from systolith.profiles.blocks import block_outputs, quantize_blocks
 from systolith.profiles.edges import dequantize_codes, quantize_codes
 from systolith.profiles.formulas import requantize_codes, wrap32
 from systolith.profiles.pooling import average_window
@@ -127,6 +132,8 @@ def _softmax(node: Node, inputs: Sequence[Array]) -> Array:
 def _quantize(node: Node, inputs: Sequence[Array]) -> Array:
     if isinstance(node.arithmetic, FloatQuantizeArithmetic):
         return quantize_floats(inputs[0], node.arithmetic)
+    if isinstance(node.arithmetic, BlockQuantizeArithmetic):
+        return quantize_blocks(inputs[0], node.arithmetic)
     assert isinstance(node.arithmetic, QuantizeArithmetic)
     return quantize_codes(inputs[0], node.arithmetic)
 
@@ -134,6 +141,8 @@ def _quantize(node: Node, inputs: Sequence[Array]) -> Array:
 def _dequantize(node: Node, inputs: Sequence[Array]) -> Array:
     if isinstance(node.arithmetic, FloatOutputArithmetic):
         return float_outputs(inputs, node.arithmetic)
+    if isinstance(node.arithmetic, BlockSumsArithmetic):
+        return block_outputs(inputs, node.arithmetic)
     assert isinstance(node.arithmetic, DequantizeArithmetic)
     return dequantize_codes(inputs[0], node.arithmetic)
 

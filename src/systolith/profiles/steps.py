@@ -7,8 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import FloatOutputArithmetic, FloatQuantizeArithmetic
-from systolith.float_steps import FloatStep, FloatSums, Quantizer
+from systolith.arithmetic import (
+    FloatQuantizeArithmetic,
+)
+from systolith.float_steps import (
+    FloatOutputArithmetic,
+    FloatStep,
+    FloatSums,
+    Quantizer,
+)
 
 __all__ = [
     "affine",

@@ -161,6 +161,7 @@ _ONNXRUNTIME: dict[str, tuple[str, ...]] = {
     "requantize": ("onnxruntime_requantize",),
     "logistic": ("onnxruntime_sigmoid",),
     "leaky_relu": ("onnxruntime_leaky_relu",),
+    "block_sums": ("byte",),
 }
 
 _TORCH: dict[str, tuple[str, ...]] = {

@@ -8,7 +8,9 @@ JSON, schema ``systolith/verify/1`` (keys are added within a version, never remo
     samples, inputs_from, reference_from
     macs, cycles, utilisation, compared, mismatches      totals; null without a clock
     counters, seconds        by name
-    layers[]                 the fields of `LayerReport`; its proofs[] those of `Proof`
+    bounded                  values among those compared that were compared with bounds
+    layers[]                 the fields of `LayerReport`; its proofs[] those of `Proof`, its
+                             bounded those of `Bounded`
     proven                   totals of the proofs, the fields of `Proven`
     first_mismatch           the fields of `Mismatch`, or null
     remarks[], labels[], predictions[], accuracy
@@ -52,6 +54,7 @@ def report_json(report: VerifyReport) -> str:
         "macs": report.macs,
         "utilisation": report.utilisation,
         "compared": report.compared,
+        "bounded": report.bounded,
         "mismatches": report.mismatches,
         "proven": asdict(report.proven),
         "first_mismatch": first,

@@ -150,7 +150,9 @@ def print_report(report: VerifyReport, console: Console) -> None:
             "bold green",
         )
     elif report.ok:
-        say(f"bit-exact: {report.compared:,} values compared, 0 mismatches", "bold green")
+        exact = f"bit-exact: {report.compared - report.bounded:,} values compared, 0 mismatches"
+        floats = f"; {report.bounded:,} floats within their bounds" if report.bounded else ""
+        say(f"{exact}{floats}", "bold green")
     elif report.mismatches:
         say(
             f"NOT bit-exact: {report.mismatches:,} of {report.compared:,} values differ", "bold red"

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from systolith.errors import ToolError
 from systolith.graph import Graph
 from systolith.importers.ort import open_session
+from systolith.runtimes.onnx_blocks import block_layers
 
 __all__ = ["run_onnxruntime", "unsigned_weights"]
 
@@ -44,7 +45,7 @@ def unsigned_weights(model: Any) -> None:
 
 
 def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
-    """Return every activation of each sample.
+    """Return every activation of each sample, codes and sums of blocks (MatMulNBits) among them.
 
     The graph's model is in QOperator form already, so optimisation is off: it would only rename.
     """
@@ -61,6 +62,10 @@ def run_onnxruntime(graph: Graph, samples: list[Arrays]) -> list[Arrays]:
     try:
         session = open_session(model.SerializeToString())
         results = [dict(zip(names, session.run(names, s), strict=True)) for s in samples]
+        layers = block_layers(graph, model)
+        for sample, result in zip(samples, results, strict=True):
+            for layer in layers:
+                result.update(layer.tensors({**sample, **result}[layer.source]))
     except ToolError:
         raise
     except Exception as error:

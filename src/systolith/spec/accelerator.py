@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from systolith.spec.array import ArraySpec
-from systolith.spec.bus import BusSpec
+from systolith.spec.bus import BusClock, BusSpec, HostBus
 from systolith.spec.checks import check
 from systolith.spec.fields import MATMUL_LOOPS
 from systolith.spec.keywords import KEYWORDS
@@ -124,6 +124,7 @@ class AcceleratorSpec:
                 f"external.data_bytes must be at most an activation line ({self.line_bytes} bytes),"
                 f" not {self.external.data_bytes!r}"
             )
+        self._check_bus()
         if 4 * self.post.quantize_lanes > self.line_bytes:
             raise ValueError(
                 f"post.quantize_lanes must be at most {self.line_bytes // 4}, the float32 numbers "
@@ -141,10 +142,24 @@ class AcceleratorSpec:
             if value % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
 
+    def _check_bus(self) -> None:
+        """Require that a clock of the buses has a bus."""
+        bus = self.bus
+        only_uart = bus.host is HostBus.UART and not (self.external.data_bytes or bus.stream_bytes)
+        if bus.bus_clock is BusClock.SEPARATE and only_uart:
+            raise ValueError(
+                "bus.bus_clock must be 'same' where a UART is the only bus, not 'separate'"
+            )
+
     @property
     def line_bytes(self) -> int:
         """Bytes of an activation line: a power of two that holds a row, lane vector or bus word."""
         return _power_of_two(max(self.array.rows, self.post.lanes, 4))
+
+    @property
+    def vector_bytes(self) -> int:
+        """Bytes that the array reads a cycle: `rows`, twice as many where weights can be sparse."""
+        return 2 * self.array.rows if self.array.sparse else self.array.rows
 
     @property
     def row_pairs(self) -> bool:

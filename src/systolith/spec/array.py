@@ -17,6 +17,7 @@ class ArraySpec:
     rows: reduction dimension, 1 to 64.
     columns: output channels side by side, 1 to 64.
     pipelined: a register between multiplier and adder in every PE (one more cycle of latency).
+    multiplier_stages: with `pipelined`, 1: registers at a multiplier's operands, 2: and inside it.
     depthwise_lines: kernel rows that one depthwise pass covers, 1 to 8, at most `rows`; every line
         gets ``rows // depthwise_lines`` array rows for its taps. 0 leaves the depthwise mode out.
     depthwise_width: pixels of an image row that the line buffers hold (a wider row is cut).
@@ -29,6 +30,7 @@ class ArraySpec:
     rows: int = 16
     columns: int = 16
     pipelined: bool = False
+    multiplier_stages: int = 0
     depthwise_lines: int = 0
     depthwise_width: int = 256
     precisions: frozenset[Precision] = frozenset({Precision.W8A8})
@@ -42,6 +44,12 @@ class ArraySpec:
         check("array.depthwise_width", self.depthwise_width, 4, 4096)
         if not isinstance(self.pipelined, bool):
             raise TypeError(f"array.pipelined must be true or false, not {self.pipelined!r}")
+        check("array.multiplier_stages", self.multiplier_stages, 0, 2)
+        if self.multiplier_stages and not self.pipelined:
+            raise ValueError(
+                "array.multiplier_stages must be 0 unless array.pipelined is true, not "
+                f"{self.multiplier_stages!r}"
+            )
         check_members("array.precisions", self.precisions, Precision, Precision.W8A8)
         check_members("array.weight_formats", self.weight_formats, WeightFormat, WeightFormat.DENSE)
         if self.sparse and self.rows % 2:
@@ -50,6 +58,11 @@ class ArraySpec:
             )
         if not isinstance(self.multiplier, MultiplierForm):
             raise TypeError(f"array.multiplier must be a MultiplierForm, not {self.multiplier!r}")
+
+    @property
+    def latency(self) -> int:
+        """Cycles from a vector's arrival at the array to its sum in column 0."""
+        return self.rows + int(self.pipelined) + self.multiplier_stages
 
     @property
     def nibbles(self) -> bool:

@@ -74,10 +74,11 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
 def spec_fingerprint(spec: AcceleratorSpec) -> int:
     """CRC-32 by which a host tells whether hardware and a program have the same specification.
 
-    Of the compact JSON, keys sorted, of all fields but the name, which changes no function.
+    Of the compact JSON, keys sorted, of all fields that a program depends on: not of the name and
+    of the buses at the ports.
     """
     values = spec_to_mapping(spec)
-    del values["name"]
+    del values["name"], values["bus"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return zlib.crc32(text.encode())
 
@@ -211,6 +212,15 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
     "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
+    "sparse": _preset(
+        16,
+        16,
+        16,
+        data_bytes=16,
+        queue_depth=8,
+        weight_bytes=256 * KIB,
+        formats=frozenset({WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR}),
+    ),
     "mixed": _preset(
         16,
         16,
@@ -226,8 +236,8 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
 All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory, and `mixed`: `stream` with every precision
-and every format of weights.
+`stream`, which has an AXI4 master to external memory, `sparse`: `stream` with two of four weights,
+and `mixed`: `stream` with every precision and every other format of weights.
 """
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from systolith.compiler.choices import Choices
 from systolith.compiler.compile import CompiledModel, compile_graph
 from systolith.errors import CompileError, InputError
 from systolith.graph import Graph
@@ -174,6 +175,7 @@ class _Verification:
                     mismatches=counts.mismatches,
                     hidden=target.name in self.fused.hidden,
                     proofs=note.proofs,
+                    bounded=counts.bounded,
                 )
             )
         return tuple(reports)
@@ -186,6 +188,15 @@ def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
     return scores and all(0 <= label < output.size for label in labels)
 
 
+def _check_reference(stored: StoredReference, graph: Graph) -> None:
+    """Require a tensor of the model in a file that is given as a reference."""
+    if not stored.tensors:
+        raise InputError(
+            f"{stored.path.name} must hold tensors of the model (keys: tensor names), "
+            f"such as {graph.outputs[0]!r}"
+        )
+
+
 def verify_model(
     path: str | Path | None,
     spec: AcceleratorSpec,
@@ -195,6 +206,7 @@ def verify_model(
     backend: str | Backend = "verilator",
     reference: str | Path | None = None,
     count: int | None = None,
+    choices: Choices | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Compare a network on the accelerator with its software runtime, tensor by tensor.
@@ -208,6 +220,7 @@ def verify_model(
     backend: name or object that runs the program.
     reference: .npz file of tensors computed earlier, compared as well.
     count: only that many inputs.
+    choices: precisions and weight formats that are asked for.
     progress: told what is being done.
 
     Raises
@@ -216,15 +229,13 @@ def verify_model(
     """
     begin = time.perf_counter()
     graph = load_model(default_model() if path is None else path, against)
+    graph = (choices or Choices()).applied(graph, spec.array)
     samples, stored_path = choose_samples(
         graph, Path(inputs) if inputs else None, Path(reference) if reference else None, count
     )
     stored = StoredReference(graph, stored_path, samples.count) if stored_path else None
-    if reference is not None and stored is not None and not stored.tensors:
-        raise InputError(
-            f"{Path(reference).name} must hold tensors of the model (keys: tensor names), "
-            f"such as {graph.outputs[0]!r}"
-        )
+    if reference is not None and stored is not None:
+        _check_reference(stored, graph)
     engine = get_backend(backend) if isinstance(backend, str) else backend
     work = _Verification(graph, spec, samples, stored, engine, progress or _quiet)
     result = work.run().result

@@ -2,8 +2,6 @@
 
 from typing import TYPE_CHECKING
 
-from systolith.arithmetic import FloatOutputArithmetic
-from systolith.graph import Graph
 from systolith.profiles.table import get_profile
 from systolith.verify.references import FORMULAS
 from systolith.verify.results import LayerReport
@@ -14,13 +12,19 @@ if TYPE_CHECKING:
 __all__ = ["remarks_of"]
 
 
-def _bounded(graph: Graph) -> list[str]:
-    """Return float outputs whose last bits the runtime's order of additions decides."""
-    return [
-        node.outputs[0]
-        for node in graph
-        if isinstance(node.arithmetic, FloatOutputArithmetic) and not node.arithmetic.sums.exact
+def _bounded(layers: tuple[LayerReport, ...]) -> list[str]:
+    """Say how near float outputs came whose last bits the runtime's order of additions decides."""
+    found = [layer for layer in layers if layer.bounded is not None]
+    texts = [
+        f"{layer.tensor} (differs by {b.gap:.1e} at most, {b.bound:.1e} allowed; values up to"
+        f" {b.peak:.3g})"
+        for layer in found
+        if (b := layer.bounded) is not None
     ]
+    if not texts:
+        return []
+    many = "compared with the bounds that any order of the runtime's float additions keeps: "
+    return [many + ", ".join(texts)]
 
 
 def _allowed(work: "Verification") -> list[str]:
@@ -59,12 +63,7 @@ def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[s
             f" formulas of profile {work.graph.profile}"
         )
     remarks += _allowed(work)
-    bounded = _bounded(work.graph)
-    if bounded:
-        remarks.append(
-            f"compared with the bounds that any order of the runtime's float additions keeps:"
-            f" {', '.join(bounded)}"
-        )
+    remarks += _bounded(layers)
     if any(layer.utilisation and layer.utilisation > 1 for layer in layers):
         remarks.append(
             "a layer's cycles count from the completion of the one before: what it did under"

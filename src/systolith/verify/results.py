@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from systolith.compiler.problem import Proof
 
-__all__ = ["LayerReport", "Mismatch", "Proven", "VerifyReport"]
+__all__ = ["Bounded", "LayerReport", "Mismatch", "Proven", "VerifyReport"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +40,35 @@ class Mismatch:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bounded:
+    """Floats that were compared with bounds.
+
+    Parameters
+    ----------
+    values: how many.
+    gap: greatest difference from the runtime's value.
+    bound: greatest that may be.
+    peak: greatest magnitude of a value.
+    """
+
+    values: int
+    gap: float
+    bound: float
+    peak: float
+
+    def joined(self, other: "Bounded | None") -> "Bounded":
+        """Return the same of two sets of values."""
+        if other is None:
+            return self
+        return Bounded(
+            values=self.values + other.values,
+            gap=max(self.gap, other.gap),
+            bound=max(self.bound, other.bound),
+            peak=max(self.peak, other.peak),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerReport:
     """One node of the graph.
 
@@ -54,6 +83,8 @@ class LayerReport:
     mode: requantizer mode, or empty.
     note: how it is known that the arithmetic is the runtime's.
     proofs: the same as data: formulas, modes, widths, channels and accumulators.
+    bounded: what is known of values that were compared with bounds; None where all were compared
+        for equality.
     against: what the values were compared with, parts joined by `` + ``.
     compared, mismatches: values, over all samples and references.
     hidden: whether its output was read from a second program without fusion.
@@ -75,6 +106,7 @@ class LayerReport:
     mismatches: int
     hidden: bool
     proofs: tuple[Proof, ...] = ()
+    bounded: Bounded | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +196,11 @@ class VerifyReport:
     def compared(self) -> int:
         """Values compared."""
         return sum(layer.compared for layer in self.layers)
+
+    @property
+    def bounded(self) -> int:
+        """Values among them that were compared with bounds, as float additions have no order."""
+        return sum(layer.bounded.values for layer in self.layers if layer.bounded is not None)
 
     @property
     def mismatches(self) -> int:

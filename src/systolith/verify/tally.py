@@ -7,11 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from systolith.arithmetic import FloatOutputArithmetic
+from systolith.float_steps import (
+    BlockSumsArithmetic,
+    FloatOutputArithmetic,
+)
 from systolith.graph import Graph, Node
+from systolith.profiles.blocks import block_outputs
 from systolith.profiles.steps import float_outputs
 from systolith.verify.diagnose import describe, source_index
-from systolith.verify.results import Mismatch
+from systolith.verify.results import Bounded, Mismatch
 
 __all__ = ["LayerTally", "Side", "Tally"]
 
@@ -33,6 +37,7 @@ class LayerTally:
     compared: int = 0
     mismatches: int = 0
     against: list[str] = field(default_factory=list)
+    bounded: Bounded | None = None
 
 
 def _differs(got: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.bool_]:
@@ -42,20 +47,42 @@ def _differs(got: NDArray[Any], expected: NDArray[Any]) -> NDArray[np.bool_]:
     return got.astype(np.int64) != expected.astype(np.int64)
 
 
-def _beyond(node: Node, values: Arrays, expected: NDArray[Any]) -> NDArray[np.bool_] | None:
-    """Compare floats that depend on the runtime's order of additions with their bounds.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Ends:
+    """The least and the greatest value that an order of the runtime's additions can give."""
 
-    Returns
-    -------
-    What lies outside; None if the node's values are exact.
-    """
+    least: NDArray[Any]
+    most: NDArray[Any]
+
+    def beyond(self, expected: NDArray[Any]) -> NDArray[np.bool_]:
+        """Return what lies outside."""
+        answer: NDArray[np.bool_] = ~((expected >= self.least) & (expected <= self.most))
+        return answer
+
+    def measured(self, got: NDArray[Any], expected: NDArray[Any]) -> Bounded:
+        """Return how far values are apart, and may be."""
+        own = got.astype(np.float64)
+        sides = [np.abs(end.astype(np.float64) - own).max() for end in (self.least, self.most)]
+        return Bounded(
+            values=got.size,
+            gap=float(np.abs(expected.astype(np.float64) - own).max()),
+            bound=float(max(sides)),
+            peak=float(np.abs(own).max()),
+        )
+
+
+def _ends(node: Node, values: Arrays) -> _Ends | None:
+    """Return the bounds of floats that depend on the runtime's order; None if they are exact."""
     k = node.arithmetic
-    if not isinstance(k, FloatOutputArithmetic) or k.sums.exact:
+    operands = [values[n] for n in node.inputs if n in values]
+    if isinstance(k, FloatOutputArithmetic) and not k.sums.exact:
+        ends = [float_outputs(operands, k, side) for side in (-1, 1)]
+    elif isinstance(k, BlockSumsArithmetic):
+        shape = values[node.outputs[0]].shape
+        ends = [block_outputs(operands, k, side).reshape(shape) for side in (-1, 1)]
+    else:
         return None
-    ends = [float_outputs([values[n] for n in node.inputs], k, side) for side in (-1, 1)]
-    inside = (expected >= np.minimum(*ends)) & (expected <= np.maximum(*ends))
-    answer: NDArray[np.bool_] = ~inside
-    return answer
+    return _Ends(least=np.minimum(*ends), most=np.maximum(*ends))
 
 
 class Tally:
@@ -96,8 +123,10 @@ class Tally:
             return
         got, expected = values[name], side.tensors[name]
         counts = self.layers[node.name]
-        beyond = _beyond(node, values, expected)
-        wrong = _differs(got, expected) if beyond is None else beyond
+        ends = _ends(node, values)
+        wrong = _differs(got, expected) if ends is None else ends.beyond(expected)
+        if ends is not None:
+            counts.bounded = ends.measured(got, expected).joined(counts.bounded)
         counts.compared += wrong.size
         counts.mismatches += int(wrong.sum())
         if side.name not in counts.against:

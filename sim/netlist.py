@@ -1,0 +1,46 @@
+"""Netlists of a technology's cells, as Yosys synthesises them, and Verilog to simulate them."""
+
+from collections.abc import Mapping
+
+from amaranth.lib.wiring import Component
+
+from systolith.errors import InputError
+from systolith.hw.technology import Technology
+from systolith.sim.cells import cell_models
+from systolith.sim.emit import run_yosys, to_rtlil
+
+__all__ = ["SYNTHESIS", "synthesise", "with_models"]
+
+SYNTHESIS: Mapping[Technology, str] = {
+    Technology.ECP5: "synth_ecp5",
+    Technology.ICE40: "synth_ice40 -dsp -spram",
+    Technology.GOWIN: "synth_gowin -family gw2a",
+    Technology.XILINX7: "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
+    Technology.ULTRASCALE: "synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf",
+}
+"""Yosys' pass for each technology."""
+
+
+def synthesise(component: Component, technology: Technology, name: str = "top") -> str:
+    """Synthesise a component, and return its netlist as Verilog.
+
+    Parameters
+    ----------
+    component: made for this technology; seconds for an array, minutes for an accelerator.
+    name: of the top module.
+
+    Raises
+    ------
+    InputError: the technology has no cells.
+    ToolError: Yosys failed, or is not installed.
+    """
+    if technology not in SYNTHESIS:
+        known = ", ".join(SYNTHESIS)
+        raise InputError(f"technology must be one of {known} for a netlist, not {technology!s}")
+    passes = [f"{SYNTHESIS[technology]} -top {name}", "write_verilog -noattr -norename netlist.v"]
+    return run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
+
+
+def with_models(netlist: str, technology: Technology) -> str:
+    """A netlist, and the models of all cells in it."""
+    return f"{netlist}\n{cell_models(technology, netlist)}\n"
