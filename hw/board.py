@@ -56,7 +56,7 @@ class BoardTop(wiring.Component):
         self._flat: dict[str, wiring.Signature] = {}
         match spec.bus.host:
             case HostBus.UART:
-                members |= {"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1)}
+                members |= {"uart_rx": In(1), "uart_tx": Out(1)}
             case HostBus.AXI4_LITE:
                 self._flat["s_axi"] = AXI_LITE
             case HostBus.WISHBONE:
