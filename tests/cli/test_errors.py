@@ -118,7 +118,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "backend must be one of verilator, verilator-fast, pysim, golden, not 'board'",
+        "netlist-ecp5, netlist-xilinx7, uart:PORT, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],

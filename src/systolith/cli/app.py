@@ -11,6 +11,7 @@ from systolith.cli.fit import fit
 from systolith.cli.generate import generate
 from systolith.cli.guard import GuardedGroup
 from systolith.cli.inspect import inspect
+from systolith.cli.run import run
 from systolith.cli.simulate import simulate
 from systolith.cli.verify import verify
 
@@ -24,6 +25,7 @@ app = typer.Typer(
 )
 app.command()(verify)
 app.command()(simulate)
+app.command()(run)
 app.command()(generate)
 app.command()(inspect)
 app.command(name="compile")(compile_model)

@@ -62,7 +62,10 @@ Against = Annotated[
 BackendName = Annotated[
     str,
     typer.Option(
-        "--backend", help="verilator, verilator-fast (array as an equal model), pysim, golden."
+        "--backend",
+        help="verilator, verilator-fast (array as an equal model), pysim, golden, registers (all "
+        "through the control slave), uart-sim (a board top at its serial pins) or uart:PORT[@BAUD] "
+        "(a board).",
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]

@@ -5,6 +5,8 @@ It compiles as C99 and as C++ without a warning, and includes `<stdint.h>` alone
 
 from collections.abc import Iterator
 
+from systolith.drivers.c_text import define
+from systolith.drivers.network import window_base
 from systolith.report.registers import window_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS
@@ -20,18 +22,10 @@ from systolith.spec.registers import (
     window_stride,
 )
 
-__all__ = ["c_header", "define"]
+__all__ = ["c_header"]
 
-_WINDOW_BITS = 24
 _EXTERNAL_ONLY = ("memory_low", "memory_high")
 """Registers that an accelerator without external memory answers with an error."""
-
-
-def define(prefix: str, name: str, value: int, comment: str = "", *, decimal: bool = False) -> str:
-    """Return the line that defines an unsigned constant."""
-    text = f"{value}u" if decimal else f"0x{value:07X}u"
-    note = f" /* {comment.replace('*/', '')} */" if comment else ""
-    return f"#define {prefix}_{name} {text}{note}"
 
 
 def _sizes(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
@@ -56,7 +50,7 @@ def _sizes(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
 
 def _windows(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
     for window in Window:
-        yield define(prefix, f"{window.name}_BASE", window << _WINDOW_BITS)
+        yield define(prefix, f"{window.name}_BASE", window_base(window))
         yield define(prefix, f"{window.name}_BYTES", window_bytes(spec, window))
         stride = window_stride(spec, window)
         yield define(prefix, f"{window.name}_STRIDE", stride, "bytes a memory word")

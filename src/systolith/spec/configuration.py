@@ -74,10 +74,11 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
 def spec_fingerprint(spec: AcceleratorSpec) -> int:
     """CRC-32 by which a host tells whether hardware and a program have the same specification.
 
-    Of the compact JSON, keys sorted, of all fields but the name, which changes no function.
+    Of the compact JSON, keys sorted, of all fields that a program depends on: not of the name and
+    of the buses at the ports.
     """
     values = spec_to_mapping(spec)
-    del values["name"]
+    del values["name"], values["bus"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return zlib.crc32(text.encode())
 
