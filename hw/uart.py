@@ -108,11 +108,8 @@ class UartTransmitter(wiring.Component):
         with m.If(self.i_ready):
             m.d.sync += left.eq(self.period - _ONE)
             with m.If(self.i_valid):
-                m.d.sync += [
-                    self.tx.eq(0),
-                    shift.eq(Cat(self.i_data, Const(1, 1))),
-                    count.eq(_BITS),
-                ]
+                m.d.sync += [line.eq(0), count.eq(_BITS)]
+                m.d.sync += shift.eq(Cat(self.i_data, Const(1, 1)))
         with m.Elif(left < _ONE):
             m.d.sync += [
                 left.eq(left + (self.period - _ONE)), count.eq(count - 1),
