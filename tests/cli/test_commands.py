@@ -116,11 +116,39 @@ def test_generate(cli: Any, inside: Path) -> None:
         "commands.md",
         "lint_waivers.vlt",
         "program.bin",
+        "drivers",
+        "network",
+    }
+    assert {path.name for path in Path("gen/drivers/c").iterdir()} == {
+        "systolith.h",
+        "systolith.c",
+        "systolith_map.h",
+        "systolith_quantize.c",
+    }
+    assert {path.name for path in Path("gen/network").iterdir()} == {
+        "network.json",
+        "commands.bin",
+        "weights.bin",
+        "parameters.bin",
+        "digits_int8_network.h",
+        "digits_int8_network.c",
     }
     assert spec_from_toml(Path("gen/spec.toml").read_text()) == PRESETS["tiny"]
     text = Path("gen/systolith.sv").read_text()
     assert "module systolith" in text and "input wire s_axi_awvalid" in text
     assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
+
+
+def test_compile_deploys(cli: Any, inside: Path) -> None:
+    """For drivers: what `generate` writes; softmax, and what else they do not compute, is named."""
+    from systolith.drivers.host import Network
+
+    result = cli("compile", default_model(), "--preset", "tiny", "--deploy", "net")
+    assert result.status == 0, result.err
+    assert "wrote 6 files for drivers to net" in result.out and "to their caller" not in result.out
+    network = Network.load("net")
+    assert network.inputs["image_quantized"]["quantize"] == "onnxruntime"
+    assert [step["native"] for step in network.manifest["host_steps"]] == [True, True]
 
 
 def test_generate_a_unit(cli: Any, inside: Path) -> None:
