@@ -230,10 +230,9 @@ async def streams(dut, often: float) -> None:
     for _ in range(2 * EFFORT):
         await top.stream("stream_control", 0)
         await top.load()
-        buffer = PROGRAM.buffers[names[0]]
-        await top.host.write(
-            (Window.ACTIVATIONS << 24) + buffer.base, bytes(int(np.prod(buffer.shape)))
-        )
+        data = TENSORS[f"in_{names[0]}"].tobytes()
+        base = (Window.ACTIVATIONS << 24) + PROGRAM.buffers[names[0]].base
+        await top.host.write(base, bytes(len(data)))
         await top.stream("stream_control", 0b111)
         source.send_nowait(data)
         assert bytes(await sink.recv()) == TENSORS[f"out_{names[1]}"].tobytes()
