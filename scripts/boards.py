@@ -37,11 +37,13 @@ def with_array(spec: AcceleratorSpec, rows: int, columns: int) -> AcceleratorSpe
     weights = spec.memory.weight_bytes // columns * columns
     channels = spec.memory.parameter_channels // lanes * lanes
     lines = min(spec.array.depthwise_lines, rows)
+    line = max(2 ** (n - 1).bit_length() for n in (rows, lanes, 4))
     return replace(
         spec,
         array=replace(spec.array, rows=rows, columns=columns, depthwise_lines=lines),
         memory=replace(spec.memory, weight_bytes=weights, parameter_channels=channels),
         post=replace(spec.post, lanes=lanes),
+        external=replace(spec.external, data_bytes=min(spec.external.data_bytes, line)),
     )
 
 
