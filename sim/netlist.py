@@ -9,7 +9,7 @@ from systolith.hw.technology import Technology
 from systolith.sim.cells import cell_models
 from systolith.sim.emit import run_yosys, to_rtlil
 
-__all__ = ["SYNTHESIS", "synthesise", "with_models"]
+__all__ = ["READS_APART", "SYNTHESIS", "synthesise", "with_models"]
 
 SYNTHESIS: Mapping[Technology, str] = {
     Technology.ECP5: "synth_ecp5",
@@ -19,6 +19,15 @@ SYNTHESIS: Mapping[Technology, str] = {
     Technology.ULTRASCALE: "synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf",
 }
 """Yosys' pass for each technology."""
+
+
+READS_APART = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
+"""A pass in front of synthesis: what a clocked port reads while it is written is never used.
+
+Block RAMs of the ECP5, iCE40 and Gowin give anything then; without this pass Yosys adds a
+comparison and registers to every memory, to give what was there before. All our memories have one
+port that writes. `tests/e2e/test_collisions.py` shows it.
+"""
 
 
 def synthesise(component: Component, technology: Technology, name: str = "top") -> str:
