@@ -6,7 +6,7 @@ from amaranth.lib.wiring import Component
 
 from systolith.errors import InputError
 from systolith.hw.technology import Technology
-from systolith.sim.cells import cell_models
+from systolith.sim.cells import MODELS, cell_models, own_models
 from systolith.sim.emit import run_yosys, to_rtlil
 
 __all__ = ["READS_APART", "SYNTHESIS", "synthesise", "with_models"]
@@ -50,6 +50,37 @@ def synthesise(component: Component, technology: Technology, name: str = "top") 
     return run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
 
 
-def with_models(netlist: str, technology: Technology) -> str:
-    """A netlist, and the models of all cells in it."""
-    return f"{netlist}\n{cell_models(technology, netlist)}\n"
+def with_models(netlist: str, technology: Technology, name: str = "top") -> str:
+    """Return Verilog that simulates a netlist: its cells as their models say.
+
+    Yosys puts its models in the places of their cells and sweeps what constants leave of them:
+    Verilator takes ten times as long for ten thousands of instances. Blocks with models of our own
+    stay instances.
+
+    Parameters
+    ----------
+    netlist: as `synthesise` returned it.
+    technology: of its cells.
+    name: of the top module.
+
+    Raises
+    ------
+    ToolError: Yosys failed, or is not installed.
+    """
+    passes = [
+        "read_verilog -sv netlist.v",
+        f"read_verilog -overwrite +/{MODELS[technology]}",
+        f"blackbox {' '.join(own_models())}",
+        f"hierarchy -top {name}",
+        "proc",
+        "flatten",
+        "rename -hide",
+        "opt_clean -purge",
+        "opt_expr",
+        "opt_dff",
+        "opt_clean -purge",
+        "write_verilog -noattr flat.v",
+    ]
+    inputs = {"netlist.v": netlist}
+    flat = run_yosys("", passes, outputs=["flat.v"], inputs=inputs)["flat.v"]
+    return f"{flat}\n{cell_models(flat)}\n"
