@@ -28,6 +28,7 @@ class ByteMaster(wiring.Component):
     i_last: it is the last one of its run.
     i_data: the byte to write.
     o_data: the byte that was read, while `i_valid` and `i_ready` are high.
+    clear: forget bytes that wait to be written; the run ends.
     busy: bytes wait to be written, or a write is under way.
     error: an access was answered with an error, for one cycle; for a read in the cycle before
         `i_ready`.
@@ -38,7 +39,7 @@ class ByteMaster(wiring.Component):
             {
                 "bus": In(AXI_LITE), "i_valid": In(1), "i_ready": Out(1), "i_write": In(1),
                 "i_address": In(ADDRESS_BITS), "i_last": In(1), "i_data": In(8), "o_data": Out(8),
-                "busy": Out(1), "error": Out(1),
+                "clear": In(1), "busy": Out(1), "error": Out(1),
             }
         )  # fmt: skip
 
@@ -65,6 +66,8 @@ class ByteMaster(wiring.Component):
                 m.d.sync += word.word_select(lane, 8).eq(self.i_data)
                 m.d.sync += strobe.bit_select(lane, 1).eq(1)
                 m.d.sync += [bus.awvalid.eq(ends), bus.wvalid.eq(ends), waits.eq(ends)]
+        with m.Elif(self.clear & ~waits):
+            m.d.sync += [strobe.eq(0), fetched.eq(0)]
         with m.Elif(self.i_valid & ~waits):
             m.d.sync += [address.eq(self.i_address[2:]), bus.arvalid.eq(1), waits.eq(1)]
         for channel in ("aw", "w", "ar"):

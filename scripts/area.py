@@ -143,6 +143,33 @@ def arrays(size: tuple[int, int]) -> Iterator[Subject]:
         yield Subject(labels=labels, build=build)
 
 
+def sparse_arrays(size: tuple[int, int]) -> Iterator[Subject]:
+    """Arrays without and with weights of two of four, in the forms that go with them."""
+    rows, columns = size
+    generic, packed = MultiplierForm.GENERIC, MultiplierForm.PACKED18
+    for precisions, form in ((PRECISIONS[0], generic), (PRECISIONS[-1], packed)):
+        for sparse in (False, True):
+
+            def build(
+                precisions: Sequence[Precision] = precisions,
+                form: MultiplierForm = form,
+                sparse: bool = sparse,
+            ) -> Component:
+                return WeightStationaryArray(
+                    rows,
+                    columns,
+                    pipelined=True,
+                    precisions=frozenset(precisions),
+                    form=form,
+                    sparse=sparse,
+                )
+
+            names = ", ".join(p.name for p in precisions)
+            weights = "two of four" if sparse else "dense"
+            labels = {"array": f"{rows}x{columns}", "precisions": names, "form": str(form)}
+            yield Subject(labels={**labels, "weights": weights}, build=build)
+
+
 def requantizers(size: tuple[int, int]) -> Iterator[Subject]:
     """One lane's requantizer: what presets have, and what `systolith fit` finds for networks."""
     double, float32 = RequantMode.DOUBLE, RequantMode.FLOAT32
@@ -195,6 +222,7 @@ def quantizers(size: tuple[int, int]) -> Iterator[Subject]:
 
 SUBJECTS: Mapping[str, Callable[[tuple[int, int]], Iterator[Subject]]] = {
     "array": arrays,
+    "sparse": sparse_arrays,
     "requantizer": requantizers,
     "quantize": quantizers,
 }

@@ -11,25 +11,33 @@ import argparse
 import warnings
 from pathlib import Path
 
-import brevitas.nn as qnn
 import numpy as np
 import onnx
-import torch
-from brevitas.export import export_qonnx
-from brevitas.quant.fixed_point import (
-    Int8ActPerTensorFixedPoint,
-    Int8WeightPerTensorFixedPoint,
-    Uint8ActPerTensorFixedPoint,
-)
-from brevitas.quant.scaled_int import (
-    Int8ActPerTensorFloat,
-    Int8WeightPerChannelFloat,
-    Int16Bias,
-    Uint8ActPerTensorFloat,
-)
 from numpy.typing import NDArray
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
+
+try:
+    import brevitas.nn as qnn
+    import torch
+    from brevitas.export import export_qonnx
+    from brevitas.quant.fixed_point import (
+        Int8ActPerTensorFixedPoint,
+        Int8WeightPerTensorFixedPoint,
+        Uint8ActPerTensorFixedPoint,
+    )
+    from brevitas.quant.scaled_int import (
+        Int8ActPerTensorFloat,
+        Int8WeightPerChannelFloat,
+        Int16Bias,
+        Uint8ActPerTensorFloat,
+    )
+    from sklearn.datasets import load_digits
+    from torch import Tensor, nn
+except ImportError as error:
+    package = (error.name or "torch").partition(".")[0]
+    raise SystemExit(
+        f"error: {package} is not installed; install it with: "
+        "pip install systolith[qonnx,train] torch==2.13.0 brevitas==0.13.4 onnxoptimizer"
+    ) from None
 
 SEED = 20241
 CLASSES = 10

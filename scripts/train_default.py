@@ -25,7 +25,13 @@ from onnxruntime.quantization import (
     QuantType,
     quantize_static,
 )
-from sklearn.datasets import load_digits
+
+try:
+    from sklearn.datasets import load_digits
+except ImportError:
+    raise SystemExit(
+        "error: scikit-learn is not installed; install it with: pip install systolith[train]"
+    ) from None
 
 Array = NDArray[np.float32]
 Weights = dict[str, Array]

@@ -10,22 +10,30 @@ extras torch and train, and torchao for the last form.
 """
 
 import argparse
+import importlib.util
 import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import nn
-from torch.ao.quantization import (
-    DeQuantStub,
-    QuantStub,
-    convert,
-    fuse_modules,
-    get_default_qconfig,
-    prepare,
-)
+
+try:
+    import torch
+    from torch import nn
+    from torch.ao.quantization import (
+        DeQuantStub,
+        QuantStub,
+        convert,
+        fuse_modules,
+        get_default_qconfig,
+        prepare,
+    )
+except ImportError as error:
+    package = (error.name or "torch").partition(".")[0]
+    raise SystemExit(
+        f"error: {package} is not installed; install it with: pip install systolith[torch,train]"
+    ) from None
 
 SEED = 3
 
@@ -127,6 +135,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--random", action="store_true", help="ResNet-8's shape, random weights")
     arguments = parser.parse_args()
+    for module in ("torchao",) if arguments.random else ("sklearn", "torchao"):
+        if importlib.util.find_spec(module) is None:
+            raise SystemExit(
+                f"error: {module} is not installed; install it with: "
+                "pip install systolith[train] torchao"
+            )
     arguments.folder.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)

@@ -27,6 +27,7 @@ __all__ = [
     "accelerator_verilog",
     "axi_read",
     "axi_write",
+    "cached_verilog",
     "netlist_model",
 ]
 
@@ -65,11 +66,11 @@ def accelerator_verilog(
         `ArrayModel` of the same function and cycles, which simulates several times as fast.
     gated: as of `simulation_verilog`.
     """
-    return _cached(f"{structural} {gated}", spec, lambda: _emit(spec, structural, gated))
+    return cached_verilog(f"{structural} {gated}", spec, lambda: _emit(spec, structural, gated))
 
 
-def _cached(form: str, spec: AcceleratorSpec, emit: Callable[[], str]) -> str:
-    """The text of one form of an accelerator, made once."""
+def cached_verilog(form: str, spec: AcceleratorSpec, emit: Callable[[], str]) -> str:
+    """Verilog of one form of an accelerator, made once per specification and source version."""
     digest = hashlib.sha256(
         _sources() + f"{form} {amaranth.__version__} {spec_to_toml(spec)}".encode()
     )
@@ -111,7 +112,7 @@ def netlist_model(spec: AcceleratorSpec, technology: Technology) -> Path:
     def emit() -> str:
         return synthesise(Accelerator(spec, technology=technology), technology, TOP)
 
-    netlist = _cached(f"netlist {technology}", spec, emit)
+    netlist = cached_verilog(f"netlist {technology}", spec, emit)
     return build_model(with_models(netlist, technology, TOP), TOP)
 
 

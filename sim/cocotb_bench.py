@@ -10,7 +10,7 @@ from typing import Any
 from systolith.errors import ToolError
 from systolith.sim.toolchain import find_compiler, find_make, find_verilator
 
-__all__ = ["run_cocotb"]
+__all__ = ["CocotbDesign", "run_cocotb"]
 
 # `systolith.sim.emit.lint` judges the text; here warnings would only hide what matters.
 _ARGUMENTS = ("-Wno-fatal", "-Wno-lint", "-Wno-UNOPTFLAT")
@@ -55,6 +55,66 @@ def _settings(folder: Path) -> dict[str, str]:
     }
 
 
+class CocotbDesign:
+    """A design that is built once, for any number of test modules.
+
+    Parameters
+    ----------
+    verilog, top: the design, and the name of its top module.
+    folder: where to build; kept.
+
+    Raises
+    ------
+    ToolError: cocotb, Verilator, make or a compiler is missing, or the design does not build.
+    """
+
+    def __init__(self, verilog: str, top: str, folder: Path) -> None:
+        try:
+            from cocotb_tools.runner import get_runner
+        except ImportError as error:
+            raise ToolError(
+                f"cocotb is not installed: `pip install cocotb==2.1.0` ({error})"
+            ) from None
+        folder.mkdir(parents=True, exist_ok=True)
+        self._top, self._folder = top, folder
+        self._settings = _settings(folder)
+        with _environment(self._settings, folder):
+            self._runner = get_runner("verilator")
+            _build(self._runner, verilog, top, folder)
+
+    def run(
+        self,
+        module: Path,
+        folder: Path,
+        *,
+        seed: int = 1,
+        environment: Mapping[str, str] | None = None,
+    ) -> tuple[int, int]:
+        """Run the cocotb tests of a module; return (tests, failures).
+
+        Parameters
+        ----------
+        module: Python file with the tests.
+        folder: where results are left.
+        seed: of cocotb's random numbers.
+        environment: variables for the tests.
+        """
+        from cocotb_tools.check_results import get_results
+
+        folder.mkdir(parents=True, exist_ok=True)
+        with _environment(self._settings, module.parent):
+            results = self._runner.test(
+                hdl_toplevel=self._top,
+                test_module=module.stem,
+                build_dir=self._folder / "build",
+                test_dir=folder,
+                seed=seed,
+                extra_env=dict(environment or {}),
+            )
+        tests, failures = get_results(results)
+        return tests, failures
+
+
 def run_cocotb(
     verilog: str,
     top: str,
@@ -64,39 +124,9 @@ def run_cocotb(
     seed: int = 1,
     environment: Mapping[str, str] | None = None,
 ) -> tuple[int, int]:
-    """Build a design and run the cocotb tests of a module on it; return (tests, failures).
-
-    Parameters
-    ----------
-    verilog, top: the design, and the name of its top module.
-    module: Python file with the tests.
-    folder: where to build; kept.
-    seed: of cocotb's random numbers.
-    environment: variables for the tests.
-
-    Raises
-    ------
-    ToolError: cocotb, Verilator, make or a compiler is missing, or the design does not build.
-    """
-    try:
-        from cocotb_tools.check_results import get_results
-        from cocotb_tools.runner import get_runner
-    except ImportError as error:
-        raise ToolError(f"cocotb is not installed: `pip install cocotb==2.1.0` ({error})") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    with _environment(_settings(folder), module.parent):
-        runner = get_runner("verilator")
-        _build(runner, verilog, top, folder)
-        results = runner.test(
-            hdl_toplevel=top,
-            test_module=module.stem,
-            build_dir=folder / "build",
-            test_dir=folder,
-            seed=seed,
-            extra_env=dict(environment or {}),
-        )
-    tests, failures = get_results(results)
-    return tests, failures
+    """Build a design and run the cocotb tests of one module on it: see `CocotbDesign`."""
+    design = CocotbDesign(verilog, top, folder)
+    return design.run(module, folder, seed=seed, environment=environment)
 
 
 def _build(runner: Any, verilog: str, top: str, folder: Path) -> None:

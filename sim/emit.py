@@ -51,6 +51,8 @@ LINT_WAIVERS: dict[str, str] = {
     "DECLFILENAME": "one file holds all modules of the design",
     "PROCASSINIT": "registers have a power-on value in their declaration, and a reset value, as "
     "FPGAs offer both",
+    "SYNCASYNCNET": "the reset of a queue's writing side resets the reading side at once, too, and "
+    "both last until either side has seen them",
     "CASEOVERLAP": "the selects of Yosys' parallel multiplexers are one-hot: each pattern names "
     "one bit, and no two bits are ever set together",
 }

@@ -1,13 +1,9 @@
 """How long a program may take: the bound after which a simulation calls it stuck."""
 
-from collections.abc import Iterator
-
-import numpy as np
-
+from systolith.drivers.walk import executed
 from systolith.sim.external import DEFAULT_TIMING, MemoryTiming
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import (
-    COMMANDS,
     COPY_LOOPS,
     FILL_LOOPS,
     MATMUL_LOOPS,
@@ -17,9 +13,8 @@ from systolith.spec.commands import (
     Command,
     Opcode,
     Target,
-    decode_one,
 )
-from systolith.spec.program import Program, ProgramError
+from systolith.spec.program import Program
 
 __all__ = ["cycle_limit", "executed"]
 
@@ -29,7 +24,6 @@ _SOFTMAX_CODE = 35
 """Cycles of a code in the slowest form of softmax."""
 _STALLS = 8
 """How much longer random stalls of all channels make a transfer, with room to spare."""
-_MOST_JUMPS = 100_000
 
 
 def _product(command: Command, loops: tuple[str, ...]) -> int:
@@ -37,46 +31,6 @@ def _product(command: Command, loops: tuple[str, ...]) -> int:
     for name in loops:
         result *= command[f"{name}_count"]
     return result
-
-
-def _starts(command: Command, stream: str) -> list[int]:
-    """Address of every run of a transfer."""
-    starts = np.array([command[f"{stream}_base"]], np.int64)
-    for name in TRANSFER_LOOPS:
-        steps = np.arange(command[f"{name}_count"]) * command[f"{stream}_{name}_stride"]
-        starts = (starts[:, None] + steps).reshape(-1)
-    return [int(start) for start in starts]
-
-
-def executed(program: Program) -> Iterator[Command]:
-    """The commands in the order in which they run, END included.
-
-    Commands that the program loads are taken from its image of external memory: one that writes
-    commands there itself is not followed.
-
-    Raises
-    ------
-    ProgramError: the program never ends.
-    """
-    size = max(len(program.commands), program.spec.memory.command_words)
-    memory = np.zeros(size, np.uint32)
-    memory[: len(program.commands)] = program.commands
-    position = jumps = 0
-    while True:
-        command = decode_one(memory, position)  # type: ignore[arg-type]  # it is indexed alone
-        yield command
-        if command.opcode is Opcode.END:
-            return
-        position += COMMANDS[command.opcode].words
-        if command.opcode is Opcode.LOAD and command["target"] == Target.COMMANDS:
-            places = zip(_starts(command, "e"), _starts(command, "m"), strict=True)
-            for start, place in places:
-                run = program.external[start : start + command["length"]]
-                memory[place : place + len(run) // 4] = run[: len(run) // 4 * 4].view("<u4")
-        elif command.opcode is Opcode.JUMP:
-            position, jumps = command["address"], jumps + 1
-            if jumps > _MOST_JUMPS:
-                raise ProgramError(f"program must end, but made {jumps} jumps")
 
 
 def _work(command: Command, spec: AcceleratorSpec, timing: MemoryTiming) -> int:

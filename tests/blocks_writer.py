@@ -11,12 +11,14 @@ from onnx_writer import MICROSOFT, Model
 Array = NDArray[Any]
 
 
-def packed(codes: Array) -> NDArray[np.uint8]:
-    """Two codes a byte along the last axis, the low one first."""
-    pairs = codes.astype(np.uint8)
-    if pairs.shape[-1] % 2:
-        pairs = np.concatenate([pairs, np.zeros_like(pairs[..., :1])], axis=-1)
-    return pairs[..., 0::2] | pairs[..., 1::2] << 4
+def packed(codes: Array, bits: int = 4) -> NDArray[np.uint8]:
+    """Codes in bytes along the last axis, the first one in the lowest bits."""
+    count = 8 // bits
+    size = -(-codes.shape[-1] // count)
+    wide = np.zeros((*codes.shape[:-1], size * count), np.int64)
+    wide[..., : codes.shape[-1]] = codes
+    shifted = wide.reshape(*codes.shape[:-1], size, count) << bits * np.arange(count)
+    return shifted.sum(axis=-1).astype(np.uint8)
 
 
 @dataclass(kw_only=True)
@@ -26,6 +28,7 @@ class Blocks:
     Parameters
     ----------
     rows, depth, channels, block: sides.
+    bits: of a weight.
     seed: of the weights.
     zeros: whether there are zero points; `bias` likewise.
     more: attributes that differ.
@@ -37,6 +40,7 @@ class Blocks:
     depth: int = 64
     channels: int = 8
     block: int = 16
+    bits: int = 4
     seed: int = 0
     zeros: bool = False
     bias: bool = False
@@ -53,14 +57,14 @@ class Blocks:
         """Constant operands by name."""
         rng = np.random.default_rng(self.seed)
         shape = (self.channels, self.blocks)
-        codes = rng.integers(0, 16, (*shape, self.block))
+        codes = rng.integers(0, 1 << self.bits, (*shape, self.block))
         signs = rng.choice([-1, 1], shape)
-        found = {
-            "B": packed(codes),
+        found: dict[str, Array] = {
+            "B": packed(codes, self.bits),
             "scales": (signs * rng.uniform(1e-3, 0.1, shape)).astype(np.float32),
         }
         if self.zeros:
-            found["zero_points"] = packed(rng.integers(0, 16, shape))
+            found["zero_points"] = packed(rng.integers(0, 1 << self.bits, shape), self.bits)
         if self.bias:
             found["bias"] = rng.normal(size=self.channels).astype(np.float32)
         return found | self.values
@@ -81,7 +85,7 @@ class Blocks:
         inputs = ["A", *(names.get(name, "") for name in order)]
         while not inputs[-1]:
             inputs.pop()
-        sides = {"K": self.depth, "N": self.channels, "block_size": self.block, "bits": 4}
+        sides = {"K": self.depth, "N": self.channels, "block_size": self.block, "bits": self.bits}
         attributes = {**sides, "accuracy_level": 4, **self.more}
         model.add("MatMulNBits", inputs, "Y", MICROSOFT, **attributes)
         return model

@@ -89,6 +89,25 @@ def test_simulate_saves_what_the_runtime_computes(cli: Any, inside: Path) -> Non
         np.testing.assert_array_equal(data["logits"], expected)
 
 
+def test_run_as_on_a_board(cli: Any, inside: Path) -> None:
+    """The same outputs as `simulate`; the board's specification, and what it cannot have."""
+    arguments = ("--backend", "golden", "--count", "2", "-q")
+    boards = cli("run", "--board", "icebreaker", *arguments, "-o", "board.npz")
+    assert boards.status == 0, boards.err
+    assert cli("simulate", *arguments, "-o", "alone.npz").status == 0
+    with np.load("board.npz") as found, np.load("alone.npz") as wanted:
+        np.testing.assert_array_equal(found["logits"], wanted["logits"])
+    for options, text in (
+        (("--board", "icebraker"), "did you mean icebreaker?"),
+        (("--board", "icebreaker", "--preset", "stream"), "external.data_bytes must be 0"),
+        (("--frequency", "20"), "--frequency can be given with --board only"),
+        (("--backend", "uart:"), "backend must be uart:PORT or uart:PORT@BAUD, not 'uart:'"),
+        (("--backend", "uart:/dev/none", "--preset", "tiny"), "cannot open serial port /dev/none"),
+    ):
+        result = cli("run", *options)
+        assert result.status >= 2 and text in result.err and result.err.count("\n") == 1, options
+
+
 def test_simulate_prints_cycles_and_writes_waveforms(cli: Any, inside: Path) -> None:
     result = cli("simulate", "--preset", "tiny", "--trace", "wave.vcd")
     assert result.status == 0, result.err
@@ -116,11 +135,39 @@ def test_generate(cli: Any, inside: Path) -> None:
         "commands.md",
         "lint_waivers.vlt",
         "program.bin",
+        "drivers",
+        "network",
+    }
+    assert {path.name for path in Path("gen/drivers/c").iterdir()} == {
+        "systolith.h",
+        "systolith.c",
+        "systolith_map.h",
+        "systolith_quantize.c",
+    }
+    assert {path.name for path in Path("gen/network").iterdir()} == {
+        "network.json",
+        "commands.bin",
+        "weights.bin",
+        "parameters.bin",
+        "digits_int8_network.h",
+        "digits_int8_network.c",
     }
     assert spec_from_toml(Path("gen/spec.toml").read_text()) == PRESETS["tiny"]
     text = Path("gen/systolith.sv").read_text()
     assert "module systolith" in text and "input wire s_axi_awvalid" in text
     assert Program.from_bytes(Path("gen/program.bin").read_bytes()).spec == PRESETS["tiny"]
+
+
+def test_compile_deploys(cli: Any, inside: Path) -> None:
+    """For drivers: what `generate` writes; softmax, and what else they do not compute, is named."""
+    from systolith.drivers.host import Network
+
+    result = cli("compile", default_model(), "--preset", "tiny", "--deploy", "net")
+    assert result.status == 0, result.err
+    assert "wrote 6 files for drivers to net" in result.out and "to their caller" not in result.out
+    network = Network.load("net")
+    assert network.inputs["image_quantized"]["quantize"] == "onnxruntime"
+    assert [step["native"] for step in network.manifest["host_steps"]] == [True, True]
 
 
 def test_generate_a_unit(cli: Any, inside: Path) -> None:

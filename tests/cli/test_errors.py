@@ -118,11 +118,11 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "backend must be one of verilator, verilator-fast, pysim, golden, not 'board'",
+        "netlist-ecp5, netlist-xilinx7, uart:PORT, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],
-        "preset must be one of tiny, small, base, stream, mixed, large, not 'huge'",
+        "preset must be one of tiny, small, base, stream, sparse, mixed, large, not 'huge'",
     ),
     "array not NxM": (lambda: ["verify", "--array", "16"], "array must be ROWSxCOLUMNS"),
     "array out of range": (

@@ -141,6 +141,9 @@ def test_activations_of_4_bits(nets, narrow, window, bus):
     assert Precision.W4A4 in precisions(model)
     packed = [name for name, b in model.program.buffers.items() if b.window is not None]
     assert packed and all(model.program.buffers[name].window == window for name in packed)
+    # A layer that reads packed codes is the array's, not fused with itself.
+    assert not any(note.text == f"in {note.name!r}" for note in model.notes)
+    assert {note.where for note in model.notes} == {"array"}
 
 
 def test_unsigned_activations(nets, narrow):

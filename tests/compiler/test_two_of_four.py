@@ -144,6 +144,9 @@ def test_networks(nets, rows, columns, bus) -> None:
     assert predict(model.program).cycles < 0.85 * predict(dense.program).cycles
     # Of 12 bytes that 6 rows could take, 8 are a line.
     assert model.memory.loaded < dense.memory.loaded or not bus or rows == 6
+    notes = {note.name: note.text for note in model.notes}
+    assert "two_of_four" not in notes[names[0]]  # of 3 channels
+    assert all(f"weights two_of_four, {model.weights[n].bytes} of" in notes[n] for n in names[1:3])
     for stored in model.weights.values():
         assert stored.bytes < stored.dense_bytes
 
@@ -194,7 +197,9 @@ def test_a_layer_asks(nets) -> None:
     """For it where it does not pay, and for another format where it would."""
     net = pruned(nets, 1)
     graph = net.graph(net.dense(net.input(1, 1, 4), 4))
-    assert SPARSE not in forms(compile_graph(graph, spec_of(4, 4))).values()
+    model = compile_graph(graph, spec_of(4, 4))
+    assert SPARSE not in forms(model).values()
+    assert "two_of_four takes no fewer cycles" in model.notes[0].text
     graph, node = asking(graph, 0, weight_format="two_of_four")
     assert forms(nets.compare(graph, spec_of(4, 4))) == {node.name: SPARSE}
     net = pruned(nets, 1)

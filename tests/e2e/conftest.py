@@ -21,7 +21,7 @@ def _load(name: str, path: Path) -> ModuleType:
 
 
 _load("graph_builder", _TESTS / "compiler" / "conftest.py")
-for _name in ("random_places", "random_graphs", "random_streams", "random_layers"):
+for _name in ("random_places", "random_graphs", "random_streams", "random_layers", "random_sparse"):
     _load(_name, Path(__file__).with_name(f"{_name}.py"))
 
 
@@ -41,6 +41,12 @@ def random_graphs() -> ModuleType:
 def random_streams() -> ModuleType:
     """The module with ``random_layer`` and ``STREAMED_SPECS``."""
     return sys.modules["random_streams"]
+
+
+@pytest.fixture(scope="session")
+def random_sparse() -> ModuleType:
+    """The module with ``random_network`` and ``sparse_spec``."""
+    return sys.modules["random_sparse"]
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,16 @@ from systolith.spec.precision import Precision
 from systolith.spec.requant import RequantMode
 from systolith.verify import VerifyReport, verify_model
 
-SIDES = [(1, 64, 8, 16), (3, 128, 16, 32), (7, 512, 96, 128), (5, 200, 24, 32), (4, 512, 33, 256)]
+# Rows, inputs, outputs, block, bits of a weight.
+SIDES = [
+    (1, 64, 8, 16, 4),
+    (3, 128, 16, 32, 4),
+    (7, 512, 96, 128, 4),
+    (5, 200, 24, 32, 4),
+    (4, 512, 33, 256, 4),
+    (3, 192, 20, 64, 2),
+    (3, 200, 20, 32, 8),
+]
 
 
 def verified(
@@ -27,19 +36,20 @@ def verified(
 ) -> VerifyReport:
     """The report of a random layer, after checking what it must say."""
     pytest.importorskip("onnxruntime")
-    rows, depth, channels, block = sides
+    rows, depth, channels, block, bits = sides
     layer = writer.Blocks(
         rows=rows,
         depth=depth,
         channels=channels,
         block=block,
+        bits=bits,
         zeros=zeros,
         bias=zeros,
         seed=sum(sides),
     )
     path = folder / "blocks.onnx"
     path.write_bytes(layer.data())
-    np.savez(folder / "in.npz", A=np.stack([layer.inputs()] * 1))
+    np.savez(folder / "in.npz", A=layer.inputs()[None])
     report = verify_model(path, spec, backend=backend, inputs=folder / "in.npz")
     assert report.ok and report.mismatches == 0, report.first
     assert report.bounded == rows * channels and report.compared > 3 * report.bounded
@@ -64,7 +74,7 @@ def test_nibbles(blocks_writer: ModuleType, tmp_path: Path) -> None:
     """Zero points do not take the weights their 4 bits: two sums a column."""
     small = PRESETS["small"]
     mixed = replace(small, array=replace(small.array, precisions=frozenset(Precision)))
-    sides = (7, 128, 32, 32)
+    sides = (7, 128, 32, 32, 4)
     report = verified(blocks_writer, tmp_path, sides, mixed, "golden", zeros=True)
     assert all("w4a8" in layer.note for layer in report.layers if layer.macs)
 

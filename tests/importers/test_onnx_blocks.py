@@ -122,17 +122,17 @@ def test_float_steps(blocks_writer: ModuleType, case: str) -> None:
     assert check_tensors(graph, writer.inputs()) > 200
 
 
-def dequantized(zero_points: bool) -> bytes:
+def dequantized(kind: str, zero_points: bool) -> bytes:
     """MatMul of weights behind a DequantizeLinear of blocks, as quantizers to QDQ write it."""
     rng = np.random.default_rng(4)
-    codes = helper.make_tensor(
-        "w", TensorProto.INT4, (64, 8), rng.integers(-8, 8, 512).tolist()
-    )  # fmt: skip
+    low, high = {"INT4": (-8, 8), "UINT4": (0, 16), "INT8": (-128, 128), "UINT8": (0, 256)}[kind]
+    code = TensorProto.DataType.Value(kind)
+    codes = helper.make_tensor("w", code, (64, 8), rng.integers(low, high, 512).tolist())
     scales = rng.uniform(0.01, 0.1, (2, 8)).astype(np.float32)
     constants = [codes, numpy_helper.from_array(scales, "s")]
     if zero_points:
-        zeros = rng.integers(-8, 8, 16).tolist()
-        constants.append(helper.make_tensor("z", TensorProto.INT4, (2, 8), zeros))
+        zeros = rng.integers(low, high, 16).tolist()
+        constants.append(helper.make_tensor("z", code, (2, 8), zeros))
     inputs = [each.name for each in constants]
     nodes = [
         helper.make_node("DequantizeLinear", inputs, ["real"], "dq", axis=0, block_size=32),
@@ -152,18 +152,19 @@ def dequantized(zero_points: bool) -> bytes:
 
 
 @pytest.mark.parametrize("zero_points", [False, True])
-def test_dequantized_blocks(zero_points: bool) -> None:
+@pytest.mark.parametrize("kind", ["INT4", "UINT4", "INT8", "UINT8"])
+def test_dequantized_blocks(kind: str, zero_points: bool) -> None:
     """onnxruntime fuses DequantizeLinear of blocks and MatMul to MatMulNBits of level 4."""
     pytest.importorskip("onnxruntime")
-    graph = graph_of(dequantized(zero_points))
+    graph = graph_of(dequantized(kind, zero_points))
     assert any(isinstance(node.arithmetic, BlockSumsArithmetic) for node in graph)
     value = np.random.default_rng(1).normal(size=(3, 64)).astype(np.float32)
     assert check_tensors(graph, value) > 200
 
 
 @pytest.mark.parametrize("symmetric", [False, True])
-@pytest.mark.parametrize("block", [16, 32, 128])
-def test_onnxruntimes_own_quantizer(block: int, symmetric: bool) -> None:
+@pytest.mark.parametrize(("block", "bits"), [(16, 4), (32, 4), (128, 4), (32, 8), (64, 2)])
+def test_onnxruntimes_own_quantizer(block: int, bits: int, symmetric: bool) -> None:
     pytest.importorskip("onnx_ir", reason="onnxruntime's quantizer needs onnx_ir")
     tool = pytest.importorskip("onnxruntime.quantization.matmul_nbits_quantizer")
     rng = np.random.default_rng(block)
@@ -178,7 +179,7 @@ def test_onnxruntimes_own_quantizer(block: int, symmetric: bool) -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     quantizer = tool.MatMulNBitsQuantizer(
-        model, block_size=block, is_symmetric=symmetric, accuracy_level=4
+        model, bits=bits, block_size=block, is_symmetric=symmetric, accuracy_level=4
     )
     quantizer.process()
     imported = graph_of(quantizer.model.model.SerializeToString())
@@ -244,13 +245,20 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "block 512": (
         {"more": {"block_size": 512}},
         (
-            f"{UNSUPPORTED}block_size must be one of (16, 32, 64, 128, 256) for int8 activations, "
-            "not 512"
+            f"{UNSUPPORTED}block_size must be one of (16, 32, 64, 128, 256) for int8 activations "
+            "and weights of 4 bits, not 512"
         ),
     ),
-    "8 bits": (
-        {"more": {"bits": 8}},
-        f"{UNSUPPORTED}bits must be 4, not 8; quantize its weights to 4 bits",
+    "3 bits": (
+        {"more": {"bits": 3}},
+        "layer 'n0': MatMulNBits bits must be 2, 4 or 8, not 3",
+    ),
+    "2 bits, block 16": (
+        {"bits": 2},
+        (
+            f"{UNSUPPORTED}block_size must be one of (32, 64, 128) for int8 activations and "
+            "weights of 2 bits, not 16"
+        ),
     ),
     "level 0": (
         {"more": {"accuracy_level": 0}},

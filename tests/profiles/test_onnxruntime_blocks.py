@@ -17,14 +17,19 @@ from systolith.profiles.reference import evaluate_graph
 from systolith.runtimes import run_runtime
 from systolith.spec.requant import RequantMode
 
+# Rows, inputs, outputs, block, bits of a weight.
 SIDES = [
-    (1, 64, 8, 16),
-    (7, 512, 96, 128),
-    (5, 200, 24, 32),
-    (2, 100, 20, 16),
-    (3, 130, 9, 64),
-    (4, 512, 33, 256),
-    (6, 33, 5, 32),
+    (1, 64, 8, 16, 4),
+    (7, 512, 96, 128, 4),
+    (5, 200, 24, 32, 4),
+    (2, 100, 20, 16, 4),
+    (3, 130, 9, 64, 4),
+    (4, 512, 33, 256, 4),
+    (6, 33, 5, 32, 4),
+    (3, 128, 24, 32, 2),
+    (2, 200, 9, 128, 2),
+    (3, 100, 24, 16, 8),
+    (5, 512, 17, 256, 8),
 ]
 
 
@@ -74,9 +79,15 @@ def test_mode_double_is_the_byte(position: int) -> None:
 def test_every_tensor(blocks_writer: ModuleType, sides: tuple[int, ...], zeros: bool) -> None:
     """Codes, scales and bytes of sums are onnxruntime's; its floats lie within the bounds."""
     pytest.importorskip("onnxruntime")
-    rows, depth, channels, block = sides
+    rows, depth, channels, block, bits = sides
     writer = blocks_writer.Blocks(
-        rows=rows, depth=depth, channels=channels, block=block, zeros=zeros, seed=depth
+        rows=rows,
+        depth=depth,
+        channels=channels,
+        block=block,
+        bits=bits,
+        zeros=zeros,
+        seed=depth,
     )
     graph, value = imported(writer.data()), writer.inputs()
     live = run_runtime(graph, value)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.bus import BusSpec, HostBus
 from systolith.spec.configuration import (
     PRESETS,
     load_spec,
@@ -82,6 +83,9 @@ def test_load_by_size_and_by_file(tmp_path: Path) -> None:
 def test_fingerprints_tell_specifications_apart() -> None:
     base = PRESETS["base"]
     assert spec_fingerprint(replace(base, name="another")) == spec_fingerprint(base)
+    uart = BusSpec(host=HostBus.UART)
+    assert spec_fingerprint(replace(base, bus=uart)) == spec_fingerprint(base)
     assert spec_fingerprint(spec_from_toml(spec_to_toml(base))) == spec_fingerprint(base)
     others = [*PRESETS.values(), replace(base, queue_depth=3), preset_for_array(16, 8)]
+    others.append(replace(base, event_counters=False))
     assert len({spec_fingerprint(spec) for spec in others}) == len(others)

@@ -5,12 +5,15 @@ from typing import Annotated
 import typer
 
 import systolith
+from systolith.cli.build import build
 from systolith.cli.compile import compile_model
 from systolith.cli.doctor import doctor
+from systolith.cli.estimate import estimate
 from systolith.cli.fit import fit
 from systolith.cli.generate import generate
 from systolith.cli.guard import GuardedGroup
 from systolith.cli.inspect import inspect
+from systolith.cli.run import run
 from systolith.cli.simulate import simulate
 from systolith.cli.verify import verify
 
@@ -24,10 +27,13 @@ app = typer.Typer(
 )
 app.command()(verify)
 app.command()(simulate)
+app.command()(run)
 app.command()(generate)
 app.command()(inspect)
 app.command(name="compile")(compile_model)
 app.command()(fit)
+app.command()(build)
+app.command()(estimate)
 app.command()(doctor)
 
 

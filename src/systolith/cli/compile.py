@@ -25,6 +25,7 @@ from systolith.cli.progress import reporting
 from systolith.report.tables import clip, make_table, number, percent, shape_text
 
 if TYPE_CHECKING:  # the compiler takes long to import
+    from systolith.compiler.compile import CompiledModel
     from systolith.report.usage import MemoryUse, TensorPlace
 
 __all__ = ["compile_model"]
@@ -76,6 +77,19 @@ def _map(places: Iterable["TensorPlace"]) -> Table:
     return make_table(columns, rows)
 
 
+def _deploy(compiled: "CompiledModel", folder: Path) -> None:
+    """Write what drivers load, and say what the caller has to compute."""
+    from systolith.report.deploy import deployed_network, model_files
+
+    files = model_files(compiled)
+    write_files((folder / name, data) for name, data in files.items())
+    console = stdout()
+    console.print(Text(f"wrote {len(files)} files for drivers to {folder}"))
+    for step in deployed_network(compiled).steps:
+        if not step.native:
+            console.print(Text(f"note: the drivers leave {step.op} {step.name!r} to their caller"))
+
+
 def compile_model(
     model: Model,
     array: Array = None,
@@ -87,6 +101,10 @@ def compile_model(
     ] = None,
     precision: Precisions = None,
     weights: WeightFormats = None,
+    deploy: Annotated[
+        Path | None,
+        typer.Option("--deploy", help="Write the network for drivers into this folder."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Compile a network for an accelerator; show its use of every memory and the memory map."""
@@ -114,3 +132,5 @@ def compile_model(
         data = compiled.program.to_bytes()
         write_files([(output, data)])
         console.print(Text(f"wrote {output} ({len(data):,} bytes)"))
+    if deploy is not None:
+        _deploy(compiled, deploy)

@@ -10,6 +10,7 @@ from rich.text import Text
 from systolith.cli.options import (
     Against,
     Array,
+    JsonFile,
     OptionalModel,
     Preset,
     Quiet,
@@ -34,9 +35,7 @@ def fit(
         Path | None,
         typer.Option("--output", "-o", help="Write the specification as TOML; - for stdout."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
-    ] = None,
+    json: JsonFile = None,
     quiet: Quiet = False,
 ) -> None:
     """Find the smallest requantizer that is exact for a network, and the specification with it.

@@ -88,7 +88,8 @@ def generate(
         "generated"
     ),
     model: Annotated[
-        Path | None, typer.Option("--model", help="Write this network's program, too.")
+        Path | None,
+        typer.Option("--model", help="Write this network's program, and its files for drivers."),
     ] = None,
     against: Annotated[
         str | None, typer.Option("--against", help="Runtime whose arithmetic the program has.")
@@ -114,7 +115,7 @@ def generate(
     ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write an accelerator's Verilog, its specification, register map and command reference.
+    """Write an accelerator's Verilog, specification, register map, commands and drivers.
 
     With --unit: the Verilog of a quantize or dequantize unit between AXI4-Streams instead.
     """
@@ -139,6 +140,7 @@ def _generate_accelerator(
 ) -> None:
     """Write an accelerator's files, and a network's program."""
     from systolith.hw.board import BoardTop
+    from systolith.report.deploy import driver_files, model_files
     from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
 
     files: dict[str, bytes] = {}
@@ -151,10 +153,12 @@ def _generate_accelerator(
             progress(f"compiling {model.name}", 0, 0)
             compiled = compile_graph(load_model(model, against), chosen)
             files["program.bin"] = compiled.program.to_bytes()
+            files |= {f"network/{n}": data for n, data in model_files(compiled).items()}
         progress("writing Verilog", 0, 0)
         verilog = readable_verilog(BoardTop(chosen), chosen.name)
         texts = _texts(chosen, verilog, LINT_WAIVERS)
         files |= {name: text.encode() for name, text in texts.items()}
+        files |= {f"drivers/{name}": data for name, data in driver_files().items()}
         write_files((output / name, data) for name, data in files.items())
         if check:
             progress("checking the Verilog", 0, 0)

@@ -18,6 +18,7 @@ __all__ = [
     "BackendName",
     "Count",
     "Inputs",
+    "JsonFile",
     "Model",
     "OptionalModel",
     "Precisions",
@@ -61,10 +62,16 @@ Against = Annotated[
 BackendName = Annotated[
     str,
     typer.Option(
-        "--backend", help="verilator, verilator-fast (array as an equal model), pysim, golden."
+        "--backend",
+        help="verilator, verilator-fast (array as an equal model), pysim, golden, registers (all "
+        "through the control slave), uart-sim (a board top at its serial pins) or uart:PORT[@BAUD] "
+        "(a board).",
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
+]
 Precisions = Annotated[
     list[str] | None,
     typer.Option(

@@ -12,6 +12,7 @@ from systolith.cli.options import (
     BackendName,
     Count,
     Inputs,
+    JsonFile,
     OptionalModel,
     Precisions,
     Preset,
@@ -40,9 +41,7 @@ def verify(
         Path | None,
         typer.Option("--reference", help=".npz of tensors computed earlier, compared as well."),
     ] = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write the report as JSON; - for stdout.")
-    ] = None,
+    json: JsonFile = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the report as JUnit XML; - for stdout.")
     ] = None,

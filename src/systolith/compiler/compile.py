@@ -209,7 +209,8 @@ class _Compiler:
                 proofs=self.low.proofs.get(step.node.name, ()),
             )
             for node in step.nodes:
-                if node is not step.node:
+                # By name: the node of a step that reads packed codes is one of its own.
+                if node.name != step.node.name:
                     text = f"in {step.node.name!r}"
                     notes[node.name] = LayerNote(name=node.name, where="fused", text=text)
         return tuple(notes[n.name] for n in self.graph.nodes if n.name in notes)

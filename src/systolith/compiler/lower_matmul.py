@@ -25,6 +25,7 @@ from systolith.compiler.mac import (
 )
 from systolith.compiler.mac_parts import MacPart, channel_parts, dense_part
 from systolith.compiler.mac_sparse import (
+    is_two_of_four,
     is_wanted,
     may_be_sparse,
     on_lines,
@@ -107,12 +108,14 @@ class _Option:
     passes: of the array, as many as weight tiles.
     lower: makes its commands.
     depthwise: whether the array streams all pixels of a channel tile before the next tile.
+    sparse: whether its weights are two of four.
     """
 
     cycles: int
     passes: int
     lower: Callable[[Requantizer], list[Pair]]
     depthwise: bool = False
+    sparse: bool = False
 
 
 def _kernel(low: Lowering, layer: MacLayer) -> Kernel:
@@ -176,7 +179,8 @@ def _direct(
         return _by_tile(low, layer.step, pairs) if by_tile and alone else pairs
 
     cycles = sum(job_cycles(job, region) for job in jobs)
-    return _Option(cycles=cycles, passes=sum(part.passes for part in parts), lower=lower)
+    passes = sum(part.passes for part in parts)
+    return _Option(cycles=cycles, passes=passes, lower=lower, sparse=layer.sparse)
 
 
 def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
@@ -202,7 +206,7 @@ def _gathered(low: Lowering, layer: MacLayer, direct: int) -> _Option | None:
         by_tile = _is_depthwise(low, low.splitter.after(layer.step), layer.step.target)
         return _by_tile(low, layer.step, pairs) if by_tile and plan.resident else pairs
 
-    return _Option(cycles=plan.cycles, passes=part.passes, lower=lower)
+    return _Option(cycles=plan.cycles, passes=part.passes, lower=lower, sparse=layer.sparse)
 
 
 def _depthwise(low: Lowering, layer: MacLayer) -> _Option | None:
@@ -248,23 +252,34 @@ def _options(low: Lowering, layer: MacLayer) -> Iterator[_Option | None]:
                 yield _gathered(low, way, direct.cycles)
 
 
-def _cheapest(low: Lowering, step: Step) -> _Option:
-    """The way that takes fewest cycles."""
-    layer = mac_layer(low, step)
-    layers = list(precisions(low, layer))
+def _ways(low: Lowering, step: Step) -> list[_Option]:
+    """All ways to compute a layer, in all precisions that are exact for it."""
+    layers = list(precisions(low, mac_layer(low, step)))
     options = [o for own in layers for o in _options(low, own) if o is not None]
     if not options:  # only of a layer that asks for two of four weights
         raise sparse_error(low, layers[0])
-    return min(options, key=lambda o: (o.cycles, o.passes))
+    return options
+
+
+def _cheapest(ways: Sequence[_Option]) -> _Option:
+    """The way that takes fewest cycles."""
+    return min(ways, key=lambda o: (o.cycles, o.passes))
 
 
 def _is_depthwise(low: Lowering, step: Step | None, source: str) -> bool:
     """Whether a step reads a tensor channel tile by channel tile."""
     if step is None or step.source != source or step.node.op is not Op.CONV2D:
         return False
-    return step.node.attributes["groups"] > 1 and _cheapest(low, step).depthwise
+    return step.node.attributes["groups"] > 1 and _cheapest(_ways(low, step)).depthwise
 
 
 def lower_mac(low: Lowering, step: Step) -> list[Pair]:
     """Return the command pairs of a convolution or fully connected layer, the cheapest found."""
-    return _cheapest(low, step).lower(mac_requantizer(low, step))
+    ways = _ways(low, step)
+    best = _cheapest(ways)
+    pairs = best.lower(mac_requantizer(low, step))
+    if low.spec.array.sparse and not best.sparse and is_two_of_four(mac_layer(low, step)):
+        some = any(way.sparse for way in ways)
+        reason = "takes no fewer cycles" if some else "needs vectors that begin with lines"
+        low.notes[step.node.name] += f"; two_of_four {reason}"
+    return pairs

@@ -20,7 +20,14 @@ from systolith.compiler.weight_choice import permitted_formats, wanted_format
 from systolith.errors import CompileError
 from systolith.spec.precision import Precision, WeightFormat
 
-__all__ = ["is_wanted", "may_be_sparse", "on_lines", "sparse_error", "sparse_parts"]
+__all__ = [
+    "is_two_of_four",
+    "is_wanted",
+    "may_be_sparse",
+    "on_lines",
+    "sparse_error",
+    "sparse_parts",
+]
 
 _FOUR, _KEPT = 4, 2
 
@@ -39,6 +46,13 @@ def may_be_sparse(low: Lowering, layer: MacLayer) -> bool:
         and layer.step.packed_source is None
         and _group_fault(low, layer) is None
     )
+
+
+def is_two_of_four(layer: MacLayer) -> bool:
+    """Whether a layer of one group, free to have any format, has two of four weights."""
+    whole = layer.codes.shape[3] % _FOUR == 0 and layer.window.groups == 1
+    free = wanted_format(layer.step.node) is None
+    return free and whole and not _fours(layer.codes, layer.zero).any()
 
 
 def sparse_parts(

@@ -181,6 +181,15 @@ class GraphBuilder:
             self.fail(f"output must have {channels} channels, not {target.shape[2]}")
         self.add_node(op, (source.name,), (target.name,), arithmetic, attributes)
 
+    def drop_dead(self, outputs: Sequence[str]) -> None:
+        """Forget the nodes whose results reach no output."""
+        needed, kept = set(outputs), []
+        for node in reversed(self.nodes):
+            if needed.intersection(node.outputs):
+                needed.update(node.inputs)
+                kept.append(node)
+        self.nodes = kept[::-1]
+
     def graph(
         self,
         *,

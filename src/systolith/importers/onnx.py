@@ -7,7 +7,7 @@ import onnx
 
 from systolith.arithmetic import Codes
 from systolith.errors import ModelError
-from systolith.graph import Graph, Node, Op, Tensor
+from systolith.graph import Graph, Op, Tensor
 from systolith.importers import onnx_layers as layers
 from systolith.importers import onnx_mean as mean
 from systolith.importers import onnx_pointwise as pointwise
@@ -119,16 +119,7 @@ def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> G
         if output in ctx.tables and output not in made:
             ctx.layer = ctx.tables[output].layer
             ctx.unsupported("it computes the output in float32; remove it from the model")
-        if output not in ctx.tensors:
-            raise ModelError(f"output {output!r} must be computed by the model")
-    ctx.nodes = _live(ctx.nodes, outputs)
-    return ctx.graph(
-        name=name,
-        inputs=[value.name for value in inputs],
-        outputs=outputs,
-        source_path=path,
-        model_bytes=model.SerializeToString(),
-    )
+    return ctx.finish(model, name, path)
 
 
 def _add_input(ctx: OnnxContext, value: onnx.ValueInfoProto, nodes: list[onnx.NodeProto]) -> None:
@@ -160,13 +151,3 @@ def _refuse(ctx: OnnxContext) -> None:
     if ctx.node.domain not in ("", "ai.onnx", "com.microsoft"):
         ctx.unsupported(f"its domain {ctx.node.domain!r} is unknown")
     ctx.unsupported()
-
-
-def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
-    """Return the nodes whose results reach an output."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.outputs):
-            needed.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]

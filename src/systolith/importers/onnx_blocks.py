@@ -1,11 +1,13 @@
-"""com.microsoft MatMulNBits: 4-bit weights with a scale a block, and int8 activations likewise.
+"""com.microsoft MatMulNBits: weights of few bits with a scale a block, int8 activations likewise.
 
 The integer sums of blocks are a grouped convolution, a group a block, stored as bytes; activations
 are quantized before it and scales multiplied behind it on the host. So are the zero points: they
-move a sum by a multiple of the sum of its block's codes, and the array's weights keep 4 bits.
+move a sum by a multiple of the sum of its block's codes, and the array's weights keep their bits.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,10 +26,10 @@ __all__ = ["matmul_nbits"]
 
 Int64Array = NDArray[np.int64]
 
-_BLOCKS = (16, 32, 64, 128, 256)
-"""Sizes for which onnxruntime has kernels of int8 activations."""
-_CENTER = 8
-"""Zero point of weights that have none of their own, and of the array's."""
+_BLOCKS: Mapping[int, tuple[int, ...]] = MappingProxyType(
+    {2: (32, 64, 128), 4: (16, 32, 64, 128, 256), 8: (16, 32, 64, 128, 256)}
+)
+"""Sizes of blocks for which onnxruntime has kernels of int8 activations, by bits of a weight."""
 _INTEGER = 4
 """The accuracy level at which onnxruntime quantizes activations to int8."""
 _CODE = 128
@@ -40,43 +42,48 @@ class _Weights:
 
     Parameters
     ----------
-    codes: 0 to 15, 0 beyond the matrix.
+    codes: from 0 on, 0 beyond the matrix.
     zeros: their zero points [channels, blocks].
     scales: float32 [channels, blocks].
     inside: whether a place is in the matrix [blocks, block].
+    center: zero point of weights that have none of their own, and of the array's.
     """
 
     codes: Int64Array
     zeros: Int64Array
     scales: NDArray[np.float32]
     inside: NDArray[np.bool_]
+    center: int
 
     @property
     def values(self) -> Int64Array:
-        """The codes as the array has them, of 4 bits with a sign."""
-        return np.where(self.inside, self.codes - _CENTER, 0)
+        """The codes as the array has them, with a sign."""
+        return np.where(self.inside, self.codes - self.center, 0)
 
 
-def _sides(ctx: OnnxContext) -> tuple[int, int, int]:
-    """Return inputs, outputs and block size, checked."""
+def _sides(ctx: OnnxContext) -> tuple[int, int, int, int]:
+    """Return inputs, outputs, block size and bits of a weight, checked."""
     ctx.arity(3, 6)
     depth, channels = ctx.attribute("K", 0), ctx.attribute("N", 0)
     block, bits = ctx.attribute("block_size", 0), ctx.attribute("bits", 4)
     if depth < 1 or channels < 1:
         ctx.fail(f"K and N must be positive, not {depth} and {channels}")
-    if bits != 4:
-        ctx.unsupported(f"bits must be 4, not {bits}; quantize its weights to 4 bits")
+    if bits not in _BLOCKS:
+        ctx.fail(f"bits must be 2, 4 or 8, not {bits}")
     if block < 16 or block & (block - 1):
         ctx.fail(f"block_size must be a power of two and at least 16, not {block}")
-    if block not in _BLOCKS:
-        ctx.unsupported(f"block_size must be one of {_BLOCKS} for int8 activations, not {block}")
+    if block not in _BLOCKS[bits]:
+        ctx.unsupported(
+            f"block_size must be one of {_BLOCKS[bits]} for int8 activations and weights of {bits} "
+            f"bits, not {block}"
+        )
     level = ctx.attribute("accuracy_level", 0)
     if level != _INTEGER:
         ctx.unsupported(
             f"accuracy_level must be 4, not {level}: with any other onnxruntime computes in float; "
             "set the attribute to 4"
         )
-    return depth, channels, block
+    return depth, channels, block, bits
 
 
 def _optional(ctx: OnnxContext, position: int) -> bool:
@@ -95,10 +102,11 @@ def _sized(
     return value.reshape(-1)
 
 
-def _nibbles(packed: NDArray[np.generic]) -> Int64Array:
-    """Return two codes a byte along the last axis, the low one first."""
-    pairs = packed.astype(np.int64)
-    return np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*pairs.shape[:-1], -1)
+def _unpacked(packed: NDArray[np.generic], bits: int) -> Int64Array:
+    """Return the codes of bytes along the last axis, the lowest bits first."""
+    places = np.arange(0, 8, bits)
+    codes = packed.astype(np.int64)[..., None] >> places & (1 << bits) - 1
+    return codes.reshape(*packed.shape[:-1], -1)
 
 
 def _check_scales(ctx: OnnxContext, scales: NDArray[np.float32]) -> None:
@@ -112,24 +120,26 @@ def _check_scales(ctx: OnnxContext, scales: NDArray[np.float32]) -> None:
         ctx.fail(f"weights' {reason}, in block {block} of channel {channel}")
 
 
-def _weights(ctx: OnnxContext, depth: int, channels: int, block: int) -> _Weights:
-    blocks = -(-depth // block)
+def _weights(ctx: OnnxContext, sides: tuple[int, int, int, int]) -> _Weights:
+    depth, channels, block, bits = sides
+    blocks, center = -(-depth // block), 1 << bits - 1
     size = channels * blocks
-    packed = _sized(ctx, 1, "weights B", np.uint8, size * block // 2)
+    packed = _sized(ctx, 1, "weights B", np.uint8, size * block * bits // 8)
     scales = _sized(ctx, 2, "scales", np.float32, size).reshape(channels, blocks)
     _check_scales(ctx, scales.astype(np.float32))
-    zeros = np.full((channels, blocks), _CENTER, np.int64)
+    zeros = np.full((channels, blocks), center, np.int64)
     if _optional(ctx, 3):
-        row = -(-blocks // 2)
+        row = -(-blocks * bits // 8)
         stored = _sized(ctx, 3, "packed zero points", np.uint8, channels * row)
-        zeros = _nibbles(stored.reshape(channels, row))[:, :blocks]
+        zeros = _unpacked(stored.reshape(channels, row), bits)[:, :blocks]
     inside = (np.arange(blocks * block) < depth).reshape(blocks, block)
-    codes = _nibbles(packed.reshape(channels, blocks, block // 2))
+    codes = _unpacked(packed.reshape(channels, blocks, -1), bits)
     return _Weights(
         codes=np.where(inside, codes, 0),
         zeros=zeros,
         scales=scales.astype(np.float32),
         inside=inside,
+        center=center,
     )
 
 
@@ -218,10 +228,11 @@ def _add_sums(ctx: OnnxContext, codes: Tensor, weights: _Weights, name: str) -> 
 
 def matmul_nbits(ctx: OnnxContext) -> None:
     """MatMulNBits of an input of the network: codes, sums of blocks in bytes, float32."""
-    depth, channels, block = _sides(ctx)
+    sides = _sides(ctx)
+    depth, channels, block, _ = sides
     if _optional(ctx, 4):
         ctx.unsupported("its columns must be in order, without g_idx")
-    weights, source = _weights(ctx, depth, channels, block), _rows(ctx, depth)
+    weights, source = _weights(ctx, sides), _rows(ctx, depth)
     codes = _quantized(ctx, source, block, scales=False)
     scales = _quantized(ctx, source, block, scales=True)
     name = ctx.node.output[0]
@@ -230,7 +241,7 @@ def matmul_nbits(ctx: OnnxContext) -> None:
     k = BlockSumsArithmetic(
         scales=np.ascontiguousarray(weights.scales.T),
         zeros=np.ascontiguousarray(weights.zeros.T),
-        center=_CENTER,
+        center=weights.center,
         greatest=np.ascontiguousarray(weights.codes.max(axis=2).T),
         bias=_bias(ctx, channels),
     )

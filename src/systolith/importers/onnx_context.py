@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from systolith.arithmetic import (
     Codes,
 )
+from systolith.errors import ModelError
 from systolith.float_steps import (
     BlockSumsArithmetic,
 )
-from systolith.graph import Tensor
+from systolith.graph import Graph, Tensor
 from systolith.importers.channels_first import (
     ChannelsFirst,
     codes_quantization,
@@ -215,4 +216,24 @@ class OnnxContext(ChannelsFirst):
                 order=like.order if like else default_order(shape),
                 limits=None if codes is None else codes.limits,
             )
+        )
+
+    def finish(self, model: onnx.ModelProto, name: str, path: str) -> Graph:
+        """Return the graph of a model whose nodes have all been read.
+
+        Raises
+        ------
+        ModelError: an output is not computed.
+        """
+        outputs = [value.name for value in model.graph.output]
+        for output in outputs:
+            if output not in self.tensors:
+                raise ModelError(f"output {output!r} must be computed by the model")
+        self.drop_dead(outputs)
+        return self.graph(
+            name=name,
+            inputs=[v.name for v in model.graph.input if v.name not in self.constants],
+            outputs=outputs,
+            source_path=path,
+            model_bytes=model.SerializeToString(),
         )

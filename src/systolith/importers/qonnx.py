@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 
 from systolith.errors import ModelError
-from systolith.graph import Graph, Node, Tensor
+from systolith.graph import Graph, Tensor
 from systolith.importers import qonnx_layers as layers
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.onnx_layers import check_ceil, window_of
@@ -172,16 +172,7 @@ def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> G
     for output in outputs:
         if output in ctx.pending:
             emit_output(ctx, output)
-        if output not in ctx.tensors:
-            raise ModelError(f"output {output!r} must be computed by the model")
-    ctx.nodes = _live(ctx.nodes, outputs)
-    return ctx.graph(
-        name=name,
-        inputs=[value.name for value in inputs],
-        outputs=outputs,
-        source_path=path,
-        model_bytes=model.SerializeToString(),
-    )
+    return ctx.finish(model, name, path)
 
 
 def _is_constant(
@@ -192,13 +183,3 @@ def _is_constant(
         ctx.constants[node.output[0]] = np.array(shapes[node.input[0]], np.int64)
         return True
     return node.op_type not in QUANTIZERS and ctx.fold_standard(node)
-
-
-def _live(nodes: list[Node], outputs: list[str]) -> list[Node]:
-    """Return the nodes whose results reach an output."""
-    needed, kept = set(outputs), []
-    for node in reversed(nodes):
-        if needed.intersection(node.outputs):
-            needed.update(node.inputs)
-            kept.append(node)
-    return kept[::-1]

@@ -1,14 +1,14 @@
 """The state of a PyTorch import: the current call, and the layers that both kinds of file have."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from systolith.arithmetic import Codes, MacArithmetic, PoolArithmetic, Requant
-from systolith.graph import Op, Tensor
+from systolith.graph import Graph, Op, Tensor
 from systolith.importers.channels_first import (
     ChannelsFirst,
     append_move,
@@ -69,6 +69,34 @@ class TorchContext(ChannelsFirst):
         self.call, self.layer, self.source_op = call, call.layer, call.op
         if any(each.name == self.layer for each in self.nodes):
             self.layer = f"{call.layer}_{call.output}"
+
+    def read(self, operators: Mapping[str, Callable[[Self], None]]) -> None:
+        """Read the inputs and all calls that lead to an output.
+
+        Parameters
+        ----------
+        operators: handler of every supported operator.
+        """
+        for source, shape in self.program.inputs.items():
+            self.make_input(source, shape)
+        for call in self.program.live_calls():
+            self.enter(call)
+            handler = operators.get(call.op)
+            if handler is None:
+                self.unsupported()
+            if call.output not in self.program.values:
+                self.unsupported("its result must be one tensor")
+            handler(self)
+
+    def finish(self, data: bytes, name: str, path: str) -> Graph:
+        """Return the graph of a program that has been read from a file's `data`."""
+        return self.graph(
+            name=name,
+            inputs=list(self.program.inputs),
+            outputs=list(self.program.outputs),
+            source_path=path,
+            model_bytes=data,
+        )
 
     def argument(self, position: int, default: Any = None) -> Any:
         """Return a constant argument."""

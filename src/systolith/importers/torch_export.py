@@ -165,23 +165,10 @@ def import_export(data: bytes, profile: Profile, *, name: str, path: str = "") -
             raise ModelError("model must be quantized, for example with torchao's PT2E")
         ctx = ExportContext(program, profile)
         ctx.symbols = {}
-        for source, shape in program.inputs.items():
-            ctx.make_input(source, shape)
-        for call in program.live_calls():
-            ctx.enter(call)
-            handler = EXPORT_OPERATORS.get(call.op)
-            if handler is None:
-                ctx.unsupported()
-            handler(ctx)
+        ctx.read(EXPORT_OPERATORS)
         for output in program.outputs:
             _output(ctx, output)
-        return ctx.graph(
-            name=name,
-            inputs=list(program.inputs),
-            outputs=list(program.outputs),
-            source_path=path,
-            model_bytes=data,
-        )
+        return ctx.finish(data, name, path)
 
 
 def _output(ctx: ExportContext, name: str) -> None:

@@ -7,7 +7,6 @@ from systolith.graph import Graph, Op
 from systolith.importers import torch_layers as layers
 from systolith.importers.damage import damage_as_model_error
 from systolith.importers.torch_context import TorchContext
-from systolith.importers.torch_program import Call
 from systolith.importers.torchscript_reader import read_torchscript
 from systolith.profiles.table import Profile
 
@@ -66,26 +65,6 @@ def import_torchscript(data: bytes, profile: Profile, *, name: str, path: str = 
     ToolError: PyTorch is not installed.
     """
     with damage_as_model_error("TorchScript"):
-        program = read_torchscript(data, profile.name, path)
-        ctx = TorchContext(program, profile)
-        for source, shape in program.inputs.items():
-            ctx.make_input(source, shape)
-        for call in program.live_calls():
-            ctx.enter(call)
-            _handle(ctx, call)
-        return ctx.graph(
-            name=name,
-            inputs=list(program.inputs),
-            outputs=list(program.outputs),
-            source_path=path,
-            model_bytes=data,
-        )
-
-
-def _handle(ctx: TorchContext, call: Call) -> None:
-    handler = TORCHSCRIPT_OPERATORS.get(call.op)
-    if handler is None:
-        ctx.unsupported()
-    if call.output not in ctx.program.values:
-        ctx.unsupported("its result must be one tensor")
-    handler(ctx)
+        ctx = TorchContext(read_torchscript(data, profile.name, path), profile)
+        ctx.read(TORCHSCRIPT_OPERATORS)
+        return ctx.finish(data, name, path)

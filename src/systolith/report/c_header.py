@@ -5,6 +5,8 @@ It compiles as C99 and as C++ without a warning, and includes `<stdint.h>` alone
 
 from collections.abc import Iterator
 
+from systolith.drivers.c_text import define
+from systolith.drivers.network import window_base
 from systolith.report.registers import window_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import COMMANDS
@@ -19,19 +21,12 @@ from systolith.spec.registers import (
     Window,
     window_stride,
 )
+from systolith.spec.stream import STREAM_BASE, STREAM_REGISTERS
 
-__all__ = ["c_header", "define"]
+__all__ = ["c_header"]
 
-_WINDOW_BITS = 24
 _EXTERNAL_ONLY = ("memory_low", "memory_high")
 """Registers that an accelerator without external memory answers with an error."""
-
-
-def define(prefix: str, name: str, value: int, comment: str = "", *, decimal: bool = False) -> str:
-    """Return the line that defines an unsigned constant."""
-    text = f"{value}u" if decimal else f"0x{value:07X}u"
-    note = f" /* {comment.replace('*/', '')} */" if comment else ""
-    return f"#define {prefix}_{name} {text}{note}"
 
 
 def _sizes(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
@@ -56,7 +51,7 @@ def _sizes(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
 
 def _windows(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
     for window in Window:
-        yield define(prefix, f"{window.name}_BASE", window << _WINDOW_BITS)
+        yield define(prefix, f"{window.name}_BASE", window_base(window))
         yield define(prefix, f"{window.name}_BYTES", window_bytes(spec, window))
         stride = window_stride(spec, window)
         yield define(prefix, f"{window.name}_STRIDE", stride, "bytes a memory word")
@@ -71,6 +66,15 @@ def _registers(prefix: str) -> Iterator[str]:
             name = f"{register.name}_{bit.name}".upper()
             yield define(prefix, f"{name}_BIT", bit.position, decimal=True)
             yield define(prefix, f"{name}_MASK", 1 << bit.position, bit.doc)
+
+
+def _stream_registers(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
+    """Addresses of the streams' registers, if there are streams."""
+    if spec.bus.stream_bytes:
+        for register in STREAM_REGISTERS:
+            name = f"ADDRESS_{register.name.upper()}"
+            comment = f"{register.access}: {register.doc}"
+            yield define(prefix, name, STREAM_BASE + register.offset, comment)
 
 
 def _codes(prefix: str) -> Iterator[str]:
@@ -117,6 +121,7 @@ def c_header(spec: AcceleratorSpec) -> str:
         _sizes(prefix, spec),
         _windows(prefix, spec),
         _registers(prefix),
+        _stream_registers(prefix, spec),
         _codes(prefix),
         _functions(prefix, spec),
     ):

@@ -71,6 +71,7 @@ class BlockLayer:
         self.source: str = proto.input[0]
         self.depth = next(int(a.i) for a in proto.attribute if a.name == "K")
         self.block = next(int(a.i) for a in proto.attribute if a.name == "block_size")
+        self.bits = next((int(a.i) for a in proto.attribute if a.name == "bits"), 4)
         assert isinstance(node.arithmetic, BlockSumsArithmetic)
         self.blocks, self.channels = node.arithmetic.scales.shape
         self._sums = open_session(self._own(proto, stored))
@@ -90,13 +91,13 @@ class BlockLayer:
         from onnx import numpy_helper
 
         blocks = self.blocks
-        codes = np.zeros((depth, blocks * self.block), np.uint8)
-        codes[np.arange(depth), np.arange(depth)] = 1
-        packed = (codes[:, 0::2] | codes[:, 1::2] << 4).reshape(depth, blocks, self.block // 2)
+        row, own = blocks * self.block * self.bits // 8, np.arange(depth)
+        packed = np.zeros((depth, row), np.uint8)
+        packed[own, own * self.bits // 8] = 1 << own * self.bits % 8
         values = {
-            "eye": packed,
+            "eye": packed.reshape(depth, blocks, -1),
             "ones": np.ones(depth * blocks, np.float32),
-            "zeros": np.zeros(depth * -(-blocks // 2), np.uint8),
+            "zeros": np.zeros(depth * -(-blocks * self.bits // 8), np.uint8),
         }
         stored = {name: numpy_helper.from_array(value, name) for name, value in values.items()}
         return _model(proto, stored, list(values), (depth, depth))

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import gcd
 
 from systolith.spec.array import ArraySpec
-from systolith.spec.bus import BusSpec
+from systolith.spec.bus import BusClock, BusSpec, HostBus
 from systolith.spec.checks import check
 from systolith.spec.fields import MATMUL_LOOPS
 from systolith.spec.keywords import KEYWORDS
@@ -98,6 +98,7 @@ class AcceleratorSpec:
     name: the Verilog top module's name.
     array, memory, post, external, bus: the nested specifications.
     queue_depth: commands waiting in each unit's queue.
+    event_counters: whether there are counters besides `cycles`; without them they read 0.
 
     Raises
     ------
@@ -111,6 +112,7 @@ class AcceleratorSpec:
     external: ExternalSpec = field(default_factory=ExternalSpec)
     bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
+    event_counters: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
@@ -118,12 +120,15 @@ class AcceleratorSpec:
         if self.name in KEYWORDS:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
         check("queue_depth", self.queue_depth, 1, 16)
+        if not isinstance(self.event_counters, bool):
+            raise TypeError(f"event_counters must be true or false, not {self.event_counters!r}")
         lanes, memory = self.post.lanes, self.memory
         if self.external.data_bytes > self.line_bytes:
             raise ValueError(
                 f"external.data_bytes must be at most an activation line ({self.line_bytes} bytes),"
                 f" not {self.external.data_bytes!r}"
             )
+        self._check_bus()
         if 4 * self.post.quantize_lanes > self.line_bytes:
             raise ValueError(
                 f"post.quantize_lanes must be at most {self.line_bytes // 4}, the float32 numbers "
@@ -140,6 +145,15 @@ class AcceleratorSpec:
         ):
             if value % unit:
                 raise ValueError(f"{name} must be a multiple of {unit}, not {value!r}")
+
+    def _check_bus(self) -> None:
+        """Require that a clock of the buses has a bus."""
+        bus = self.bus
+        only_uart = bus.host is HostBus.UART and not (self.external.data_bytes or bus.stream_bytes)
+        if bus.bus_clock is BusClock.SEPARATE and only_uart:
+            raise ValueError(
+                "bus.bus_clock must be 'same' where a UART is the only bus, not 'separate'"
+            )
 
     @property
     def line_bytes(self) -> int:

@@ -33,6 +33,7 @@ __all__ = [
     "spec_to_toml",
 ]
 
+_PLAIN = ("name", "queue_depth", "event_counters")
 _SECTIONS = {
     "array": ArraySpec,
     "memory": MemorySpec,
@@ -60,7 +61,7 @@ KIB = 1024
 
 def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
     """Nested plain values (JSON and TOML types) of ``spec``."""
-    result: dict[str, Any] = {"name": spec.name, "queue_depth": spec.queue_depth}
+    result: dict[str, Any] = {name: getattr(spec, name) for name in _PLAIN}
     for section, kind in _SECTIONS.items():
         part = getattr(spec, section)
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
@@ -74,10 +75,11 @@ def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
 def spec_fingerprint(spec: AcceleratorSpec) -> int:
     """CRC-32 by which a host tells whether hardware and a program have the same specification.
 
-    Of the compact JSON, keys sorted, of all fields but the name, which changes no function.
+    Of the compact JSON, keys sorted, of all fields that a program depends on: not of the name and
+    of the buses at the ports.
     """
     values = spec_to_mapping(spec)
-    del values["name"]
+    del values["name"], values["bus"]
     text = json.dumps(values, sort_keys=True, separators=(",", ":"))
     return zlib.crc32(text.encode())
 
@@ -114,7 +116,7 @@ def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
     """
     arguments: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in {"name", "queue_depth", *_SECTIONS}:
+        if key not in {*_PLAIN, *_SECTIONS}:
             raise ValueError(f"unknown section or field {key!r} in the specification")
         if key not in _SECTIONS:
             arguments[key] = value
@@ -177,6 +179,7 @@ def _preset(
     queue_depth: int = 2,
     softmax_tables: int = 2,
     product: bool = True,
+    pipelined: bool = False,
     precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
     formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE}),
     **memory: int,
@@ -186,6 +189,7 @@ def _preset(
             rows=rows,
             columns=columns,
             depthwise_lines=lines,
+            pipelined=pipelined,
             precisions=precisions,
             weight_formats=formats,
         ),
@@ -197,6 +201,22 @@ def _preset(
 
 
 PRESETS: Mapping[str, AcceleratorSpec] = {
+    "nano": _preset(
+        4,
+        4,
+        1,
+        lines=2,
+        softmax_tables=0,
+        product=False,
+        pipelined=True,
+        activation_bytes=12 * KIB,
+        weight_bytes=24 * KIB,
+        accumulator_depth=64,
+        parameter_channels=640,
+        command_words=2048,
+        tables=1,
+        stamps=64,
+    ),
     "tiny": _preset(
         4,
         4,
@@ -234,9 +254,10 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
-All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory, `sparse`: `stream` with two of four weights,
-and `mixed`: `stream` with every precision and every other format of weights.
+`nano` is `tiny` with memories that fit an ECP5-25F, and hold DS-CNN. All but these two have the
+softmax unit and products of tensors. All hold a whole network on chip but `stream`, which has an
+AXI4 master to external memory, `sparse`: `stream` with two of four weights, and `mixed`: `stream`
+with every precision and every other format of weights.
 """
 
 
