@@ -107,11 +107,9 @@ def _read(
 ) -> NDArray[np.float64]:
     """Activation vectors, one more axis: `rows` codes, twice as many with W4A4 or TWO_OF_FOUR."""
     rows, signed = spec.array.rows, bool(command["x_signed"])
-    if command["w_format"] == WeightFormat.TWO_OF_FOUR:
-        codes = memory.read(addresses, 2 * rows, port=2 * rows, signed=signed)
-        return codes.astype(np.float64)
     if command["precision"] != Precision.W4A4:
-        return memory.read(addresses, rows, port=rows, signed=signed).astype(np.float64)
+        count = 2 * rows if command["w_format"] == WeightFormat.TWO_OF_FOUR else rows
+        return memory.read(addresses, count, port=count, signed=signed).astype(np.float64)
     codes = memory.read(addresses, rows, port=rows, signed=False).astype(np.int64)
     nibbles = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*addresses.shape, 2 * rows)
     return (wrap(nibbles, 4) if signed else nibbles).astype(np.float64)

@@ -11,7 +11,7 @@ from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["MINIMUM_PASS", "Accumulators"]
 
-MINIMUM_PASS = 3
+MINIMUM_PASS = 4
 """Cycles from an accumulator's read to the first cycle in which a read sees the sum."""
 
 
@@ -37,7 +37,7 @@ class Accumulators(wiring.Component):
     -------
     i_sums: the array's outputs, column 0 first.
     i_highs: those of the high nibbles, in the same cycles; only with W4A8.
-    i_valid, i_pass_first, i_k_first, i_k_last, i_maximum: one cycle before column 0's sum arrives.
+    i_valid, i_pass_first, i_k_first, i_k_last, i_maximum: two cycles before column 0's sum arrives.
     i_claim: a result vector has been issued that will need room in the ring.
     i_release: a result vector has been taken from the ring.
     o_space: how many more there is room for.
@@ -86,43 +86,48 @@ class Accumulators(wiring.Component):
         halves = []
         for c in range(self.spec.array.columns):
             late = self.spec.array.column_delay(c)
-            while len(stages) < late + 3:
+            while len(stages) < late + 4:
                 stage = Signal(len(control), name=f"control_{len(stages)}")
                 m.d.sync += stage.eq(stages[-1])
                 stages.append(stage)
-            halves.append(self._column(m, c, stages[late : late + 3]))
+            halves.append(self._column(m, c, stages[late : late + 4]))
         m.d.comb += self.r_data.eq(Cat(*(h[s] for s in range(self.sums) for h in halves)))
         valid, k_last = stages[-1][0], stages[-1][2]
         m.d.comb += self.o_credit.eq(valid & k_last)
         return m
 
     def _column(self, m: Module, c: int, stages: Sequence[Value]) -> list[Value]:
-        """Read, combine a cycle later, write one later; return the results that are read."""
+        """Read, wait a cycle, combine, write; return the results that are read.
+
+        The register between a block RAM, which is slow to read, and the adder costs no latency:
+        the read begins before the sum arrives.
+        """
         depth, width = self.spec.memory.accumulator_depth, 32 * self.sums
         bits = (depth - 1).bit_length()
         m.submodules[f"sums{c}"] = partial = Memory(shape=width, depth=depth, init=[])
         m.submodules[f"results{c}"] = results = Memory(shape=width, depth=depth, init=[])
         read, write = partial.read_port(), partial.write_port()
         give, append = results.read_port(), results.write_port()
-        now, stage1, stage2 = stages
+        now, _, summing, writing = stages
+        kept = Signal(width, name=f"kept{c}", reset_less=True)
+        m.d.sync += kept.eq(read.data)
         totals = []
         for s, sums in enumerate(self._sums(c)):
             total = Signal(signed(32), name=f"total{c}_{s}", reset_less=True)
-            old = read.data[32 * s : 32 * s + 32].as_signed()
-            k_first, maximum = stage1[1], stage1[3]
-            with m.If(k_first | (maximum & (sums > old))):
-                m.d.sync += total.eq(sums)
-            with m.Elif(maximum):
-                m.d.sync += total.eq(old)
-            with m.Else():
-                m.d.sync += total.eq(old + sums)
+            old = kept[32 * s : 32 * s + 32].as_signed()
+            k_first, maximum = summing[1], summing[3]
+            # The sign of the difference chooses among what is there by then.
+            greater = Signal(name=f"greater{c}_{s}")
+            m.d.comb += greater.eq((old - sums)[-1])
+            rest = Mux(maximum, old, old + sums)
+            m.d.sync += total.eq(Mux(k_first | (maximum & greater), sums, rest))
             totals.append(total)
-        valid, k_last = stage2[0], stage2[2]
+        valid, k_last = writing[0], writing[2]
         m.d.comb += [
             read.addr.eq(now[4 : 4 + bits]), read.en.eq(1),
-            write.addr.eq(stage2[4 : 4 + bits]), write.data.eq(Cat(*totals)),
+            write.addr.eq(writing[4 : 4 + bits]), write.data.eq(Cat(*totals)),
             write.en.eq(valid & ~k_last),
-            append.addr.eq(stage2[4 + bits :]), append.data.eq(Cat(*totals)),
+            append.addr.eq(writing[4 + bits :]), append.data.eq(Cat(*totals)),
             append.en.eq(valid & k_last),
             give.addr.eq(self.r_address), give.en.eq(self.r_valid),
         ]  # fmt: skip

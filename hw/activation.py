@@ -51,7 +51,7 @@ class ActivationMemory(wiring.Component):
         `external.data_bytes`.
     hw_valid, hw_address, hw_strobe, hw_data, hw_ready: host writes bytes of an aligned 32-bit word.
 
-    The ports `s` and `l` exist only with an external memory.
+    The ports `s` and `l` exist only with an external memory, `r` only with residual adds.
     """
 
     read_latency = 3
@@ -122,18 +122,21 @@ class ActivationMemory(wiring.Component):
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
-            with m.If(asks["r"] & asks["x"]):
-                m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
-            taken = asks["r"] | asks["x"]
-            address = Mux(asks["x"] & (self.x_urgent | ~asks["r"]), self.x_address, self.r_address)
-            for port in list(self._readers)[2:]:
+            taken, by_stream, lines = asks["x"], asks["x"], self._lines("x")
+            if "r" in asks:
+                with m.If(asks["r"] & asks["x"]):
+                    m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
+                taken = asks["r"] | asks["x"]
+                by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
+                pairs = zip(lines, self._lines("r"), strict=True)
+                lines = [Mux(by_stream, own, theirs) for own, theirs in pairs]
+            for port in [port for port in self._readers if port not in "rx"]:
                 with m.If(taken & asks[port]):
                     m.d.comb += getattr(self, f"{port}_ready").eq(0)
-                address = Mux(taken, address, getattr(self, f"{port}_address"))
+                theirs = self._lines(port)
+                lines = [Mux(taken, line, own) for line, own in zip(lines, theirs, strict=True)]
                 taken = taken | asks[port]
-            lines: Sequence[Value] = bank_lines(address[: self._offset_bits], self.spec.line_bytes)
             if self.spec.row_pairs:
-                by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
                 lines = self._paired(lines, by_stream & self.x_pair)
             for (read, _), line in zip(banks[g], lines, strict=True):
                 m.d.comb += [read.addr.eq(line), read.en.eq(taken)]
@@ -141,6 +144,15 @@ class ActivationMemory(wiring.Component):
             valid, address = getattr(self, f"{port}_valid"), getattr(self, f"{port}_address")
             data = self._window(m, port, valid, address, banks)
             m.d.comb += getattr(self, f"{port}_data").eq(data[: 8 * count])
+
+    def _lines(self, port: str) -> Sequence[Value]:
+        """The lines that a reader wants of the two banks, made before it is known who may read.
+
+        The host's words never begin in one line and end in the next.
+        """
+        address = getattr(self, f"{port}_address")[: self._offset_bits]
+        lines = bank_lines(address, self.spec.line_bytes)
+        return (lines[1], lines[1]) if port == "hr" else lines
 
     def _paired(self, lines: Sequence[Value], pair: Value) -> list[Value]:
         """Let the bank in which `x_below` lies read there."""

@@ -1,12 +1,22 @@
-"""The AXI4 master port to external memory: its signals, and what the read and write side share."""
+"""The buses: AXI4-Lite, and the AXI4 master port with what its read and write side share."""
 
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.spec.accelerator import ExternalSpec
+from systolith.spec.registers import ADDRESS_BITS
 
-__all__ = ["MODIFIABLE", "INCREMENT", "axi4", "axi4_read", "axi4_write", "burst_limit", "forward"]
+__all__ = [
+    "AXI_LITE",
+    "INCREMENT",
+    "MODIFIABLE",
+    "axi4",
+    "axi4_read",
+    "axi4_write",
+    "burst_limit",
+    "forward",
+]
 
 INCREMENT = 1
 """AxBURST: addresses count up."""
@@ -15,6 +25,18 @@ MODIFIABLE = 0b0011
 
 _PAGE = 4096
 """Bytes of the aligned blocks that no burst may leave."""
+
+
+AXI_LITE = wiring.Signature(
+    {
+        "awaddr": In(ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
+        "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
+        "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
+        "araddr": In(ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
+        "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
+    }
+)  # fmt: skip
+"""AXI4-Lite, seen from the slave; 32-bit data, byte addresses of `ADDRESS_BITS` bits."""
 
 
 def burst_limit(external: ExternalSpec) -> int:

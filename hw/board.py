@@ -56,7 +56,7 @@ class BoardTop(wiring.Component):
         self._flat: dict[str, wiring.Signature] = {}
         match spec.bus.host:
             case HostBus.UART:
-                members |= {"uart_rx": In(1, init=1), "uart_tx": Out(1, init=1)}
+                members |= {"uart_rx": In(1), "uart_tx": Out(1)}
             case HostBus.AXI4_LITE:
                 self._flat["s_axi"] = AXI_LITE
             case HostBus.WISHBONE:
@@ -69,8 +69,8 @@ class BoardTop(wiring.Component):
                 self._adapters["master"] = master = WishboneMaster(spec.external)
                 self._flat["m_wb"] = master.wb.signature
         if spec.bus.stream_bytes:
-            stream = axi_stream(spec.bus.stream_bytes)
-            self._flat |= {"s_axis": stream.flip(), "m_axis": stream}
+            self._flat["s_axis"] = axi_stream(spec.bus.stream_bytes, sink=True)
+            self._flat["m_axis"] = axi_stream(spec.bus.stream_bytes)
         for prefix, signature in self._flat.items():
             members |= {f"{prefix}_{n}": member for n, member in signature.members.items()}
         super().__init__(members)
@@ -138,9 +138,8 @@ class BoardTop(wiring.Component):
         wiring.connect(m, switch.registers, port.registers)
         wiring.connect(m, port.bus, switch.stream)
         m.d.comb += port.running.eq(core.busy)
-        stream = axi_stream(size)
-        self._ports(m, "s_axis", self._cross(m, "input", stream.flip(), port.i))
-        self._ports(m, "m_axis", self._cross(m, "output", stream, port.o))
+        for prefix, inner in (("s_axis", port.i), ("m_axis", port.o)):
+            self._ports(m, prefix, self._cross(m, prefix, self._flat[prefix], inner))
         return switch.host
 
     def _host(self, m: Module, slave: wiring.PureInterface) -> None:

@@ -5,10 +5,10 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.axi import AXI_LITE
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import spec_fingerprint
 from systolith.spec.registers import (
-    ADDRESS_BITS,
     COUNTERS,
     IDENTIFIER,
     REGISTERS,
@@ -17,21 +17,10 @@ from systolith.spec.registers import (
     window_stride,
 )
 
-__all__ = ["AXI_LITE", "ControlSlave"]
+__all__ = ["ControlSlave"]
 
 _HOST_READ_LATENCY = 3
 """Cycles from a granted activation read to its data (`ActivationMemory.read_latency`)."""
-
-AXI_LITE = wiring.Signature(
-    {
-        "awaddr": In(ADDRESS_BITS), "awprot": In(3), "awvalid": In(1), "awready": Out(1),
-        "wdata": In(32), "wstrb": In(4), "wvalid": In(1), "wready": Out(1),
-        "bresp": Out(2), "bvalid": Out(1), "bready": In(1),
-        "araddr": In(ADDRESS_BITS), "arprot": In(3), "arvalid": In(1), "arready": Out(1),
-        "rdata": Out(32), "rresp": Out(2), "rvalid": Out(1), "rready": In(1),
-    }
-)  # fmt: skip
-"""AXI4-Lite, seen from the slave; 32-bit data, byte addresses of `ADDRESS_BITS` bits."""
 
 _SLVERR = 2
 _PAGE_BITS = 12
@@ -44,7 +33,6 @@ _WRITTEN = (
     Window.COMMANDS,
     Window.EXPONENTS,
 )
-
 _WHOLE = (Window.PARAMETERS, Window.COMMANDS, Window.EXPONENTS)
 """Windows whose words cannot be written in part."""
 
@@ -134,7 +122,13 @@ class ControlSlave(wiring.Component):
             m.d.sync += self._done.eq(0)
         counters = self._counters(m)
         self._watchdog = Signal(32)
-        m.d.comb += self.timeout.eq((self._watchdog != 0) & (counters["cycles"] >= self._watchdog))
+        # The count of the next cycle, so that the comparison ends in a register.
+        with m.If(self.running):
+            m.d.sync += self.timeout.eq(
+                (self._watchdog != 0) & (counters["cycles"] + 1 >= self._watchdog)
+            )
+        with m.Else():
+            m.d.sync += self.timeout.eq(0)
         self._memory = Signal(self.spec.external.address_bits)
         if self.spec.external.data_bytes:
             m.d.comb += self.base.eq(self._memory)
@@ -144,10 +138,12 @@ class ControlSlave(wiring.Component):
         return m
 
     def _counters(self, m: Module) -> dict[str, Signal]:
+        """Those that are left out stand at 0, which synthesis sees."""
         counters = {}
         for counter in COUNTERS:
             value = counters[counter.name] = Signal(32, name=f"count_{counter.name}")
-            event = 1 if counter.name == "cycles" else getattr(self, f"event_{counter.name}")
+            built = counter.name == "cycles" or self.spec.event_counters
+            event = getattr(self, f"event_{counter.name}", 1) if built else 0
             with m.If(self.start & ~self.running):
                 m.d.sync += value.eq(0)
             with m.Elif(self.running & event):
@@ -185,32 +181,40 @@ class ControlSlave(wiring.Component):
         return result
 
     def _write_channel(self, m: Module) -> None:
-        """Take address and data together; answer once the window has taken the write."""
+        """Look where a write goes, take it when its window does, then answer.
+
+        A write that comes while the one before it is answered is looked at meanwhile.
+        """
         bus = self.bus
-        window = bus.awaddr[24:]
-        both = bus.awvalid & bus.wvalid & ~bus.bvalid
-        known, in_memory, taken = Signal(), Signal(), Signal()
+        both = bus.awvalid & bus.wvalid
+        looked, known, in_memory, taken = Signal(), Signal(), Signal(), Signal()
+        chosen = Signal(len(Window))
         whole = bus.wstrb.all()
-        m.d.comb += [
-            in_memory.eq(self._in_memory(bus.awaddr, _WRITTEN)),
-            self.w_address.eq(Cat(Const(0, 2), bus.awaddr[2:24])), self.w_data.eq(bus.wdata),
-            self.w_strobe.eq(bus.wstrb),
-            taken.eq(both & (~in_memory | self.w_ready)),
-            bus.awready.eq(taken), bus.wready.eq(taken),
-        ]  # fmt: skip
+        here = self._in_memory(bus.awaddr, _WRITTEN)
+        m.d.sync += [looked.eq(both & ~taken), in_memory.eq(here)]
         for w in _WRITTEN:
             enough = whole if w in _WHOLE else 1
-            m.d.comb += self.w_select[w].eq(both & in_memory & (window == w) & enough)
+            m.d.sync += chosen[w].eq(here & (bus.awaddr[24:] == w) & enough)
+        m.d.comb += [
+            self.w_address.eq(Cat(Const(0, 2), bus.awaddr[2:24])), self.w_data.eq(bus.wdata),
+            self.w_strobe.eq(bus.wstrb),
+            self.w_select.eq(Mux(looked & ~bus.bvalid, chosen, 0)),
+            taken.eq(looked & ~bus.bvalid & (~in_memory | self.w_ready)),
+            bus.awready.eq(taken), bus.wready.eq(taken),
+        ]  # fmt: skip
         with m.If(taken):
             m.d.sync += [bus.bvalid.eq(1), bus.bresp.eq(Mux(known | in_memory, 0, _SLVERR))]
         with m.Elif(bus.bready):
             m.d.sync += bus.bvalid.eq(0)
-        with m.If(taken & (window == Window.REGISTERS)), m.Switch(bus.awaddr[2:24]):
-            for register in self._registers:
-                if register.access != "ro":
-                    with m.Case(register.offset // 4):
-                        m.d.comb += known.eq(1)
-                        self._write_register(m, register.name)
+        for register in self._registers:
+            if register.access != "ro":
+                place = Window.REGISTERS << 22 | register.offset >> 2
+                hit = Signal(name=f"hit_{register.name}")
+                m.d.sync += hit.eq(bus.awaddr[2:] == place)
+                with m.If(hit):
+                    m.d.comb += known.eq(1)
+                with m.If(looked & ~bus.bvalid & hit):  # the windows have no say in this
+                    self._write_register(m, register.name)
 
     def _write_register(self, m: Module, name: str) -> None:
         """Write the strobed bytes of a register."""
@@ -232,22 +236,29 @@ class ControlSlave(wiring.Component):
                 m.d.sync += target[byte].eq(data[byte])
 
     def _read_channel(self, m: Module, counters: dict, stamp_data: Value) -> None:
-        """Hold the address until the data is there, `_HOST_READ_LATENCY` cycles after the grant."""
+        """Look where a read goes, then ask there, then wait for the data.
+
+        The address is held until the data is there: `_HOST_READ_LATENCY` cycles after the grant.
+        """
         bus = self.bus
         wait = Signal(range(_HOST_READ_LATENCY + 1))
-        granted = Signal()
+        granted, looked, asks = Signal(), Signal(), Signal()
         is_activation, is_stamp, is_register = Signal(), Signal(), Signal()
         value, known = self._register_value(m, counters)
-        m.d.comb += [
+        m.d.sync += [
+            looked.eq(bus.arvalid & ~bus.arready),
             is_register.eq((bus.araddr[24:] == Window.REGISTERS) & known),
             is_activation.eq(self._in_memory(bus.araddr, (Window.ACTIVATIONS,))),
             is_stamp.eq(self._in_memory(bus.araddr, (Window.STAMPS,))),
+        ]
+        m.d.comb += [
+            asks.eq(looked & ~granted & ~bus.rvalid),
             self.a_address.eq(Cat(Const(0, 2), bus.araddr[2:24])),
-            self.a_valid.eq(bus.arvalid & is_activation & ~granted & ~bus.rvalid),
+            self.a_valid.eq(asks & is_activation),
         ]
         with m.If(bus.rvalid & bus.rready):
             m.d.sync += bus.rvalid.eq(0)
-        with m.Elif(bus.arvalid & ~bus.rvalid & ~granted & (~is_activation | self.a_ready)):
+        with m.Elif(asks & (~is_activation | self.a_ready)):
             m.d.sync += [granted.eq(1), wait.eq(Mux(is_activation, _HOST_READ_LATENCY - 1, 0))]
         with m.Elif(granted & (wait != 0)):
             m.d.sync += wait.eq(wait - 1)
@@ -264,7 +275,7 @@ class ControlSlave(wiring.Component):
                 m.d.sync += bus.rresp.eq(_SLVERR)
 
     def _register_value(self, m: Module, counters: dict) -> tuple[Signal, Signal]:
-        """The register at the read address, and whether there is one."""
+        """The register at the read address a cycle ago, and whether there is one there now."""
         values = {
             "identifier": IDENTIFIER,
             "version": VERSION,
@@ -284,5 +295,6 @@ class ControlSlave(wiring.Component):
             for register in self._registers:
                 if register.access != "wo":
                     with m.Case(register.offset // 4):
-                        m.d.comb += [value.eq(values[register.name]), known.eq(1)]
+                        m.d.sync += value.eq(values[register.name])
+                        m.d.comb += known.eq(1)
         return value, known

@@ -1,10 +1,11 @@
 """The compute unit: streams activations through the array, pass after pass."""
 
-from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.hdl import Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.accumulators import MINIMUM_PASS
+from systolith.hw.countdown import Countdown
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
@@ -48,7 +49,8 @@ class Feeder(wiring.Component):
     i_tile_ready, o_switch: weight tile loaded; this vector is the first to use it.
     o_valid, o_pass_first, o_k_first, o_k_last, o_maximum: what the accumulators do with the sum
         that the vector completes.
-    i_space: how many more result vectors there is room for.
+    i_space: how many more result vectors there is room for.  i_release: one more from the next
+        cycle on.
     stall_commands, stall_tokens, stall_weights, stall_accumulators, stall_activations: events of
         the counters.
     busy: a command is waiting or running.
@@ -76,7 +78,7 @@ class Feeder(wiring.Component):
                 "i_tile_ready": In(1), "o_switch": Out(1),
                 "o_valid": Out(1), "o_pass_first": Out(1), "o_k_first": Out(1),
                 "o_k_last": Out(1), "o_maximum": Out(1),
-                "i_space": In(range(spec.memory.accumulator_depth + 1)),
+                "i_space": In(range(spec.memory.accumulator_depth + 1)), "i_release": In(1),
                 "stall_commands": Out(1), "stall_tokens": Out(1), "stall_weights": Out(1),
                 "stall_accumulators": Out(1), "stall_activations": Out(1),
                 "busy": Out(1),
@@ -117,16 +119,17 @@ class Feeder(wiring.Component):
             m.d.comb += self.o_precision.eq(fields["precision"])
         if self.spec.array.sparse:
             m.d.comb += self.o_sparse.eq(fields["w_format"] == WeightFormat.TWO_OF_FOUR)
+        flags = self._pass_flags(m, nest, fields)
+        flags |= {"running": running, "tight": self._room(m, fields)}
         full = Signal()  # the vector must wait for room in the ring
-        pass_first = nest.first5 & nest.first6
         if self.spec.array.depthwise_lines:
-            self._outputs(m, nest, fields, pass_first, full)
+            self._outputs(m, nest, fields, flags, full)
         else:
             m.d.comb += [
-                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(pass_first),
-                full.eq(self.i_space == 0),
+                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(flags["pass_first"]),
+                full.eq(flags["tight"]),
             ]  # fmt: skip
-        self._issue(m, nest, fields, running, pass_first, full)
+        self._issue(m, nest, fields, flags, full)
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += running.eq(0)
@@ -144,88 +147,128 @@ class Feeder(wiring.Component):
         stride = fields["x_my_stride"]
         fields["x_my_stride"] = Mux(pairs, stride << 1, stride)
 
-    def _outputs(
-        self, m: Module, nest: LoopNest, fields: dict, pass_first: Value, full: Signal
-    ) -> None:
+    def _pass_flags(self, m: Module, nest: LoopNest, fields: dict) -> dict[str, Signal]:
+        """What the next vector begins, as registers: whether it is issued is decided late.
+
+        A held tile is needed by the first vector of the command alone.
+
+        Returns
+        -------
+        pass_first, k_first: it is the first of a pass; of the passes that make an output.
+        needs_tile: it is the first to use a weight tile.
+        """
+        names = ("pass_first", "k_first", "needs_tile")
+        flags = {name: Signal(name=f"is_{name}") for name in names}
+        pass_ends = nest.last5 & nest.last6
+        output_ends = pass_ends & nest.last2 & nest.last3 & nest.last4
+        with m.If(self.start):
+            m.d.sync += [flag.eq(1) for flag in flags.values()]
+        with m.Elif(self.o_issue):
+            m.d.sync += [
+                flags["pass_first"].eq(pass_ends),
+                flags["needs_tile"].eq(pass_ends & ~fields["w_hold"]),
+                flags["k_first"].eq(output_ends | (flags["k_first"] & ~pass_ends)),
+            ]
+        return flags
+
+    def _room(self, m: Module, fields: dict) -> Signal:
+        """Whether the ring lacks room: for a vector or, in the depthwise mode, for a row of them.
+
+        A register, made from what there will be room for in the next cycle.
+        """
+        tight, claim = Signal(), Signal()
+        need = Signal(fields["ox_count"].shape(), init=1)
+        if self.spec.array.depthwise_lines:
+            with m.If(fields["depthwise"]):
+                m.d.comb += need.eq(fields["ox_count"])
+        m.d.comb += claim.eq(self.o_valid & self.o_k_last)
+        with m.If(claim & ~self.i_release):
+            m.d.sync += tight.eq(self.i_space <= need)
+        with m.Elif(self.i_release & ~claim):
+            m.d.sync += tight.eq(self.i_space + 1 < need)
+        with m.Else():
+            m.d.sync += tight.eq(self.i_space < need)
+        return tight
+
+    def _outputs(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Signal) -> None:
         """Which vectors complete an output: all normal ones; of a stream's pixels those on a grid.
 
         Every row of the image runs through the outputs of a row, from column `x_first` on and into
-        the row after it, if need be; they count where the row is one with outputs.
+        the row after it, if need be; they count where the row is one with outputs. What is compared
+        with a counter is a register beside it.
         """
-        depthwise = fields["depthwise"]
+        depthwise, pass_first = fields["depthwise"], flags["pass_first"]
         column = Signal(range(self.spec.array.depthwise_width))
-        rows_away = Signal(fields["y_first"].shape())  # rows before the next one with outputs
-        rows_left = Signal(fields["oy_count"].shape())  # rows with outputs that have not begun
-        step = Signal(fields["x_step"].shape())  # columns before the next output
-        outputs_left = Signal(fields["ox_count"].shape())  # in this row
         live = Signal()  # this row has outputs
-        fresh = Signal()  # no output of the pass yet
-        behind = Signal()  # the last pixel was that of the row's last output
-        begins, on_grid, is_output, row_ends = Signal(), Signal(), Signal(), Signal()
+        fresh, behind = Signal(), Signal()  # no output of the pass yet; the row's last one is past
+        begins = Signal()  # the column is that of a row's first output
+        due = Signal()  # it is that of another output
+        single, adjacent = Signal(), Signal()  # a row has one output; every column has one
+        on_grid, is_output, row_ends, restarts = (Signal() for _ in range(4))
+        # Rows before the next one with outputs; rows with outputs that have not begun; columns
+        # before the next output; outputs left in this row.
+        rows_away = Countdown(m, "rows_away", fields["y_first"])
+        rows_left = Countdown(m, "rows_left", fields["oy_count"])
+        step = Countdown(m, "step", fields["x_step"])
+        outputs_left = Countdown(m, "outputs_left", fields["ox_count"])
+        m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
         m.d.comb += [
-            begins.eq(column == fields["x_first"]),
-            on_grid.eq(begins | ((outputs_left != 0) & (step == 0))),
-            is_output.eq(on_grid & Mux(begins, rows_away == 0, live)),
-            row_ends.eq(
-                on_grid & Mux(begins, fields["ox_count"] == 1, outputs_left == 1)
-            ),
+            on_grid.eq(begins | due),
+            is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
+            row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
             nest.cut.eq(
-                depthwise & is_output & row_ends & (rows_left == begins)
+                depthwise & is_output & row_ends
+                & Mux(begins, rows_left.is_one, rows_left.is_zero)
             ),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
             self.x_urgent.eq(depthwise),
+            self.o_valid.eq(self.o_issue & (~depthwise | is_output)),
+            self.o_pass_first.eq(Mux(depthwise, fresh, pass_first)),
+            full.eq(flags["tight"] & (~depthwise | ((behind | pass_first) & rows_away.is_zero))),
+            restarts.eq(self.start | (self.o_issue & nest.cut)),
         ]  # fmt: skip
-        gate = (behind | pass_first) & (rows_away == 0)
-        with m.If(depthwise):
-            m.d.comb += [
-                self.o_valid.eq(self.o_issue & is_output), self.o_pass_first.eq(fresh),
-                full.eq(gate & (self.i_space < fields["ox_count"])),
-            ]  # fmt: skip
-        with m.Else():
-            m.d.comb += [
-                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(pass_first),
-                full.eq(self.i_space == 0),
-            ]  # fmt: skip
         with m.If(self.o_issue):
             m.d.sync += [behind.eq(row_ends), column.eq(Mux(nest.last6, 0, column + 1))]
-            m.d.sync += step.eq(Mux(on_grid, fields["x_step"], step) - 1)
+            m.d.sync += begins.eq(Mux(nest.last6, 0, column + 1) == fields["x_first"])
+            with m.If(on_grid):
+                step.load(fields["x_step"], less=1)
+                m.d.sync += due.eq(adjacent & ~Mux(begins, single, outputs_left.is_one))
+            with m.Else():
+                step.count()
+                m.d.sync += due.eq(step.is_one & ~outputs_left.is_zero)
             with m.If(is_output):
                 m.d.sync += fresh.eq(0)
             with m.If(begins):
-                m.d.sync += [
-                    outputs_left.eq(fields["ox_count"] - 1), live.eq(rows_away == 0),
-                    rows_away.eq(Mux(rows_away == 0, fields["y_step"], rows_away) - 1),
-                    rows_left.eq(rows_left - (rows_away == 0)),
-                ]  # fmt: skip
+                outputs_left.load(fields["ox_count"], less=1)
+                m.d.sync += live.eq(rows_away.is_zero)
+                with m.If(rows_away.is_zero):
+                    rows_away.load(fields["y_step"], less=1)
+                    rows_left.count()
+                with m.Else():
+                    rows_away.count()
             with m.Elif(on_grid):
-                m.d.sync += outputs_left.eq(outputs_left - 1)
-        with m.If(self.start | (self.o_issue & nest.cut)):
+                outputs_left.count()
+        with m.If(restarts):
             m.d.sync += [
-                column.eq(0), rows_away.eq(fields["y_first"]), rows_left.eq(fields["oy_count"]),
-                outputs_left.eq(0), fresh.eq(1), behind.eq(0),
+                column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0), fresh.eq(1),
+                behind.eq(0),
             ]  # fmt: skip
+            rows_away.load(fields["y_first"])
+            rows_left.load(fields["oy_count"])
+            outputs_left.load(Const(0))
 
-    def _issue(
-        self,
-        m: Module,
-        nest: LoopNest,
-        fields: dict,
-        running: Signal,
-        pass_first: Value,
-        full: Value,
-    ) -> None:
+    def _issue(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Value) -> None:
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""
+        running = flags["running"]
         age = Signal(range(MINIMUM_PASS + 1), init=MINIMUM_PASS)  # cycles since the pass began
-        spaced, needs_tile = Signal(), Signal()
-        k_first = nest.first2 & nest.first3 & nest.first4
+        spaced = Signal()
         m.d.comb += [
-            self.o_k_first.eq(k_first & ~fields["accumulate"]),
+            self.o_k_first.eq(flags["k_first"] & ~fields["accumulate"]),
             self.o_k_last.eq(nest.last2 & nest.last3 & nest.last4 & ~fields["partial"]),
             self.o_maximum.eq(fields["maximum"]),
-            needs_tile.eq(pass_first & (~fields["w_hold"] | (k_first & nest.first0 & nest.first1))),
-            spaced.eq(~pass_first | (age == MINIMUM_PASS)),
-            self.stall_weights.eq(running & needs_tile & ~self.i_tile_ready),
+            spaced.eq(~flags["pass_first"] | (age == MINIMUM_PASS)),
+            self.stall_weights.eq(running & flags["needs_tile"] & ~self.i_tile_ready),
             self.stall_accumulators.eq(
                 running & ~self.stall_weights & ((self.o_k_last & full) | ~spaced)
             ),
@@ -234,11 +277,11 @@ class Feeder(wiring.Component):
             self.x_address.eq(nest.address0),
             self.x_signed.eq(fields["x_signed"]),
             self.o_issue.eq(self.x_valid & self.x_ready),
-            self.o_switch.eq(self.o_issue & needs_tile),
+            self.o_switch.eq(self.o_issue & flags["needs_tile"]),
             nest.step.eq(self.o_issue),
             self.finish.eq(self.o_issue & nest.done),
         ]
-        with m.If(self.o_issue & pass_first):
+        with m.If(self.o_issue & flags["pass_first"]):
             m.d.sync += age.eq(1)
         # A vector that waited for the read port comes late: the pass after it must wait as long.
         with m.Elif((age != MINIMUM_PASS) & ~self.stall_activations):

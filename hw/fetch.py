@@ -1,6 +1,6 @@
 """Command fetch: reads the program and hands each command to its unit's queue."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Module, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -30,7 +30,7 @@ class Fetcher(wiring.Component):
     Members
     -------
     start, entry: begin at word `entry`.
-    units_busy: some unit has work; END waits for it.
+    units_busy: some unit has work; END waits until a cycle after the last.
     command: the command read, its header in the low word.
     push_{opcode}, ready_{opcode}: to the queue of each opcode that a unit runs; those of LOAD and
         SAVE exist with an external memory.
@@ -83,25 +83,27 @@ class Fetcher(wiring.Component):
         opcode, length = Signal(4), Signal(5)
         lengths = Array(COMMANDS[Opcode(k)].words if k in set(Opcode) else 1 for k in range(16))
         header = arriving & (place == 0)
-        known = Mux(header, lengths[read.data[:4]], length)
+        # A block RAM is slow to read: nothing but `length` looks at a header in its cycle. So a
+        # command of one word is complete with the word behind it, which need not exist.
+        single = arriving & (place == 1) & (length == 1)
         complete = Signal()
         m.d.comb += [
             read.addr.eq(start + asked),
-            complete.eq(arriving & ~missing & (place == known - 1)),
+            complete.eq(single | (arriving & ~header & ~missing & (place == length - 1))),
         ]
         m.d.sync += [
             arriving.eq(reading & ~complete & ~self.finish), place.eq(asked),
             missing.eq(start + asked >= self.spec.memory.command_words),
         ]  # fmt: skip
         with m.If(header):
-            m.d.sync += [opcode.eq(read.data[:4]), length.eq(known)]
+            m.d.sync += [opcode.eq(read.data[:4]), length.eq(lengths[read.data[:4]])]
         with m.If(arriving):
             m.d.sync += self.command.word_select(place, 32).eq(read.data)
         with m.If(reading):
             m.d.sync += asked.eq(asked + 1)
         with m.If(complete):
             m.d.sync += [reading.eq(0), arriving.eq(0)]
-        lost = arriving & missing
+        lost = arriving & missing & ~single
         self._dispatch(m, opcode, length, start, reading, complete, asked, lost)
         return m
 
@@ -124,7 +126,8 @@ class Fetcher(wiring.Component):
         with m.If(pushed):
             m.d.sync += [whole.eq(0), start.eq(start + length), asked.eq(0), reading.eq(1)]
         fields = command_fields(Opcode.JUMP, self.command)
-        ends, unknown = Signal(), Signal()
+        ends, unknown, units_busy = Signal(), Signal(), Signal()
+        m.d.sync += units_busy.eq(self.units_busy)
         m.d.comb += self.wait.eq(fields["wait"])
         with m.If(whole), m.Switch(opcode):
             for kind in self.queued:
@@ -137,7 +140,7 @@ class Fetcher(wiring.Component):
             with m.Case(Opcode.JUMP):
                 m.d.comb += [self.jump.eq(self.jump_ready), pushed.eq(self.jump_ready)]
             with m.Case(Opcode.END):
-                m.d.comb += ends.eq(~self.units_busy)
+                m.d.comb += ends.eq(~units_busy)
             with m.Default():
                 m.d.comb += unknown.eq(1)
         with m.If(self.jump):

@@ -20,6 +20,7 @@ class LoopNest(wiring.Component):
     address_bits: width of an address.
     count_bits: width of a count.
     cuttable: number of innermost loops that `cut` ends; with 0 there is no such port.
+    open_end: the innermost of them has no count: `cut` alone ends it.
     stride_bits: width of a stride.
 
     Members
@@ -42,42 +43,53 @@ class LoopNest(wiring.Component):
         address_bits: int,
         count_bits: int = 16,
         cuttable: int = 0,
+        open_end: bool = False,
         stride_bits: int = 24,
     ):
         self.depth, self.streams = depth, streams
         self.address_bits, self.count_bits = address_bits, count_bits
         self.cuttable = cuttable
+        self._counted = depth - 1 if open_end else depth
         members = {"load": In(1), "step": In(1), "done": Out(1)}
         if cuttable:
             members["cut"] = In(1)
         for d in range(depth):
-            members |= {f"count{d}": In(count_bits), f"first{d}": Out(1), f"last{d}": Out(1)}
+            members |= {f"first{d}": Out(1), f"last{d}": Out(1)}
+            if d < self._counted:
+                members[f"count{d}"] = In(count_bits)
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
             members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
-        """Down-counters for the loops, one address register per loop and stream."""
+        """Down-counters for the loops, one address register per loop and stream.
+
+        That a loop is at its end is a register, too: a step is decided late in a cycle, and what it
+        does must not wait for comparisons.
+        """
         m = Module()
-        remaining = [Signal(self.count_bits, name=f"remaining{d}") for d in range(self.depth)]
+        left = [Signal(self.count_bits, name=f"left{d}") for d in range(self.depth)]
+        ended = [Signal(name=f"ended{d}") for d in range(self.depth)]
         moves = [Signal(name=f"moves{d}") for d in range(self.depth)]
         # A step moves the innermost loop that is not at its end; the loops inside it restart.
         inner = Const(1)
         for d in reversed(range(self.depth)):
             last = getattr(self, f"last{d}")
             ends = self.cut if d >= self.depth - self.cuttable else 0
-            m.d.comb += [last.eq((remaining[d] == 0) | ends), moves[d].eq(inner & ~last)]
+            m.d.comb += [last.eq(ended[d] | ends), moves[d].eq(inner & ~last)]
             inner = inner & last
         m.d.comb += self.done.eq(inner)
 
-        for d in range(self.depth):
+        for d in range(self._counted):
             count = getattr(self, f"count{d}")
             outer_moves = 0 if d == 0 else self._any(moves[:d])
             with m.If(self.load | (self.step & outer_moves)):
-                m.d.sync += [remaining[d].eq(count - 1), getattr(self, f"first{d}").eq(1)]
+                m.d.sync += [left[d].eq(count), ended[d].eq(count == 1)]
+                m.d.sync += getattr(self, f"first{d}").eq(1)
             with m.Elif(self.step & moves[d]):
-                m.d.sync += [remaining[d].eq(remaining[d] - 1), getattr(self, f"first{d}").eq(0)]
+                m.d.sync += [left[d].eq(left[d] - 1), ended[d].eq(left[d] == 2)]
+                m.d.sync += getattr(self, f"first{d}").eq(0)
         for s in range(self.streams):
             self._addresses(m, s, moves)
         return m

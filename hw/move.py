@@ -82,8 +82,9 @@ class MoveUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(COPY_LOOPS), 2, address_bits=self.spec.activation_address_bits
-        )
+            len(COPY_LOOPS) + 1, 2, address_bits=self.spec.activation_address_bits,
+            cuttable=1, open_end=True,
+        )  # fmt: skip
         fill, copy = (command_fields(o, queue.o) for o in (Opcode.FILL, Opcode.COPY))
         copies, length = Signal(), Signal(16)
         running, draining = Signal(), Signal()
@@ -100,7 +101,8 @@ class MoveUnit(wiring.Component):
             m.d.sync += running.eq(1)
         self._connect_nest(m, nest, fill, copy, copies)
         sent = Signal()  # a piece has been written by a FILL or read by a COPY
-        source, target, count, last = self._pieces(m, nest, length, sent)
+        count, last = self._pieces(m, nest, length, sent)
+        source, target = nest.address0, nest.address1
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
         taken, ended = self.f_valid & self.f_ready, Signal()
@@ -179,32 +181,31 @@ class MoveUnit(wiring.Component):
                 getattr(nest, f"stride1_{d}").eq(stride),
             ]
 
-    def _pieces(
-        self, m: Module, nest: LoopNest, length: Value, sent: Value
-    ) -> tuple[Value, Value, Value, Value]:
-        """Cut runs into pieces: addresses, bytes that are written, and the end of the last."""
-        line, bits = self.spec.line_bytes, len(self.f_address)
-        offset, rest = Signal(16), Signal(16)
+    def _pieces(self, m: Module, nest: LoopNest, length: Value, sent: Value) -> tuple[Value, Value]:
+        """Cut runs into pieces, the innermost loop: bytes that are written, the end of the last."""
+        line = self.spec.line_bytes
+        rest = Signal(16)  # bytes, or numbers, of the run that are still to be sent
         count, run_ends, last = Signal(range(line + 1)), Signal(), Signal()
         most: Value = Const(line)
-        read: Value = offset
-        written: Value = offset
+        strides: tuple[Value, Value] = (most, most)
         size: Value = count
         if self.converter is not None:
-            converts, number = self.converter.active, Cat(Const(0, 2), offset)
-            most = Mux(converts, self.spec.post.quantize_lanes, line)
-            read = Mux(converts & ~self.converter.widens, number, offset)
-            written = Mux(self.converter.widens, number, offset)
-            size = Mux(self.converter.widens, count << 2, count)
+            converts, widens = self.converter.active, self.converter.widens
+            lanes = self.spec.post.quantize_lanes
+            most = Mux(converts, lanes, line)
+            strides = Mux(converts & ~widens, 4 * lanes, most), Mux(widens, 4 * lanes, most)
+            size = Mux(widens, count << 2, count)
+        for stream, stride in enumerate(strides):
+            m.d.comb += getattr(nest, f"stride{stream}_{len(COPY_LOOPS)}").eq(stride)
         m.d.comb += [
-            rest.eq(length - offset), run_ends.eq(rest <= most),
-            count.eq(Mux(run_ends, rest, most)),
-            nest.step.eq(sent & run_ends), last.eq(nest.step & nest.done),
+            count.eq(Mux(run_ends, rest, most)), nest.cut.eq(run_ends), nest.step.eq(sent),
+            last.eq(sent & nest.done),
         ]  # fmt: skip
-        with m.If(sent):
-            m.d.sync += offset.eq(Mux(run_ends, 0, offset + most))
-        source, target = (nest.address0 + read)[:bits], (nest.address1 + written)[:bits]
-        return source, target, size[: len(count)], last
+        with m.If(self.start | (sent & run_ends)):
+            m.d.sync += [rest.eq(length), run_ends.eq(length <= most)]
+        with m.Elif(sent):
+            m.d.sync += [rest.eq(rest - most), run_ends.eq(rest <= (most << 1))]
+        return size[: len(count)], last
 
     def _copy(
         self, m: Module, reading: Value, place: Value, taken: Value
@@ -227,29 +228,38 @@ class MoveUnit(wiring.Component):
         asks, granted = Signal(), Signal()
         arrives, arrived, most = self._arrivals(m, granted)
         under_way, waiting = Signal(range(slots + 1)), Signal(range(slots + 1))
+        some = Signal()  # a piece waits for its write
         m.d.comb += [
             asks.eq(reading & (under_way != most)), granted.eq(asks & self.c_ready),
             self.c_valid.eq(asks),
         ]  # fmt: skip
-        m.d.sync += [
-            under_way.eq(under_way + granted - taken), waiting.eq(waiting + arrives - taken)
-        ]  # fmt: skip
+        m.d.sync += under_way.eq(under_way + granted - taken)
+        with m.If(arrives & ~taken):
+            m.d.sync += [waiting.eq(waiting + 1), some.eq(1)]
+        with m.Elif(taken & ~arrives):
+            m.d.sync += [waiting.eq(waiting - 1), some.eq(waiting != 1)]
         # Slots are used in turn: pieces arrive and are written in the order of their reads.
-        out = Signal(range(slots), name="slot_written")
+        out, following = Signal(range(slots), name="slot_written"), Signal(range(slots))
+        place_stored, line_stored = Signal(range(slots)), Signal(range(slots))
+        line = lines.read_port(domain="comb")
+        m.d.comb += [following.eq(out + 1), line.addr.eq(out)]
         with m.If(taken):
-            m.d.sync += out.eq(out + 1)
-        stored = []
-        for memory, enable, value in ((places, granted, place), (lines, arrives, arrived)):
-            slot = Signal(range(slots), name="slot_stored")
+            m.d.sync += out.eq(following)
+        for memory, enable, value, slot in (
+            (places, granted, place, place_stored), (lines, arrives, arrived, line_stored)
+        ):  # fmt: skip
+            write = memory.write_port()
+            m.d.comb += [write.addr.eq(slot), write.data.eq(value), write.en.eq(enable)]
             with m.If(enable):
                 m.d.sync += slot.eq(slot + 1)
-            write, read = memory.write_port(), memory.read_port(domain="comb")
-            m.d.comb += [
-                write.addr.eq(slot), write.data.eq(value), write.en.eq(enable), read.addr.eq(out)
-            ]  # fmt: skip
-            stored.append(read.data)
-        data = Mux(waiting == 0, arrived, stored[1])
-        return arrives | (waiting != 0), stored[0], data, under_way == 1
+        # The place of the write that is offered next is a register, since grants depend on it:
+        # there is time for that, as a piece arrives cycles after its place.
+        offered = Signal(len(place), reset_less=True)
+        same, other = places.read_port(domain="comb"), places.read_port(domain="comb")
+        m.d.comb += [same.addr.eq(out), other.addr.eq(following)]
+        m.d.sync += offered.eq(Mux(taken, other.data, same.data))
+        data = Mux(some, line.data, arrived)
+        return arrives | some, offered, data, under_way == 1
 
     def _arrivals(self, m: Module, granted: Value) -> tuple[Value, Value, Value]:
         """Whether a piece is there to be written, its bytes, and how many may be under way."""

@@ -106,7 +106,8 @@ class ProcessingElement(wiring.Component):
         total = Signal(self.o_sum.shape(), reset_less=True)
         with m.If(self.i_shift):
             m.d.sync += shadow.eq(self.i_w)
-        weight, factor = shadow, self.i_x
+        weight: Value = shadow
+        factor: Value = self.i_x
         if self.sparse:
             weight, factor = self._chosen(m, shadow)
         if self.depthwise:

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.pipeline import Pipeline
-from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine
+from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine, sticky_mask
 from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
 
 __all__ = ["Requantizer"]
@@ -215,12 +215,9 @@ class Requantizer(wiring.Component):
             count[FLOAT32] = p["right"]
         for mode in (FIXED, MAGNITUDE):
             value[mode], count[mode] = total, shift[:6]
-        shift_coarse(
-            p,
-            p.wire("value", self._pick(value)),
-            p.wire("count", self._pick(count)),
-            31 if self._rounds else 0,
-        )
+        moves = p.wire("count", self._pick(count))
+        mask = p.wire("mask", sticky_mask(moves, 31)) if self._rounds else None
+        shift_coarse(p, p.wire("value", self._pick(value)), moves, mask)
 
     def _round(self, p: Pipeline) -> None:
         """Round to an integer, give FLOAT32 its sign back and add the zero point."""

@@ -5,7 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.pipeline import Pipeline
-from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine
+from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine, sticky_mask
 from systolith.spec.requant import ResidualRounding
 
 __all__ = ["ResidualAdd"]
@@ -127,12 +127,13 @@ class ResidualAdd(wiring.Component):
     def _add_offset(self, p: Pipeline) -> None:
         weighted = Cat(Const(0, 16), p["high"]).as_signed() + p["low"]
         p["total"] = (weighted + self.i_offset)[:_SUM_BITS].as_signed()
+        near = self.i_rounding == ResidualRounding.NEAR_EVEN
+        p["mask"] = sticky_mask(self.i_shift, _SUM_BITS - 1, near)
 
     def _shift(self, p: Pipeline) -> None:
         """Start the shift, with a fraction bit below the unit."""
         value = p.wire("value", Cat(Const(0, 1), p["total"]).as_signed())
-        near = self.i_rounding == ResidualRounding.NEAR_EVEN
-        shift_coarse(p, value, self.i_shift, _SUM_BITS - 1, near)
+        shift_coarse(p, value, self.i_shift, p["mask"])
 
     def _round(self, p: Pipeline) -> None:
         shifted, sticky = p["shifted"], p["sticky"]

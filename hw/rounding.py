@@ -4,7 +4,15 @@ from amaranth.hdl import Cat, Const, Mux, Value
 
 from systolith.hw.pipeline import Pipeline
 
-__all__ = ["NEAR_BITS", "SATURATED_BITS", "clamp", "saturate", "shift_coarse", "shift_fine"]
+__all__ = [
+    "NEAR_BITS",
+    "SATURATED_BITS",
+    "clamp",
+    "saturate",
+    "shift_coarse",
+    "shift_fine",
+    "sticky_mask",
+]
 
 NEAR_BITS = 15
 """Fraction bits below one half that `ResidualRounding.NEAR_EVEN` looks at."""
@@ -15,26 +23,28 @@ Beyond +-1023 every result clamps to the same 9-bit bound, whatever the 9-bit ze
 """
 
 
-def shift_coarse(
-    p: Pipeline, value: Value, shift: Value, sticky_bits: int, near: Value | None = None
-) -> None:
+def sticky_mask(shift: Value, bits: int, near: Value | None = None) -> Value:
+    """Return which of ``bits`` bits a right shift loses but for the first, for ``shift <= bits``.
+
+    Those are the bits below bit ``shift``; while ``near``, the `NEAR_BITS` bits below it.
+    """
+    # Ones below bit `shift`: all ones moved right by what `shift` lacks to its greatest value.
+    levels = bits.bit_length()
+    most = (1 << levels) - 1
+    mask = (Const((1 << most) - 1, most) >> ~shift[:levels])[:bits]
+    return mask if near is None else mask & ~((mask >> NEAR_BITS) & near.replicate(bits))
+
+
+def shift_coarse(p: Pipeline, value: Value, shift: Value, mask: Value | None = None) -> None:
     """Shift right by the multiple of 8 in ``shift``, and look at the bits that will be lost.
 
-    Sets ``shifted``, ``rest`` (the shift still to do, 0 to 7) and ``sticky``: whether any of the
-    bits of ``value`` below bit ``shift`` is set, right for ``shift <= sticky_bits``; of the
-    `NEAR_BITS` bits below it, while ``near``.
+    Sets ``shifted``, ``rest`` (the shift still to do, 0 to 7) and, with a ``mask`` made by
+    `sticky_mask`, ``sticky``: whether any of those bits of ``value`` is set.
     """
     p["shifted"] = value >> Cat(Const(0, 3), shift[3:])
     p["rest"] = shift[:3]
-    if sticky_bits:
-        # Ones below bit `shift`: all ones moved right by what `shift` lacks to its greatest value.
-        levels = sticky_bits.bit_length()
-        most = (1 << levels) - 1
-        mask = p.wire("mask", (Const((1 << most) - 1, most) >> ~shift[:levels])[:sticky_bits])
-        seen: Value = mask
-        if near is not None:
-            seen = mask & ~((mask >> NEAR_BITS) & near.replicate(sticky_bits))
-        p["sticky"] = (value[:sticky_bits] & seen).any()
+    if mask is not None:
+        p["sticky"] = (value[: len(mask)] & mask).any()
 
 
 def shift_fine(p: Pipeline) -> None:

@@ -46,6 +46,7 @@ class StoreUnit(wiring.Component):
     i_credit: one more result vector is ready.  o_release: a result vector has been taken.
     result_valid, result_address, result_data: the ring of result vectors.
     r_valid, r_address, r_ready, r_data: residual reads; a lane vector waits until its is granted.
+        Only if the lanes can add one.
     p_valid, p_address, p_count, p_data: writes.
     t_write, t_address, t_data: writes of table bytes (index * 256 + code).
     hp_valid, hp_address, hp_lanes, hp_enable, hp_data: writes of parameters.
@@ -57,17 +58,20 @@ class StoreUnit(wiring.Component):
         self.spec = spec
         lanes, bits = spec.post.lanes, spec.activation_address_bits
         self.channels = spec.array.columns * spec.array.column_sums
+        self._split = self.channels > lanes  # a result vector takes several lane vectors
         self.parameters = ParameterMemory(spec)
+        residual = {
+            "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1), "r_data": In(8 * lanes)
+        }  # fmt: skip
         super().__init__(
-            {
+            (residual if spec.post.residual else {})
+            | {
                 "push": In(1), "push_ready": Out(1), "i": In(command_bits(Opcode.STORE)),
                 "start_ready": In(1), "start": Out(1), "wait": Out(len(Unit)),
                 "finish": Out(1), "signal": Out(len(Unit)), "stamp": Out(1),
                 "i_credit": In(1), "o_release": Out(1),
                 "result_valid": Out(1), "result_address": Out(range(spec.memory.accumulator_depth)),
                 "result_data": In(32 * self.channels),
-                "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1),
-                "r_data": In(8 * lanes),
                 "p_valid": Out(1), "p_address": Out(bits), "p_count": Out(range(lanes + 1)),
                 "p_data": Out(8 * lanes),
                 "t_write": In(1), "t_address": In(12), "t_data": In(8),
@@ -84,25 +88,26 @@ class StoreUnit(wiring.Component):
         m = Module()
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
-            len(STORE_LOOPS), 3,
+            len(STORE_LOOPS) + self._split, 2 + self.spec.post.residual,
             address_bits=max(self.spec.activation_address_bits, self.parameters.address_bits),
+            cuttable=int(self._split), open_end=self._split,
         )  # fmt: skip
         m.submodules.parameters = self.parameters
         fields = command_fields(Opcode.STORE, queue.o)
-        self._connect_nest(m, nest, fields)
         running, draining = Signal(), Signal()
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
-            self.stamp.eq(fields["stamp"]),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
-            nest.load.eq(self.start), self.busy.eq(queue.valid),
+            nest.load.eq(self.start), self.busy.eq(queue.valid), self.stamp.eq(fields["stamp"]),
         ]  # fmt: skip
         with m.If(self.start):
             m.d.sync += running.eq(1)
-        beat, part = self._issue(m, nest, fields, running)
+        beat = Signal(range(max(2, self.channels // self.spec.post.lanes)))
+        part = self._issue(m, nest, fields, running, beat)
         with m.If(part["last"]):
             m.d.sync += [running.eq(0), draining.eq(1)]
+        self._connect_nest(m, nest, fields, beat)
         lanes = self._operands_and_lanes(m, nest, fields, beat)
         self._write(m, nest, fields, lanes, beat, part)
         with m.If(self.finish):
@@ -110,54 +115,95 @@ class StoreUnit(wiring.Component):
             m.d.sync += draining.eq(0)
         return m
 
-    def _connect_nest(self, m: Module, nest: LoopNest, fields: dict) -> None:
-        """Streams: 0 output bytes, 1 residual bytes, 2 parameter words."""
-        m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["r_base"])]
-        m.d.comb += nest.base2.eq(fields["p_base"])
+    def _connect_nest(self, m: Module, nest: LoopNest, fields: dict, beat: Value) -> None:
+        """Streams: 0 output bytes, 1 parameter words, 2 residual bytes; lane vectors innermost."""
+        lanes = self.spec.post.lanes
+        adds = self.spec.post.residual
+        m.d.comb += [nest.base0.eq(fields["y_base"]), nest.base1.eq(fields["p_base"])]
+        if adds:
+            m.d.comb += nest.base2.eq(fields["r_base"])
         for d, name in enumerate(STORE_LOOPS):
             m.d.comb += [
                 getattr(nest, f"count{d}").eq(fields[f"{name}_count"]),
                 getattr(nest, f"stride0_{d}").eq(fields[f"y_{name}_stride"]),
-                getattr(nest, f"stride1_{d}").eq(fields[f"r_{name}_stride"]),
-                getattr(nest, f"stride2_{d}").eq(fields["p_stride"] if name == "n" else 0),
+                getattr(nest, f"stride1_{d}").eq(fields["p_stride"] if name == "n" else 0),
             ]
+            if adds:
+                m.d.comb += getattr(nest, f"stride2_{d}").eq(fields[f"r_{name}_stride"])
+        if not self._split:
+            return
+        written: Value = Const(lanes)
+        if self.spec.array.packs:
+            half = lanes // 2 + (beat[0] & lanes % 2)
+            written = Mux(fields["packed"], half, lanes)
+        for stream, stride in enumerate((written, 1, lanes)[: 2 + adds]):
+            m.d.comb += getattr(nest, f"stride{stream}_{len(STORE_LOOPS)}").eq(stride)
 
     def _issue(
-        self, m: Module, nest: LoopNest, fields: dict, running: Signal
-    ) -> tuple[Signal, dict[str, Signal]]:
+        self, m: Module, nest: LoopNest, fields: dict, running: Signal, beat: Signal
+    ) -> dict[str, Signal]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
-        Return its number in the result vector, and its count of channels, whether it is the result
-        vector's last and the command's last.
+        Return its count of channels, whether it is the result vector's last and the command's last.
         """
-        spec = self.spec
-        credits = Signal(range(spec.memory.accumulator_depth + 1))
-        left = Signal(16)  # channels from this tile on
-        beat = Signal(range(max(2, self.channels // spec.post.lanes)))
-        tile = Signal(8)
-        rest, count = Signal(16), Signal(range(spec.post.lanes + 1))
-        last_beat, last = Signal(), Signal()
-        width = fields["tile_channels"]
+        lanes = self.spec.post.lanes
+        credits, some = Signal(range(self.spec.memory.accumulator_depth + 1)), Signal()
+        rest, last_beat = self._rest(m, nest, fields)
+        count, last = Signal(range(lanes + 1)), Signal()
         m.d.comb += [
-            self.r_valid.eq(running & (credits != 0) & fields["residual"]),
-            self.post_busy.eq(running & (credits != 0) & (~fields["residual"] | self.r_ready)),
-            self.post_wait.eq(running & (credits == 0)),
-            tile.eq(Mux(left < width, left, width)),
-            rest.eq(tile - beat * spec.post.lanes),
-            last_beat.eq(rest <= spec.post.lanes),
-            count.eq(Mux(last_beat, rest, spec.post.lanes)),
+            self.post_busy.eq(running & some),
+            self.post_wait.eq(running & ~some),
+            count.eq(Mux(last_beat, rest, lanes)),
             self.o_release.eq(self.post_busy & last_beat),
-            nest.step.eq(self.o_release),
-            last.eq(self.o_release & nest.done),
+            nest.step.eq(self.post_busy),
+            last.eq(self.post_busy & nest.done),
         ]
-        m.d.sync += credits.eq(credits + self.i_credit - self.o_release)
+        if self.spec.post.residual:
+            m.d.comb += [
+                self.r_valid.eq(running & some & fields["residual"]),
+                self.post_busy.eq(running & some & (~fields["residual"] | self.r_ready)),
+                self.r_address.eq(nest.address2),
+            ]
+        if self._split:
+            m.d.comb += nest.cut.eq(last_beat)
+        with m.If(self.i_credit & ~self.o_release):
+            m.d.sync += [credits.eq(credits + 1), some.eq(1)]
+        with m.Elif(self.o_release & ~self.i_credit):
+            m.d.sync += [credits.eq(credits - 1), some.eq(credits != 1)]
         with m.If(self.post_busy):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
-        with m.If(self.start):
-            m.d.sync += left.eq(fields["channels"])
-        with m.Elif(self.o_release & nest.last2 & nest.last3):
-            m.d.sync += left.eq(Mux(nest.last1, fields["channels"], left - width))
-        return beat, {"count": count, "last_beat": last_beat, "last": last}
+        return {"count": count, "last_beat": last_beat, "last": last}
+
+    def _rest(self, m: Module, nest: LoopNest, fields: dict) -> tuple[Signal, Value]:
+        """Channels of the result vector that are still to be issued; whether they are the last.
+
+        All of it is registers that are made from what comes next, as the issue is decided late.
+        """
+        lanes, width, channels = self.spec.post.lanes, fields["tile_channels"], fields["channels"]
+        left = Signal(16)  # channels from this tile on
+        tile, rest, next_tile = Signal(8), Signal(8), Signal(8)
+        last_beat, tile_is_last = Signal(), Signal()  # `tile` fits the lanes
+        more = Signal(9)  # more channels than that are left if the next tile does not fit them
+        m.d.sync += more.eq(width + lanes)
+        m.d.comb += next_tile.eq(Mux(left < (width << 1), (left - width)[:8], width))
+        next_is_last = (left <= more) | (width <= lanes)
+        whole = Mux(channels < width, channels[:8], width)
+        whole_is_last = (channels <= lanes) | (width <= lanes)
+        with m.If(self.post_busy & ~last_beat):
+            m.d.sync += [rest.eq(rest - lanes), last_beat.eq(rest <= 2 * lanes)]
+        with m.Elif(self.post_busy):
+            m.d.sync += [rest.eq(tile), last_beat.eq(tile_is_last)]
+            with m.If(nest.last2 & nest.last3 & ~nest.last1):
+                m.d.sync += [
+                    left.eq(left - width), tile.eq(next_tile), rest.eq(next_tile),
+                    tile_is_last.eq(next_is_last), last_beat.eq(next_is_last),
+                ]  # fmt: skip
+        with m.If(self.start | (self.o_release & nest.last1 & nest.last2 & nest.last3)):
+            m.d.sync += [
+                left.eq(channels), tile.eq(whole), rest.eq(whole),
+                tile_is_last.eq(whole_is_last), last_beat.eq(whole_is_last),
+            ]  # fmt: skip
+        return rest, last_beat if self._split else Const(1)
 
     def _operands_and_lanes(
         self, m: Module, nest: LoopNest, fields: dict[str, Value], beat: Value
@@ -167,13 +213,11 @@ class StoreUnit(wiring.Component):
         ring = Signal(range(spec.memory.accumulator_depth))
         with m.If(self.o_release):
             m.d.sync += ring.eq(Mux(ring == spec.memory.accumulator_depth - 1, 0, ring + 1))
-        step = beat * spec.post.lanes
         p = Pipeline(m, self.post_busy)
         p["ring"], p["beat"] = ring, beat
-        p["word"] = (nest.address2 + beat)[: self.parameters.address_bits]
+        p["word"] = nest.address1[: self.parameters.address_bits]
         p.advance(_OPERANDS - 2)
         m.d.comb += [
-            self.r_address.eq(nest.address1 + step),
             self.result_valid.eq(p.valid), self.result_address.eq(p["ring"]),
             self.parameters.r_valid.eq(p.valid), self.parameters.r_address.eq(p["word"]),
             self.parameters.h_valid.eq(self.hp_valid), self.parameters.h_lanes.eq(self.hp_lanes),
@@ -203,16 +247,17 @@ class StoreUnit(wiring.Component):
             widths=spec.post.widths,
         )
         m.submodules[f"lane{i}"] = lane
-        residual = self.r_data[8 * i : 8 * i + 8]
         m.d.comb += [
             lane.i_valid.eq(p.valid),
             lane.i_acc.eq(p["acc"][32 * i : 32 * i + 32]),
-            lane.i_r.eq(Cat(residual, residual[7] & fields["r_signed"]).as_signed()),
             lane.i_control.eq(control),
             lane.i_table_write.eq(self.t_write),
             lane.i_table_address.eq(self.t_address),
             lane.i_table_data.eq(self.t_data),
         ]
+        if spec.post.residual:
+            code = self.r_data[8 * i : 8 * i + 8]
+            m.d.comb += lane.i_r.eq(Cat(code, code[7] & fields["r_signed"]).as_signed())
         for f in PARAMETER_FIELDS:
             value = p[f.name][f.bits * i : f.bits * (i + 1)]
             m.d.comb += getattr(lane, f"i_{f.name}").eq(value)
@@ -228,12 +273,8 @@ class StoreUnit(wiring.Component):
         part: dict[str, Signal],
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
-        step = beat * self.spec.post.lanes
-        packed = fields["packed"] if self.spec.array.packs else Const(0)
-        destination = nest.address0 + Mux(packed, step >> 1, step)
         p = Pipeline(m, self.post_busy)
-        p["destination"] = destination[: len(self.p_address)]
-        p["odd_beat"] = beat[0]
+        p["destination"], p["odd_beat"] = nest.address0[: len(self.p_address)], beat[0]
         for name, value in part.items():
             p[name] = value
         p.advance(_OPERANDS + lanes[0].latency)
@@ -251,9 +292,9 @@ class StoreUnit(wiring.Component):
         m.submodules.packer = packer = NibblePacker(self.spec.post.lanes)
         m.d.comb += [
             packer.i_valid.eq(p.valid), packer.i.eq(codes), packer.i_count.eq(p["count"]),
-            packer.i_packed.eq(packed), packer.i_last.eq(p["last_beat"]),
+            packer.i_packed.eq(fields["packed"]), packer.i_last.eq(p["last_beat"]),
             self.p_valid.eq(packer.o_valid), self.p_count.eq(packer.o_count),
             self.p_data.eq(packer.o),
         ]  # fmt: skip
         if self.spec.post.lanes % 2:
-            m.d.comb += packer.i_late.eq(packed & p["odd_beat"])
+            m.d.comb += packer.i_late.eq(fields["packed"] & p["odd_beat"])

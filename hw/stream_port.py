@@ -17,12 +17,13 @@ _FAILED_BIT = 2
 """Bit of `status`."""
 
 
-def axi_stream(size: int) -> wiring.Signature:
-    """AXI4-Stream of ``size`` bytes a beat, seen from its source."""
+def axi_stream(size: int, *, sink: bool = False) -> wiring.Signature:
+    """AXI4-Stream of ``size`` bytes a beat, seen from its source, or from its sink."""
+    there, back = (In, Out) if sink else (Out, In)
     return wiring.Signature(
         {
-            "tdata": Out(8 * size), "tkeep": Out(size), "tlast": Out(1), "tvalid": Out(1),
-            "tready": In(1),
+            "tdata": there(8 * size), "tkeep": there(size), "tlast": there(1), "tvalid": there(1),
+            "tready": back(1),
         }
     )  # fmt: skip
 

@@ -68,17 +68,22 @@ class Tokens(wiring.Component):
                     if (giver, taker) != _LOADER:
                         m.d.comb += lacks[giver].eq(wait[giver])
                     continue
-                count = Signal(self.bits, name=f"from_{giver.name}_to_{taker.name}".lower())
+                name = f"from_{giver.name}_to_{taker.name}".lower()
+                count, some = Signal(self.bits, name=name), Signal(name=f"{name}_some")
                 given = (
                     getattr(self, f"finish{int(giver)}")
                     & getattr(self, f"signal{int(giver)}")[taker]
                 )
                 if (giver, taker) == _LOADER:
                     taken = self.loader_start
-                    m.d.comb += self.loader_ready.eq(count != 0)
+                    m.d.comb += self.loader_ready.eq(some)
                 else:
                     taken = start & wait[giver]
-                    m.d.comb += lacks[giver].eq(wait[giver] & (count == 0))
-                m.d.sync += count.eq(count + given - taken)
+                    m.d.comb += lacks[giver].eq(wait[giver] & ~some)
+                # Both come late in a cycle: they choose between sums and flags that are there.
+                with m.If(given & ~taken):
+                    m.d.sync += [count.eq(count + 1), some.eq(~count.all())]
+                with m.Elif(taken & ~given):
+                    m.d.sync += [count.eq(count - 1), some.eq(count != 1)]
             m.d.comb += getattr(self, f"ready{int(taker)}").eq(lacks == 0)
         return m

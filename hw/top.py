@@ -8,8 +8,8 @@ from systolith.hw.accumulators import Accumulators
 from systolith.hw.activation import ActivationMemory
 from systolith.hw.array import WeightStationaryArray, high_sum_bits, sum_bits
 from systolith.hw.array_inputs import ArrayInputs
-from systolith.hw.axi import axi4, forward
-from systolith.hw.control import AXI_LITE, ControlSlave
+from systolith.hw.axi import AXI_LITE, axi4, forward
+from systolith.hw.control import ControlSlave
 from systolith.hw.delay import delay
 from systolith.hw.external import ExternalMemory
 from systolith.hw.feeder import Feeder
@@ -141,7 +141,8 @@ class Accelerator(wiring.Component):
     def _datapath(self, m: Module) -> None:
         """Activation memory, array, accumulators, store unit; control beside the data."""
         feeder, array, accumulators = self.feeder, self.array, self.accumulators
-        inputs, latency = self.inputs, ActivationMemory.read_latency + array.latency - 1
+        inputs, store = self.inputs, self.store
+        latency = ActivationMemory.read_latency + array.latency - 2
         m.d.comb += [
             inputs.i_x.eq(self.activations.x_data), inputs.i_signed.eq(feeder.x_signed),
             inputs.i_switch.eq(feeder.o_switch), self.weights.i_switch.eq(feeder.o_switch),
@@ -158,18 +159,16 @@ class Accelerator(wiring.Component):
             ]  # fmt: skip
         for name in ("valid", "pass_first", "k_first", "k_last", "maximum"):
             control = getattr(feeder, f"o_{name}")
-            if name == "valid":
-                late = delay(m, control, latency, name, reset=True, clear=~self.fetch.running)
-            else:
-                late = delay(m, control, latency, name)
+            clear = ~self.fetch.running if name == "valid" else None
+            late = delay(m, control, latency, name, reset=clear is not None, clear=clear)
             m.d.comb += getattr(accumulators, f"i_{name}").eq(late)
         m.d.comb += [
             accumulators.i_claim.eq(feeder.o_valid & feeder.o_k_last),
-            accumulators.i_release.eq(self.store.o_release),
-            feeder.i_space.eq(accumulators.o_space), self.store.i_credit.eq(accumulators.o_credit),
-            accumulators.r_valid.eq(self.store.result_valid),
-            accumulators.r_address.eq(self.store.result_address),
-            self.store.result_data.eq(accumulators.r_data),
+            feeder.i_space.eq(accumulators.o_space), store.i_credit.eq(accumulators.o_credit),
+            accumulators.i_release.eq(store.o_release), feeder.i_release.eq(store.o_release),
+            accumulators.r_valid.eq(store.result_valid),
+            accumulators.r_address.eq(store.result_address),
+            store.result_data.eq(accumulators.r_data),
         ]  # fmt: skip
 
     def _depthwise(self, m: Module) -> None:
@@ -191,8 +190,6 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
-            memory.r_valid.eq(store.r_valid), memory.r_address.eq(store.r_address),
-            store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
             memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
@@ -201,6 +198,10 @@ class Accelerator(wiring.Component):
             memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
             move.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
+        if self.spec.post.residual:
+            for port in ("valid", "address"):
+                m.d.comb += getattr(memory, f"r_{port}").eq(getattr(store, f"r_{port}"))
+            m.d.comb += [store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data)]
 
     def _host(self, m: Module) -> None:
         """The windows of the control slave."""
@@ -288,8 +289,7 @@ class Accelerator(wiring.Component):
         events = {
             "array_busy": feeder.o_issue,
             **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
-            "post_busy": store.post_busy,
-            "post_wait": store.post_wait,
+            **{name: getattr(store, name) for name in ("post_busy", "post_wait")},
             "move_busy": move.f_valid & move.f_ready,
         }
         if self.external:

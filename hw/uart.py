@@ -47,9 +47,7 @@ class UartReceiver(wiring.Component):
     def __init__(self, period: int):
         _check(period)
         self.period = period
-        super().__init__(
-            {"rx": In(1, init=1), "o_valid": Out(1), "o_data": Out(8), "o_error": Out(1)}
-        )
+        super().__init__({"rx": In(1), "o_valid": Out(1), "o_data": Out(8), "o_error": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         """Count down to the middle of a bit, sample, add a period."""
@@ -98,29 +96,24 @@ class UartTransmitter(wiring.Component):
     def __init__(self, period: int):
         _check(period)
         self.period = period
-        super().__init__(
-            {"tx": Out(1, init=1), "i_valid": In(1), "i_ready": Out(1), "i_data": In(8)}
-        )
+        super().__init__({"tx": Out(1), "i_valid": In(1), "i_ready": Out(1), "i_data": In(8)})
 
     def elaborate(self, platform: object) -> Module:
         """Shift out the character; ones follow it."""
         m = Module()
         left = Signal(range(self.period + _ONE))
-        shift = Signal(_BITS - 1, init=-1)
+        line, shift = Signal(init=1), Signal(_BITS - 1, init=-1)
         count = Signal(range(_BITS + 1))  # bits still on their way, the present one included
-        m.d.comb += [self.i_ready.eq(count == 0)]
+        m.d.comb += [self.i_ready.eq(count == 0), self.tx.eq(line)]
         with m.If(self.i_ready):
             m.d.sync += left.eq(self.period - _ONE)
             with m.If(self.i_valid):
-                m.d.sync += [
-                    self.tx.eq(0),
-                    shift.eq(Cat(self.i_data, Const(1, 1))),
-                    count.eq(_BITS),
-                ]
+                m.d.sync += [line.eq(0), count.eq(_BITS)]
+                m.d.sync += shift.eq(Cat(self.i_data, Const(1, 1)))
         with m.Elif(left < _ONE):
             m.d.sync += [
                 left.eq(left + (self.period - _ONE)), count.eq(count - 1),
-                self.tx.eq(shift[0]), shift.eq(Cat(shift[1:], Const(1, 1))),
+                line.eq(shift[0]), shift.eq(Cat(shift[1:], Const(1, 1))),
             ]  # fmt: skip
         with m.Else():
             m.d.sync += left.eq(left - _ONE)

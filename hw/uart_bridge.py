@@ -58,7 +58,7 @@ class UartBridge(wiring.Component):
 
     def __init__(self, period: int):
         self.period = period
-        super().__init__({"rx": In(1, init=1), "tx": Out(1, init=1), "bus": In(AXI_LITE)})
+        super().__init__({"rx": In(1), "tx": Out(1), "bus": In(AXI_LITE)})
         self.receiver, self.transmitter = UartReceiver(period), UartTransmitter(period)
         self.queue = SyncFIFOBuffered(width=8, depth=QUEUE_BYTES)
         self.buffer = Memory(shape=8, depth=MOST_BYTES, init=[])
@@ -96,11 +96,11 @@ class UartBridge(wiring.Component):
         return m
 
     def _checksum(self, m: Module) -> None:
-        """Digest a byte in eight cycles, a bit a cycle."""
+        """Digest a byte in eight cycles, a bit a cycle; or only move the CRC on by a byte."""
         self._crc, self._digested = Signal(32, init=-1), Signal(8)
-        self._bits = Signal(range(9))
+        self._bits, self._sending = Signal(range(9)), Signal()
         with m.If(self._bits != 0):
-            turn = self._crc[0] ^ self._digested[0]
+            turn = (self._crc[0] ^ self._digested[0]) & ~self._sending
             m.d.sync += [
                 self._crc.eq((self._crc >> 1) ^ Mux(turn, _POLYNOMIAL, 0)),
                 self._digested.eq(self._digested >> 1), self._bits.eq(self._bits - 1),
@@ -198,6 +198,7 @@ class UartBridge(wiring.Component):
         again, final = Signal(), Signal()  # the byte's second half follows; the last byte of data
         line = self.transmitter
         reads = ~self._writes & (self._status == UartStatus.OK)
+        m.d.comb += self._sending.eq(step >= _CRC)
         with m.State("ANSWER"), m.If(self._bits == 0):
             m.next = "SEND"
             m.d.sync += [byte.eq(END), raw.eq((step == 0) | (step == _CLOSE))]
@@ -211,7 +212,7 @@ class UartBridge(wiring.Component):
                             m.d.sync += final.eq(self._index == self._length)
                             m.d.sync += self._index.eq(self._index + 1)
                 with m.Case(*range(_CRC, _CLOSE)):
-                    m.d.sync += [byte.eq(~self._crc[:8]), self._crc.eq(self._crc >> 8)]
+                    m.d.sync += [byte.eq(~self._crc[:8]), self._bits.eq(8)]
         special = ((byte == END) | (byte == ESCAPE)) & ~raw
         code = Mux(byte == END, Const(ESCAPED_END, 8), ESCAPED_ESCAPE)
         m.d.comb += line.i_data.eq(Mux(again, code, Mux(special, ESCAPE, byte)))

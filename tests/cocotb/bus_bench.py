@@ -20,7 +20,7 @@ class Tally:
     """Counts of a bench, kept in a file that `test_buses` reads."""
 
     def __init__(self) -> None:
-        self.counts = dict.fromkeys(("cases", "bytes", "stalls", "errors", "resets", "lost"), 0)
+        self.counts = dict.fromkeys(("cases", "bytes", "stalls", "errors", "resets"), 0)
 
     def add(self, **counts: int) -> None:
         for name, count in counts.items():

@@ -15,8 +15,9 @@ SINGLE, BURST, END = 0b000, 0b010, 0b111
 class Memory:
     """A slave that checks the bus's rules, and answers between the clock's edges."""
 
-    def __init__(self, dut, often: float, seed: int) -> None:
+    def __init__(self, dut, often: float, seed: int, prefix: str = "wbm") -> None:
         self.dut, self.often, self.rng = dut, often, random.Random(seed)
+        self.prefix = prefix
         self.data = bytearray(SIZE)
         self.bad: set[int] = set()
         self.retries, self.beats, self.bursts = 0, 0, 0
@@ -24,7 +25,7 @@ class Memory:
         cocotb.start_soon(self.run())
 
     def pin(self, name: str):
-        return getattr(self.dut, f"wbm_{name}")
+        return getattr(self.dut, f"{self.prefix}_{name}")
 
     def clear(self) -> None:
         for name in ("ack", "err", "rty"):

@@ -165,8 +165,8 @@ def tiny(*words: list[int]) -> Program:
 
 
 def test_a_program_of_nothing_but_end() -> None:
-    """Cycle 0: the word's address; 1: the word; 2: it is seen to be END."""
-    assert predict(tiny(encode(Opcode.END))).cycles == 3
+    """Cycle 0: the word's address; 1: the word; 2: its length; 3: it is seen to be END."""
+    assert predict(tiny(encode(Opcode.END))).cycles == 4
 
 
 @pytest.mark.parametrize(

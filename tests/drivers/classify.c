@@ -1,9 +1,11 @@
-/* Classify images on a Verilated accelerator: `classify images.bin` (float32, one after the other)
+/* Classify images on a Verilated accelerator: `classify images.bin poll` (float32, one after the other)
  * prints, for each, its class and the codes of the network's output, then the cycles of the last run.
+ * With `interrupt` in place of `poll` the program waits for the interrupt line.
  * Compiled with NETWORK defined as the network's variable and HEADER as its header. */
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "verilated.h"
 #include HEADER
@@ -61,12 +63,18 @@ int main(int argc, char **argv)
     syst_device device;
     syst_status status;
     uint32_t counters[SYST_COUNTERS], stamps[16], count = 0;
-    FILE *file = argc == 2 ? fopen(argv[1], "rb") : NULL;
+    FILE *file = argc == 3 ? fopen(argv[1], "rb") : NULL;
     if (!file || verilated_open(&platform, NETWORK.external_bytes)) {
-        fprintf(stderr, "usage: classify images.bin\n");
+        fprintf(stderr, "usage: classify images.bin poll|interrupt\n");
         return 2;
     }
+    if (strcmp(argv[2], "interrupt") == 0) {
+        platform.wait = verilated_interrupt;
+    }
     status = syst_init(&device, &platform);
+    if (status == SYST_OK) {
+        status = syst_set_interrupt(&device, platform.wait == verilated_interrupt);
+    }
     if (status == SYST_OK) {
         status = syst_load(&device, &NETWORK);
     }

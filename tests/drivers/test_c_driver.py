@@ -34,15 +34,20 @@ def test_digits_through_the_registers(
     options = ["-std=c99", "-O1", *STRICT, *defines, *include]
     built = run_tool(cc, *options, *sources, *link, "-o", program)
     assert built.returncode == 0, built.stderr
-    ran = run_tool(program, folder / "images.bin")
-    assert ran.returncode == 0, ran.stderr
-    *lines, last = ran.stdout.splitlines()
-    found = np.array([line.split(" : ")[1].split() for line in lines], int)
-    np.testing.assert_array_equal(found, codes)
-    classes = [int(line.split(" : ")[0]) for line in lines]
-    assert classes == codes.argmax(axis=1).tolist() and found.size == 10 * COUNT
-    numbers = {k: int(v) for k, v in re.findall(r"(\w+) (\d+)", last)}
-    assert numbers["stamps"] == len(compiled.program.layers)
-    assert 0 < numbers["last"] <= numbers["cycles"]
-    runs = COUNT if compiled.program.spec.external.data_bytes else 0
-    assert (numbers["cleaned"], numbers["invalidated"]) == (runs, runs)
+    accesses = {}
+    for way in ("poll", "interrupt"):
+        ran = run_tool(program, folder / "images.bin", way)
+        assert ran.returncode == 0, ran.stderr
+        *lines, last = ran.stdout.splitlines()
+        found = np.array([line.split(" : ")[1].split() for line in lines], int)
+        np.testing.assert_array_equal(found, codes)
+        classes = [int(line.split(" : ")[0]) for line in lines]
+        assert classes == codes.argmax(axis=1).tolist() and found.size == 10 * COUNT
+        numbers = {k: int(v) for k, v in re.findall(r"(\w+) (\d+)", last)}
+        assert numbers["stamps"] == len(compiled.program.layers)
+        assert 0 < numbers["last"] <= numbers["cycles"]
+        runs = COUNT if compiled.program.spec.external.data_bytes else 0
+        assert (numbers["cleaned"], numbers["invalidated"]) == (runs, runs)
+        accesses[way] = numbers["accesses"]
+    # Polled once before the interrupt and once behind it.
+    assert accesses["interrupt"] < accesses["poll"]

@@ -57,6 +57,22 @@ def test_compiles_as(cc: str, folder: Path, options: list[str]) -> None:
     assert needed - defined <= ours
 
 
+def test_compiles_for_32_bits(cc: str, folder: Path) -> None:
+    """Without a C library: `string.h` is the one header that is not the compiler's own."""
+    (folder / "string.h").write_text(
+        "#include <stddef.h>\nvoid *memcpy(void *, const void *, size_t);\n"
+        "void *memset(void *, int, size_t);\n"
+    )
+    probe = folder / "probe.c"
+    probe.write_text("typedef char word[sizeof(void *) == 4 ? 1 : -1];\n")
+    options = ["-m32", "-std=c99", "-ffreestanding", "-Os", f"-I{folder}", f"-I{folder / 'c'}"]
+    if run_tool(cc, *options, "-c", probe, "-o", folder / "probe.o").returncode:
+        pytest.skip("the C compiler has no code for 32 bits")
+    for source in [*sources(folder), folder / "digits_int8_network.c"]:
+        built = run_tool(cc, *options, *STRICT, "-c", source, "-o", folder / "small.o")
+        assert built.returncode == 0, built.stderr
+
+
 def awkward_floats(codes: Codes) -> np.ndarray:
     """Ties and their neighbours, ends of ranges, infinities, NaN, and random numbers."""
     rng = np.random.default_rng(7)

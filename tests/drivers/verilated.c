@@ -28,7 +28,7 @@ typedef struct port {
 
 static Sim *sim;
 static port awaddr, awvalid, awready, wdata, wstrb, wvalid, bvalid, bready, bresp;
-static port araddr, arvalid, arready, rdata, rvalid, rready, rresp, rst;
+static port araddr, arvalid, arready, rdata, rvalid, rready, rresp, rst, irq;
 static uint32_t accesses, cleaned, invalidated;
 
 static port find(const char *name)
@@ -106,6 +106,14 @@ static int idle(void *context)
     return sl_cycles(sim) > 100000000u;
 }
 
+int verilated_interrupt(void *context)
+{
+    int reached = 0;
+    (void)context;
+    sl_run_until(sim, irq.data, irq.bytes, 1u, 1u, 10000000u, &reached);
+    return !reached;
+}
+
 static void clean(void *context, const void *address, size_t bytes)
 {
     (void)context, (void)address, (void)bytes;
@@ -130,7 +138,7 @@ int verilated_open(syst_platform *platform, size_t memory_bytes)
     bvalid = find("bus__bvalid"), bready = find("bus__bready"), bresp = find("bus__bresp");
     araddr = find("bus__araddr"), arvalid = find("bus__arvalid"), arready = find("bus__arready");
     rdata = find("bus__rdata"), rvalid = find("bus__rvalid"), rready = find("bus__rready");
-    rresp = find("bus__rresp"), rst = find("rst");
+    rresp = find("bus__rresp"), rst = find("rst"), irq = find("irq");
     memset(platform, 0, sizeof *platform);
     platform->read = bus_read;
     platform->write = bus_write;

@@ -8,6 +8,9 @@
  * that is not 0, if any. Returns 0, or prints what is missing. */
 int verilated_open(syst_platform *platform, size_t memory_bytes);
 
+/* Wait for the interrupt line instead of polling: a `wait` of the platform. */
+int verilated_interrupt(void *context);
+
 /* Clock cycles so far, and accesses of the slave. */
 uint64_t verilated_cycles(void);
 uint32_t verilated_accesses(void);

@@ -8,7 +8,7 @@ networks of MLPerf Tiny pruned by `scripts/compress_weights.py`, against LiteRT.
 
 import importlib.util
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -21,12 +21,14 @@ from systolith.errors import CompileError
 from systolith.host import run_model
 from systolith.importers import load_model
 from systolith.profiles.reference import evaluate_graph
+from systolith.sim.backend import Backend, Result
 from systolith.sim.backends import get_backend
 from systolith.sim.external import MemoryTiming
 from systolith.sim.verilator_backend import VerilatorBackend
-from systolith.spec.commands import Opcode, decode
+from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import load_spec
 from systolith.spec.precision import WeightFormat
+from systolith.spec.program import Program
 from systolith.verify import verify_model
 
 REFUSALS = ("is not proven equal", "no residual add equals", "to at least", "lies in the padding")
@@ -47,46 +49,60 @@ def pruned(name: str, models: Path, folder: Path) -> Path:
     return path
 
 
-def check(networks: ModuleType, seed: int, backend: str | VerilatorBackend = "golden") -> tuple:
-    """Compare one network; return the values compared, its sparse MATMULs, program and result."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Checked:
+    """Values compared, MATMULs with two of four weights, the program and its result."""
+
+    compared: int
+    sparse: int
+    program: Program
+    result: Result
+
+
+def check(
+    networks: ModuleType, seed: int, spec: AcceleratorSpec, backend: Backend
+) -> Checked | None:
+    """Compare one network; None if it is refused for a good reason."""
     graph = networks.random_network(seed)
     try:
-        model = compile_graph(graph, networks.sparse_spec(seed), fuse=seed % 3 > 0)
+        model = compile_graph(graph, spec, fuse=seed % 3 > 0)
     except CompileError as error:
         assert any(text in str(error) for text in REFUSALS), f"seed {seed}: {error}"
-        return 0, 0, None, None
+        return None
     rng, inputs = np.random.default_rng([seed, 33]), {}
     for name in graph.inputs:
         limits = np.iinfo(graph.tensor(name).dtype)
         codes = rng.integers(limits.min, limits.max + 1, graph.tensor(name).shape)
         inputs[name] = codes.astype(limits.dtype)
     wanted = evaluate_graph(graph, inputs)
-    engine = get_backend(backend) if isinstance(backend, str) else backend
-    run, compared = run_model(model, engine, inputs, capture=True), 0
+    run, compared = run_model(model, backend, inputs, capture=True), 0
     for node in graph:
         tensor = node.outputs[0]
         if tensor not in model.hidden:
             message = f"seed {seed}: {node.name} ({tensor}) differs"
             np.testing.assert_array_equal(run.tensors[tensor], wanted[tensor], err_msg=message)
             compared += wanted[tensor].size
-    commands = decode(model.program.commands.tolist()) if seed % 2 else ()
-    sparse = [c for c in commands if c.opcode is Opcode.MATMUL and c["w_format"]]
-    return compared, len(sparse), model.program, run.result
+    sparse = sum(s.form is WeightFormat.TWO_OF_FOUR for s in model.weights.values())
+    return Checked(compared=compared, sparse=sparse, program=model.program, result=run.result)
+
+
+def check_block(networks: ModuleType, seeds: range) -> None:
+    """Most are compared, and many have layers with two of four weights."""
+    golden = get_backend("golden")
+    results = [check(networks, seed, networks.sparse_spec(seed), golden) for seed in seeds]
+    found = [r for r in results if r is not None]
+    assert len(found) > 0.6 * len(seeds)
+    assert sum(r.sparse > 0 for r in found) > 0.3 * len(seeds)
 
 
 def test_random_networks(random_sparse: ModuleType) -> None:
-    """Most are compared, and many have commands with two of four weights."""
-    results = [check(random_sparse, seed) for seed in range(16)]
-    assert sum(compared > 0 for compared, *_ in results) > 10
-    assert sum(sparse > 0 for _, sparse, *_ in results) > 2
+    check_block(random_sparse, range(16))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("block", range(10))
 def test_many_random_networks(random_sparse: ModuleType, block: int) -> None:
-    seeds = range(1000 + 60 * block, 1060 + 60 * block)
-    results = [check(random_sparse, seed) for seed in seeds]
-    assert sum(compared > 0 for compared, *_ in results) > 0.6 * len(seeds)
+    check_block(random_sparse, range(1000 + 60 * block, 1060 + 60 * block))
 
 
 @pytest.mark.slow
@@ -101,16 +117,13 @@ def test_random_networks_in_verilator(
         external=replace(roomy.external, data_bytes=8),
         memory=replace(roomy.memory, weight_bytes=5 << 12),
     )  # fmt: skip
-    networks = ModuleType("networks")
-    networks.random_network, networks.sparse_spec = random_sparse.random_network, lambda seed: one
-    count = 0
+    model, count = MemoryModel(latency=16, bandwidth=1.0), 0
     for seed in range(40):
-        compared, _, program, result = check(networks, seed, hardware)
-        if compared:
-            model = MemoryModel(latency=16, bandwidth=1.0)
-            as_predicted(program, result, f"seed {seed}", model)
-        count += compared > 0
-    assert count > 25
+        found = check(random_sparse, seed, one, hardware)
+        if found is not None:
+            as_predicted(found.program, found.result, f"seed {seed}", model)
+            count += found.sparse > 0
+    assert count > 20
 
 
 @pytest.mark.parametrize("name", ["autoencoder", pytest.param("resnet8", marks=pytest.mark.slow)])

@@ -68,13 +68,13 @@ def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: floa
                 sums[cycle] = vector
             for name, value in flags.items():
                 ctx.set(getattr(dut, name), value)
-            # The sums come a cycle later, a column's when it is its turn.
+            # The sums come two cycles later, a column's when it is its turn.
             words = [0, 0]
             for c in range(channels):
                 half, column = divmod(c, columns)
                 late = spec.array.column_delay(column)
                 bits = (BITS, HIGH_BITS)[half]
-                value = sums.get(cycle - 1 - late, rng.integers(-(1 << 18), 1 << 18, channels))[c]
+                value = sums.get(cycle - 2 - late, rng.integers(-(1 << 18), 1 << 18, channels))[c]
                 words[half] |= (int(value) & (1 << bits) - 1) << bits * column
             ctx.set(dut.i_sums, words[0])
             if channels > columns:

@@ -183,12 +183,14 @@ SETS = [{W8A8, W4A8}, {W8A8, W4A4}, {W8A8, W4A8, W4A4}]
 
 
 @pytest.mark.parametrize("form", MultiplierForm)
-@pytest.mark.parametrize("pipelined", [False, True])
+@pytest.mark.parametrize(("pipelined", "stages"), [(False, 0), (True, 0), (True, 1), (True, 2)])
 @pytest.mark.parametrize("precisions", [{W8A8}, *SETS])
-def test_all_precisions(precisions: set[Precision], pipelined: bool, form: MultiplierForm) -> None:
+def test_all_precisions(
+    precisions: set[Precision], pipelined: bool, stages: int, form: MultiplierForm
+) -> None:
     """Any kind of tile behind any other, in every form of the multiplier."""
     array = WeightStationaryArray(
-        4, 3, pipelined=pipelined, precisions=precisions, form=form, sparse=True
+        4, 3, pipelined=pipelined, stages=stages, precisions=precisions, form=form, sparse=True
     )
     assert array.columns_together == 1
     met = check(array, tiles=18, extra=1)
@@ -197,10 +199,11 @@ def test_all_precisions(precisions: set[Precision], pipelined: bool, form: Multi
 
 
 @pytest.mark.parametrize("precisions", [{W8A8}, SETS[2]])
-@pytest.mark.parametrize("lines", [1, 2, 3])
-def test_depthwise_among_them(lines: int, precisions: set[Precision]) -> None:
+@pytest.mark.parametrize(("lines", "stages"), [(1, 0), (2, 0), (3, 0), (2, 1), (3, 2)])
+def test_depthwise_among_them(lines: int, stages: int, precisions: set[Precision]) -> None:
     """A depthwise vector takes its column's operand, whatever the place."""
-    array = WeightStationaryArray(6, 3, lines=lines, precisions=precisions, sparse=True)
+    options = {"pipelined": stages > 0, "stages": stages, "precisions": precisions}
+    array = WeightStationaryArray(6, 3, lines=lines, sparse=True, **options)
     met = check(array, tiles=16, extra=7)
     assert all(met[k] for k in Kind if k is not Kind.NIBBLES or len(precisions) > 1)
 

@@ -1,4 +1,4 @@
-"""Registers of the control slave that steer external memory and the watchdog."""
+"""Registers of the control slave that steer external memory and the watchdog; counters."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from amaranth.sim import SimulatorContext
 from systolith.hw.control import ControlSlave
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ExternalSpec
-from systolith.spec.registers import REGISTERS
+from systolith.spec.registers import COUNTERS, REGISTERS
 
 OKAY, SLVERR = 0, 2
 OFFSET = {r.name: r.offset for r in REGISTERS}
@@ -84,5 +84,22 @@ def test_watchdog(limit: int) -> None:
         for cycle in range(80):
             assert ctx.get(dut.timeout) == (0 < limit <= cycle)
             await ctx.tick()
+
+    simulate(dut, bench)
+
+
+def test_without_event_counters() -> None:
+    """Cycles are counted all the same; the other counters stand at 0."""
+    dut = ControlSlave(AcceleratorSpec(event_counters=False))
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for counter in COUNTERS:
+            if counter.name != "cycles":
+                ctx.set(getattr(dut, f"event_{counter.name}"), 1)
+        ctx.set(dut.running, 1)
+        await ctx.tick().repeat(20)
+        for counter in COUNTERS:
+            value, answer = await read(ctx, dut, counter.name)
+            assert answer == OKAY and (value >= 20) == (counter.name == "cycles"), counter.name
 
     simulate(dut, bench)

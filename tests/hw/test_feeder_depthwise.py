@@ -139,8 +139,9 @@ def run(
                     assert pixel.gate and space < pixel.results
             cycle += 1
             assert cycle < 20_000
-            if space < spec.memory.accumulator_depth and rng.random() < release:
-                space += 1
+            released = int(space < spec.memory.accumulator_depth and rng.random() < release)
+            ctx.set(feeder.i_release, released)
+            space += released
             await ctx.tick()
 
     simulate(feeder, push, bench)

@@ -4,7 +4,14 @@ from amaranth.hdl import Cat, Module, Signal, signed
 from amaranth.sim import Simulator, SimulatorContext
 
 from systolith.hw.pipeline import Pipeline
-from systolith.hw.rounding import SATURATED_BITS, clamp, saturate, shift_coarse, shift_fine
+from systolith.hw.rounding import (
+    SATURATED_BITS,
+    clamp,
+    saturate,
+    shift_coarse,
+    shift_fine,
+    sticky_mask,
+)
 
 LIMIT = 1 << (SATURATED_BITS - 1)
 
@@ -13,7 +20,7 @@ def test_shift_sticky_and_saturation() -> None:
     """All shifts 0 to 31 of values around powers of two and all small values of 34 bits."""
     m, value, shift = Module(), Signal(signed(34)), Signal(5)
     p = Pipeline(m)
-    shift_coarse(p, value, shift, 31)
+    shift_coarse(p, value, shift, sticky_mask(shift, 31))
     p.advance()
     shift_fine(p)
     p.advance()

@@ -115,4 +115,13 @@ def test_periods(kind: type) -> None:
 
 def test_the_line_is_high_at_rest() -> None:
     transmitter = UartTransmitter(4 * ONE)
-    assert transmitter.tx.init == 1
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for _ in range(20):
+            assert ctx.get(transmitter.tx)
+            await ctx.tick()
+
+    simulator = Simulator(transmitter)
+    simulator.add_clock(1e-8)
+    simulator.add_testbench(bench)
+    simulator.run()

@@ -122,6 +122,11 @@ def test_types(part: str, field: str, value: object) -> None:
             "queue_depth must be between 1 and 16, not 0",
         ),
         (
+            lambda: AcceleratorSpec(event_counters=1),  # type: ignore[arg-type]  # the point of the test
+            TypeError,
+            "event_counters must be true or false, not 1",
+        ),
+        (
             lambda: AcceleratorSpec(post=PostSpec(lanes=5)),
             ValueError,
             "post.lanes must divide array.columns (16), not 5",

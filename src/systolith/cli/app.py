@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 import systolith
+from systolith.cli.build import build
 from systolith.cli.compile import compile_model
 from systolith.cli.doctor import doctor
+from systolith.cli.estimate import estimate
 from systolith.cli.fit import fit
 from systolith.cli.generate import generate
 from systolith.cli.guard import GuardedGroup
@@ -30,6 +32,8 @@ app.command()(generate)
 app.command()(inspect)
 app.command(name="compile")(compile_model)
 app.command()(fit)
+app.command()(build)
+app.command()(estimate)
 app.command()(doctor)
 
 

@@ -9,12 +9,15 @@ from systolith.spec.commands import Unit
 
 __all__ = ["Fetch"]
 
+_FEWEST = 2
+"""Words that are read before a command is known to be whole."""
+
 
 class Fetch(Process):
     """Push every command as soon as it is read and its queue has a place.
 
-    A command of n words is read in n + 1 cycles; reading the next begins in the cycle after the
-    push. `clock` is the cycle before which no push happens that is not known yet.
+    A command of n words, END of 2, is read in n + 1 cycles; reading the next begins in the cycle
+    after the push. `clock` is the cycle before which no push happens that is not known yet.
 
     Parameters
     ----------
@@ -29,7 +32,7 @@ class Fetch(Process):
         """Push, and stop at END once every queue is empty."""
         begin = 0
         for issued in self._program:
-            ready = begin + issued.words + 1
+            ready = begin + max(issued.words, _FEWEST) + 1
             self.wait_until(ready)
             if issued.unit is None:
                 yield from self._stop(issued, ready)
@@ -63,10 +66,10 @@ class Fetch(Process):
         return self.machine.lines[issued.unit][before] if before >= 0 else None
 
     def _stop(self, issued: Issued, ready: int) -> Iterator[None]:
-        """END waits for all units."""
+        """END waits for all units, and sees that they are idle a cycle later."""
         issued.pushed = issued.start = ready
         last = [line[-1] for line in self.machine.lines.values() if line]
         while any(command.finish < 0 for command in last):
             yield
-        issued.finish = max([ready, *(command.finish + 1 for command in last)])
+        issued.finish = max([ready, *(command.finish + 2 for command in last)])
         self.machine.decided += 1

@@ -14,7 +14,7 @@ READ_LATENCY = 3
 """From a granted read of the activation memory to its data."""
 WRITE_LATENCY = 2
 """From a granted write to the first read that sees it."""
-MINIMUM_PASS = 3
+MINIMUM_PASS = 4
 """Between the first vectors of two passes, at least: an accumulator's read to its next read."""
 
 _RESIDUAL_ADD = 8

@@ -21,6 +21,7 @@ from systolith.spec.registers import (
     Window,
     window_stride,
 )
+from systolith.spec.stream import STREAM_BASE, STREAM_REGISTERS
 
 __all__ = ["c_header"]
 
@@ -67,6 +68,15 @@ def _registers(prefix: str) -> Iterator[str]:
             yield define(prefix, f"{name}_MASK", 1 << bit.position, bit.doc)
 
 
+def _stream_registers(prefix: str, spec: AcceleratorSpec) -> Iterator[str]:
+    """Addresses of the streams' registers, if there are streams."""
+    if spec.bus.stream_bytes:
+        for register in STREAM_REGISTERS:
+            name = f"ADDRESS_{register.name.upper()}"
+            comment = f"{register.access}: {register.doc}"
+            yield define(prefix, name, STREAM_BASE + register.offset, comment)
+
+
 def _codes(prefix: str) -> Iterator[str]:
     for code, text in ERRORS.items():
         yield define(prefix, f"ERROR_{code.name}", int(code), text, decimal=True)
@@ -111,6 +121,7 @@ def c_header(spec: AcceleratorSpec) -> str:
         _sizes(prefix, spec),
         _windows(prefix, spec),
         _registers(prefix),
+        _stream_registers(prefix, spec),
         _codes(prefix),
         _functions(prefix, spec),
     ):

@@ -3,13 +3,20 @@
 from collections.abc import Iterable, Sequence
 
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.bus import HostBus
 from systolith.spec.commands import COMMANDS, HEADER, CommandLayout
 from systolith.spec.registers import ERRORS, REGISTERS, Window, window_stride
 from systolith.spec.requant import PARAMETER_FIELDS
+from systolith.spec.stream import STREAM_BASE, STREAM_REGISTERS
 
 __all__ = ["command_reference", "register_map", "window_bytes"]
 
 _WINDOW_BITS = 24
+_HOSTS = {
+    HostBus.AXI4_LITE: "AXI4-Lite slave",
+    HostBus.WISHBONE: "Wishbone slave (addresses of words are these divided by four)",
+    HostBus.UART: "Behind a UART (docs/uart-protocol.md)",
+}
 
 
 def window_bytes(spec: AcceleratorSpec, window: Window) -> int:
@@ -35,6 +42,21 @@ def _table(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> list[st
     return ["| " + " | ".join(line) + " |" for line in lines] + [""]
 
 
+def _stream_registers(spec: AcceleratorSpec) -> list[str]:
+    """The section on the streams' registers, of an accelerator that has streams."""
+    if not spec.bus.stream_bytes:
+        return []
+    rows = (
+        (f"`0x{STREAM_BASE + r.offset:07X}`", f"`{r.name}`", r.access, r.doc)
+        for r in STREAM_REGISTERS
+    )
+    return [
+        "## Registers of the streams",
+        "",
+        *_table(("address", "register", "access", "meaning"), rows),
+    ]
+
+
 def register_map(spec: AcceleratorSpec) -> str:
     """Return the address map of one accelerator as Markdown."""
     windows = (
@@ -55,7 +77,7 @@ def register_map(spec: AcceleratorSpec) -> str:
         f"# Register map of {spec.name}",
         "",
         (
-            f"AXI4-Lite slave, 32-bit words, little-endian. Array {spec.array.rows}x"
+            f"{_HOSTS[spec.bus.host]}, 32-bit words, little-endian. Array {spec.array.rows}x"
             f"{spec.array.columns}, {spec.post.lanes} lanes, {spec.memory.activation_regions}"
             f" activation regions of {spec.memory.activation_bytes:,} bytes,"
             f" {spec.region_stride:,} bytes apart."
@@ -67,6 +89,7 @@ def register_map(spec: AcceleratorSpec) -> str:
         "## Registers",
         "",
         *_table(("offset", "register", "access", "meaning"), registers),
+        *_stream_registers(spec),
         "## Error codes",
         "",
         *_table(("code", "meaning"), ((int(code), text) for code, text in ERRORS.items())),

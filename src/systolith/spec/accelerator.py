@@ -98,6 +98,7 @@ class AcceleratorSpec:
     name: the Verilog top module's name.
     array, memory, post, external, bus: the nested specifications.
     queue_depth: commands waiting in each unit's queue.
+    event_counters: whether there are counters besides `cycles`; without them they read 0.
 
     Raises
     ------
@@ -111,6 +112,7 @@ class AcceleratorSpec:
     external: ExternalSpec = field(default_factory=ExternalSpec)
     bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
+    event_counters: bool = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not re.fullmatch(r"[A-Za-z_]\w*", self.name, re.ASCII):
@@ -118,6 +120,8 @@ class AcceleratorSpec:
         if self.name in KEYWORDS:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
         check("queue_depth", self.queue_depth, 1, 16)
+        if not isinstance(self.event_counters, bool):
+            raise TypeError(f"event_counters must be true or false, not {self.event_counters!r}")
         lanes, memory = self.post.lanes, self.memory
         if self.external.data_bytes > self.line_bytes:
             raise ValueError(

@@ -33,6 +33,7 @@ __all__ = [
     "spec_to_toml",
 ]
 
+_PLAIN = ("name", "queue_depth", "event_counters")
 _SECTIONS = {
     "array": ArraySpec,
     "memory": MemorySpec,
@@ -60,7 +61,7 @@ KIB = 1024
 
 def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
     """Nested plain values (JSON and TOML types) of ``spec``."""
-    result: dict[str, Any] = {"name": spec.name, "queue_depth": spec.queue_depth}
+    result: dict[str, Any] = {name: getattr(spec, name) for name in _PLAIN}
     for section, kind in _SECTIONS.items():
         part = getattr(spec, section)
         result[section] = {f.name: getattr(part, f.name) for f in fields(kind)}
@@ -115,7 +116,7 @@ def spec_from_mapping(values: Mapping[str, Any]) -> AcceleratorSpec:
     """
     arguments: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in {"name", "queue_depth", *_SECTIONS}:
+        if key not in {*_PLAIN, *_SECTIONS}:
             raise ValueError(f"unknown section or field {key!r} in the specification")
         if key not in _SECTIONS:
             arguments[key] = value

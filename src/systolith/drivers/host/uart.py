@@ -5,6 +5,8 @@ from __future__ import annotations
 import struct
 import time
 import zlib
+from collections import deque
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,6 +17,8 @@ __all__ = ["Line", "UartMmio", "open_port"]
 
 _END, _ESCAPE, _ESCAPED_END, _ESCAPED_ESCAPE = 0xC0, 0xDB, 0xDC, 0xDD
 _READ, _WRITE = 1, 2
+_QUEUE_BYTES = 512
+"""Characters that the bridge keeps behind the request it works on."""
 _MOST_BYTES = 256
 """Bytes of a request."""
 _OK, _BUS, _DAMAGED, _MALFORMED = range(4)
@@ -138,26 +142,56 @@ class UartMmio:
         return np.frombuffer(b"".join(parts), "<u4")
 
     def write_block(self, offset: int, words: Array) -> None:
-        """Write words that follow one another."""
+        """Write words of a memory that follow one another.
+
+        A request is sent before the answer to the one before it has come, as far as the bridge's
+        queue holds it, so that the latency of a USB adapter costs less. If an answer is missing,
+        what has not been answered is written again, one by one.
+        """
         data = np.asarray(words, "<u4").tobytes()
-        for first in range(0, len(data), _MOST_BYTES):
-            part = data[first : first + _MOST_BYTES]
-            self._ask(_WRITE, offset + first, len(part), part)
+        starts = range(0, len(data), _MOST_BYTES)
+        parts = [(offset + start, data[start : start + _MOST_BYTES]) for start in starts]
+        for address, part in parts[self._ahead(parts) :]:
+            self._ask(_WRITE, address, len(part), part)
+
+    def _ahead(self, parts: Sequence[tuple[int, bytes]]) -> int:
+        """Write parts ahead of their answers; return how many were done before one went wrong."""
+        waiting: deque[tuple[int, int]] = deque()  # sequence numbers and characters
+        sent = 0
+        for done in range(len(parts)):
+            while sent < len(parts):
+                address, part = parts[sent]
+                frame = _framed(self._body(_WRITE, address, len(part)) + part)
+                behind = sum(count for _, count in waiting) - (waiting[0][1] if waiting else 0)
+                if waiting and behind + len(frame) > _QUEUE_BYTES:
+                    self._sequence = (self._sequence - 1) & 255  # of the frame that has to wait
+                    break
+                self._send(frame)
+                waiting.append((self._sequence, len(frame)))
+                sent += 1
+            sequence = waiting.popleft()[0]
+            answer, _ = self._answer(2 * _QUEUE_BYTES, "", sequence)
+            if answer is None or answer[0] != _OK:
+                return done
+        return len(parts)
+
+    def _body(self, kind: int, address: int, size: int) -> bytes:
+        """Begin a request, with the next sequence number."""
+        self._sequence = (self._sequence + 1) & 255
+        return struct.pack("<BBBI", kind, self._sequence, size - 1, address)
 
     def idle(self, seconds: float) -> None:
         """Return at once: the line takes its time."""
 
     def _ask(self, kind: int, address: int, size: int, data: bytes = b"") -> bytes:
         """Do one request; return what was read."""
-        self._sequence = (self._sequence + 1) & 255
-        body = struct.pack("<BBBI", kind, self._sequence, size - 1, address) + data
+        frame = _framed(self._body(kind, address, size) + data)
         wanted = size if kind == _READ else 0
-        frame = _framed(body)
         problem = "no answer"
         for attempt in range(self._tries):
             self.repeated += attempt > 0
             self._send(frame)
-            answer, problem = self._answer(len(frame) + 2 * (wanted + 8), problem)
+            answer, problem = self._answer(len(frame) + 2 * (wanted + 8), problem, self._sequence)
             if answer is None:
                 continue
             if answer[0] == _OK and len(answer) == 2 + wanted:
@@ -182,8 +216,8 @@ class UartMmio:
         except OSError as error:
             raise DeviceError(f"{self._where}: cannot write: {_reason(error)}") from None
 
-    def _answer(self, characters: int, problem: str) -> tuple[bytes | None, str]:
-        """The answer to the last request, or None and why there is none."""
+    def _answer(self, characters: int, problem: str, sequence: int) -> tuple[bytes | None, str]:
+        """The answer to a request, or None and why there is none."""
         seconds = self._slack + 10.0 * characters / self._line.baudrate
         self._line.timeout = seconds
         deadline = time.monotonic() + 10 * seconds  # only noise that never ends gets there
@@ -196,7 +230,7 @@ class UartMmio:
                 problem = "damaged answers"
             elif body[0] == _DAMAGED:
                 return None, "requests arrive damaged"
-            elif body[1] == self._sequence:
+            elif body[1] == sequence:
                 return body, ""
         return None, problem
 

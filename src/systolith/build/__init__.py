@@ -1,0 +1,1 @@
+"""From a specification to a bitstream: synthesis, place and route, and what they report."""

