@@ -1,5 +1,8 @@
 """The control slave: AXI4-Lite to registers, counters and the memories' windows."""
 
+from functools import reduce
+from operator import or_
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
@@ -208,9 +211,8 @@ class ControlSlave(wiring.Component):
             m.d.sync += bus.bvalid.eq(0)
         for register in self._registers:
             if register.access != "ro":
-                place = Window.REGISTERS << 22 | register.offset >> 2
                 hit = Signal(name=f"hit_{register.name}")
-                m.d.sync += hit.eq(bus.awaddr[2:] == place)
+                m.d.sync += hit.eq(bus.awaddr[2:] == register.offset >> 2)
                 with m.If(hit):
                     m.d.comb += known.eq(1)
                 with m.If(looked & ~bus.bvalid & hit):  # the windows have no say in this
@@ -243,11 +245,10 @@ class ControlSlave(wiring.Component):
         bus = self.bus
         wait = Signal(range(_HOST_READ_LATENCY + 1))
         granted, looked, asks = Signal(), Signal(), Signal()
-        is_activation, is_stamp, is_register = Signal(), Signal(), Signal()
-        value, known = self._register_value(m, counters)
+        is_activation, is_stamp = Signal(), Signal()
+        value, is_register = self._register_value(m, counters)
         m.d.sync += [
             looked.eq(bus.arvalid & ~bus.arready),
-            is_register.eq((bus.araddr[24:] == Window.REGISTERS) & known),
             is_activation.eq(self._in_memory(bus.araddr, (Window.ACTIVATIONS,))),
             is_stamp.eq(self._in_memory(bus.araddr, (Window.STAMPS,))),
         ]
@@ -274,8 +275,8 @@ class ControlSlave(wiring.Component):
             with m.Else():
                 m.d.sync += bus.rresp.eq(_SLVERR)
 
-    def _register_value(self, m: Module, counters: dict) -> tuple[Signal, Signal]:
-        """The register at the read address a cycle ago, and whether there is one there now."""
+    def _register_value(self, m: Module, counters: dict) -> tuple[Value, Value]:
+        """The register at the address of a cycle ago, and whether there is one."""
         values = {
             "identifier": IDENTIFIER,
             "version": VERSION,
@@ -290,11 +291,9 @@ class ControlSlave(wiring.Component):
             "fingerprint": spec_fingerprint(self.spec),
             **counters,
         }
-        value, known = Signal(32), Signal()
-        with m.Switch(self.bus.araddr[2:24]):
-            for register in self._registers:
-                if register.access != "wo":
-                    with m.Case(register.offset // 4):
-                        m.d.sync += value.eq(values[register.name])
-                        m.d.comb += known.eq(1)
-        return value, known
+        # Of words, in the first window.
+        places = {r.name: r.offset >> 2 for r in self._registers if r.access != "wo"}
+        here = {name: Signal(name=f"reads_{name}") for name in places}
+        m.d.sync += [here[name].eq(self.bus.araddr[2:] == at) for name, at in places.items()]
+        value: Value = reduce(or_, (Mux(here[name], values[name], 0) for name in places))
+        return value, Cat(*here.values()).any()

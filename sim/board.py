@@ -7,9 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.hw.board import BoardTop
+from systolith.hw.technology import Technology
 from systolith.sim.accelerator import TOP, cached_verilog
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
+from systolith.sim.netlist import with_models
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 
@@ -21,19 +23,29 @@ _CHUNK = 4096
 """Cycles that are simulated at once while an answer is awaited."""
 
 
-def board_verilog(spec: AcceleratorSpec) -> str:
-    """Simulation Verilog of a board top, made once per specification and source version."""
-    return cached_verilog("board", spec, lambda: simulation_verilog(BoardTop(spec), TOP))
+def board_verilog(spec: AcceleratorSpec, technology: Technology = Technology.GENERIC) -> str:
+    """Simulation Verilog of a board top, made once per specification and source version.
+
+    Parameters
+    ----------
+    technology: whose primitives the top has; models of them are added.
+    """
+
+    def emit() -> str:
+        text = simulation_verilog(BoardTop(spec, technology=technology), TOP)
+        return with_models(text, technology)
+
+    return cached_verilog(f"board {technology}", spec, emit)
 
 
-def board_model(spec: AcceleratorSpec) -> Path:
+def board_model(spec: AcceleratorSpec, technology: Technology = Technology.GENERIC) -> Path:
     """Shared library of a board top's model; built the first time, then cached.
 
     Raises
     ------
     ToolError: no C++ compiler, or another tool is missing.
     """
-    return build_model(board_verilog(spec), TOP)
+    return build_model(board_verilog(spec, technology), TOP)
 
 
 class PinLine:

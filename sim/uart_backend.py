@@ -5,6 +5,7 @@ from typing import Any
 
 from systolith.drivers.host import DeviceError, UartMmio, open_port
 from systolith.errors import InputError
+from systolith.hw.technology import Technology
 from systolith.sim.backend import RunError
 from systolith.sim.board import PinLine, board_model
 from systolith.sim.device_backend import DeviceBackend
@@ -74,12 +75,17 @@ class UartSimBackend(DeviceBackend):
 
     What is simulated is the module that goes into a bitstream (`systolith.hw.board.BoardTop`); a
     specification whose host bus is another one gets a UART of four cycles a bit.
+
+    Parameters
+    ----------
+    technology: whose primitives the module has, as on a board of that family.
     """
 
     name = "uart-sim"
 
-    def __init__(self) -> None:
+    def __init__(self, technology: Technology = Technology.GENERIC) -> None:
         super().__init__()
+        self._technology = technology
         self._hosts: dict[AcceleratorSpec, UartHost] = {}
 
     def connect(self, spec: AcceleratorSpec) -> UartHost:
@@ -90,7 +96,7 @@ class UartSimBackend(DeviceBackend):
                 "backend uart-sim has no external memory: choose a specification without one"
             )
         if spec not in self._hosts:
-            dut = Dut(board_model(spec), name=spec.name)
+            dut = Dut(board_model(spec, self._technology), name=spec.name)
             dut.io["uart_rx"] = 1
             dut.reset()
             bus = spec.bus

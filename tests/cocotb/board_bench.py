@@ -9,18 +9,29 @@ import numpy as np
 from bus_bench import EFFORT, TALLY, Faulty, reset, slow
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles, FallingEdge, First, RisingEdge, Timer
-from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiResp, AxiSlave
+from cocotbext.axi import (
+    AxiBus,
+    AxiLiteBus,
+    AxiLiteMaster,
+    AxiResp,
+    AxiSlave,
+    AxiStreamBus,
+    AxiStreamSink,
+    AxiStreamSource,
+)
 from wishbone_memory_bench import Memory
 
 from systolith.spec.bus import BusClock, HostBus, MemoryBus
 from systolith.spec.program import Program
 from systolith.spec.registers import REGISTERS, Window, window_stride
+from systolith.spec.stream import STREAM_BASE, STREAM_REGISTERS, stream_layout
 
 FOLDER = Path(os.environ["SYSTOLITH_PROGRAM"])
 PROGRAM = Program.from_bytes((FOLDER / "program.bin").read_bytes())
 TENSORS = np.load(FOLDER / "tensors.npz")
 BUS = PROGRAM.spec.bus
 OFFSET = {r.name: r.offset for r in REGISTERS}
+STREAM = {r.name: STREAM_BASE + r.offset for r in STREAM_REGISTERS}
 SIZE = 1 << 14
 SEPARATE = BUS.bus_clock is BusClock.SEPARATE
 CLOCKS = [(10_000, 10_000), (10_000, 7_302), (10_000, 33_334)] if SEPARATE else [(10_000, 10_000)]
@@ -103,6 +114,10 @@ class Board:
 
     async def set(self, name: str, value: int) -> None:
         await self.host.write(OFFSET[name], value.to_bytes(4, "little"))
+
+    async def stream(self, name: str, value: int) -> None:
+        """Write a register of the streams."""
+        await self.host.write(STREAM[name], value.to_bytes(4, "little"))
 
     async def get(self, name: str) -> int:
         return int.from_bytes(await self.host.read(OFFSET[name], 4), "little")
@@ -193,3 +208,33 @@ async def errors_and_resets(dut) -> None:
         await top.load()
         assert await top.run() == 0b010
         await top.check()
+
+
+@cocotb.test(skip=not BUS.stream_bytes)
+@cocotb.parametrize(often=[0.0, 0.5])
+async def streams(dut, often: float) -> None:
+    """An input that comes as a frame starts the program, and an output leaves as one."""
+    top = await board(dut, CLOCKS[0], 0.2, seed=3)
+    line, clock = top.resets[-1]
+    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), clock, line)
+    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), clock, line)
+    for number, model in enumerate((source, sink)):
+        slow(model, often, number)
+    names = [
+        next(n for n in side if not PROGRAM.buffers[n].external)
+        for side in (PROGRAM.inputs, PROGRAM.outputs)
+    ]
+    for side, name in zip(("input", "output"), names, strict=True):
+        for field, value in stream_layout(PROGRAM.buffers[name]).items():
+            await top.stream(f"{side}_{field}", value)
+    for _ in range(2 * EFFORT):
+        await top.stream("stream_control", 0)
+        await top.load()
+        data = TENSORS[f"in_{names[0]}"].tobytes()
+        base = (Window.ACTIVATIONS << 24) + PROGRAM.buffers[names[0]].base
+        await top.host.write(base, bytes(len(data)))
+        await top.stream("stream_control", 0b111)
+        source.send_nowait(data)
+        assert bytes(await sink.recv()) == TENSORS[f"out_{names[1]}"].tobytes()
+        await top.check()
+    assert int.from_bytes(await top.host.read(STREAM["stream_sent"], 4), "little") == 2 * EFFORT

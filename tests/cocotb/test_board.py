@@ -43,7 +43,7 @@ BUSES = {
     "axi": BusSpec(bus_clock=BusClock.SEPARATE),
     "wishbone": BusSpec(host=HostBus.WISHBONE, memory=MemoryBus.WISHBONE, stream_bytes=4),
 }
-TESTS = {"axi": 7, "wishbone": 3}
+TESTS = {"axi": 9, "wishbone": 5}
 
 
 @pytest.mark.parametrize("name", ["axi", pytest.param("wishbone", marks=pytest.mark.slow)])

@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 REPORT = os.environ.get("SYSTOLITH_BUS_REPORT")
 EXTERNAL = ExternalSpec(data_bytes=4)
 UART_PERIOD = 1060  # 4.14 cycles of 10 ns a bit
-TESTS = {"uart": 11, "wishbone": 8, "wishbone_memory": 5, "crossing": 15, "stream": 7}
+TESTS = {"uart": 9, "wishbone": 8, "wishbone_memory": 5, "crossing": 15, "stream": 7}
 """Bench -> its tests."""
 
 

@@ -21,13 +21,19 @@ _BUILT = ("verilator", "verilator-fast", "registers", "uart-sim")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """What to run, as the options of a command say it."""
+    """What to run, as the options of a command say it.
+
+    Parameters
+    ----------
+    technology: of the board whose pins backend uart-sim simulates.
+    """
 
     model: Path | None
     spec: AcceleratorSpec
     inputs: Path | None
     against: str | None
     backend: str
+    technology: str = "generic"
     output: Path | None
     trace: Path | None = None
     count: int | None = None
@@ -76,6 +82,17 @@ def _run(
     return results, stacked
 
 
+def _engine(job: Job) -> Any:
+    """The backend; of a board's pins, with the primitives of the board's chip."""
+    from systolith.hw.technology import Technology
+    from systolith.sim.backends import get_backend
+    from systolith.sim.uart_backend import UartSimBackend
+
+    if job.backend == UartSimBackend.name:
+        return UartSimBackend(Technology(job.technology))
+    return get_backend(job.backend, trace=job.trace)
+
+
 def infer(job: Job, verb: str) -> None:
     """Run a network on every input; print outputs, cycles and counters, and save the outputs.
 
@@ -86,7 +103,6 @@ def infer(job: Job, verb: str) -> None:
     from systolith.compiler.choices import parse_choices
     from systolith.compiler.compile import compile_graph
     from systolith.importers import load_model
-    from systolith.sim.backends import get_backend
     from systolith.verify.samples import choose_samples, default_model
 
     choices = parse_choices(job.precision or (), job.weights or ())
@@ -98,7 +114,7 @@ def infer(job: Job, verb: str) -> None:
         )
         progress("compiling", 0, 0)
         compiled = compile_graph(graph, job.spec)
-        engine = get_backend(job.backend, trace=job.trace)
+        engine = _engine(job)
         if job.backend in _BUILT:
             progress("building the simulator (cached afterwards)", 0, 0)
         results, outputs = _run(compiled, engine, samples, progress)

@@ -179,6 +179,7 @@ def _preset(
     queue_depth: int = 2,
     softmax_tables: int = 2,
     product: bool = True,
+    pipelined: bool = False,
     precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
     formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE}),
     **memory: int,
@@ -188,6 +189,7 @@ def _preset(
             rows=rows,
             columns=columns,
             depthwise_lines=lines,
+            pipelined=pipelined,
             precisions=precisions,
             weight_formats=formats,
         ),
@@ -199,6 +201,22 @@ def _preset(
 
 
 PRESETS: Mapping[str, AcceleratorSpec] = {
+    "nano": _preset(
+        4,
+        4,
+        1,
+        lines=2,
+        softmax_tables=0,
+        product=False,
+        pipelined=True,
+        activation_bytes=12 * KIB,
+        weight_bytes=24 * KIB,
+        accumulator_depth=64,
+        parameter_channels=640,
+        command_words=2048,
+        tables=1,
+        stamps=64,
+    ),
     "tiny": _preset(
         4,
         4,
@@ -236,9 +254,10 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
 }
 """Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
 
-All but `tiny` have the softmax unit and products of tensors. All hold a whole network on chip but
-`stream`, which has an AXI4 master to external memory, `sparse`: `stream` with two of four weights,
-and `mixed`: `stream` with every precision and every other format of weights.
+`nano` is `tiny` with memories that fit an ECP5-25F, and hold DS-CNN. All but these two have the
+softmax unit and products of tensors. All hold a whole network on chip but `stream`, which has an
+AXI4 master to external memory, `sparse`: `stream` with two of four weights, and `mixed`: `stream`
+with every precision and every other format of weights.
 """
 
 
