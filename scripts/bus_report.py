@@ -21,7 +21,7 @@ WHAT = {
     "crossing": "Crossings of AXI4, AXI4-Lite, AXI4-Stream between clocks",
     "stream": "Stream ports, their registers, the switch",
     "board_axi": "Whole board, AXI4-Lite and AXI4 on a clock of their own",
-    "board_wishbone": "Whole board, Wishbone host and memory",
+    "board_wishbone": "Whole board, Wishbone host and memory, streams",
 }
 
 

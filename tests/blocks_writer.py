@@ -1,7 +1,7 @@
 """Writing small models of MatMulNBits for tests."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import onnx
@@ -47,6 +47,13 @@ class Blocks:
     more: dict[str, Any] = field(default_factory=dict)
     values: dict[str, Array] = field(default_factory=dict)
     shape: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, sides: tuple[int, ...], *, zeros: bool, bias: bool = False) -> Self:
+        """Weights of sides ``(rows, depth, channels, block, bits)``, drawn by them."""
+        names = ("rows", "depth", "channels", "block", "bits")
+        given: dict[str, Any] = dict(zip(names, sides, strict=True))
+        return cls(zeros=zeros, bias=bias, seed=sum(sides), **given)
 
     @property
     def blocks(self) -> int:

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from systolith.build import tools
-from systolith.build.flow import build_bitstream, check_timing
+from systolith.build.flow import build_bitstream, check_packing, check_timing
 from systolith.build.shell import RESET_CYCLES, BoardShell
 from systolith.constraints import Capacity, load_board
 from systolith.errors import BoardError, CapacityError, MissingToolError, TimingError
@@ -64,6 +64,23 @@ def test_a_design_that_does_not_fit_is_not_placed(tmp_path: Path, echo: wiring.C
     with pytest.raises(CapacityError, match=r"^the accelerator does not fit .*: LUT \d+ of 20 \("):
         build_bitstream(echo, board, tmp_path)
     assert not list(tmp_path.glob("nextpnr*"))
+
+
+def test_a_design_that_does_not_fit_once_packed() -> None:
+    """Lines as nextpnr-ice40 prints them."""
+    log = (
+        "Info: Device utilisation:\n"
+        "Info: \t         ICESTORM_LC:    8376/   5280   158%\n"
+        "Info: \t        ICESTORM_RAM:      27/     30    90%\n"
+    )
+    board = load_board("icebreaker")
+    message = (
+        r"^the accelerator does not fit icebreaker \(ICE40UP5K-SG48I\) once packed: "
+        r"ICESTORM_LC 8,376 of 5,280 \(3,096 too many, 159 %\): take a smaller array"
+    )
+    with pytest.raises(CapacityError, match=message):
+        check_packing(log, board)
+    check_packing(log.replace("8376", "5280"), board)
 
 
 def test_a_missing_tool_is_found_before_anything_runs(

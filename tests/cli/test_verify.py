@@ -1,9 +1,11 @@
 """``systolith verify``: the table, the exit status, the first mismatch, JSON and JUnit."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 from xml.etree import ElementTree
 
@@ -134,3 +136,21 @@ def test_stored_tensors_are_compared(cli: Any, tmp_path: Path) -> None:
     assert bad.status == 1
     assert "at [y, x, c] = [2, 5, 0], in the runtime's array [0, 0, 2, 5]" in bad.out
     assert "hardware -128, stored 7" in bad.out
+
+
+def test_floats_have_bounds(cli: Any, blocks_writer: ModuleType, tmp_path: Path) -> None:
+    """What depends on an order of additions is not said to be equal."""
+    path = tmp_path / "blocks.onnx"
+    path.write_bytes(blocks_writer.Blocks(channels=8, rows=1).data())
+    result = cli("verify", path, "--preset", "small", "--backend", "golden", "--count", "2")
+    assert result.status == 0, result.err
+    codes, scales, sums, floats = 64, 4, 2 * 4 * 8, 8
+    assert (
+        f"bit-exact: {2 * (codes + scales + sums)} values compared, 0 mismatches; "
+        f"{2 * floats} floats within their bounds" in result.out
+    )
+    words = " ".join(result.out.split())
+    assert re.search(r"Y \(differs by \S+ at most, \S+ allowed; values up to", words)
+    document = json.loads(cli("verify", path, "--backend", "golden", "--json", "-").out)
+    assert document["bounded"] == document["layers"][-1]["bounded"]["values"] == 2 * floats
+    assert all(layer["bounded"] is None for layer in document["layers"][:-1])

@@ -92,7 +92,7 @@ def test_the_good_file_is_good(tmp_path: Path) -> None:
         ("pins.pcf", "none.pcf", "board b: cannot read 'none.pcf': No such file or directory"),
         ("pins.pcf", "pins.txt", "board b: pin_file must end in one of .lpf, .*, not 'pins.txt'"),
         ('preset = "tiny"\n', "", r"board b: either preset or \[accelerator\] must be given, .*"),
-        ('"tiny"', '"huge"', "board b: accelerator must be one of tiny, .*, not 'huge'"),
+        ('"tiny"', '"huge"', "board b: accelerator must be one of .*, not 'huge'"),
         ("sources = [", "sources = ", "board b: the file must be TOML: .*"),
     ],
 )

@@ -44,13 +44,6 @@ class Words:
         self.array[offset // 4] = value
 
 
-class OneByOne:
-    """The same, without blocks."""
-
-    def __init__(self, words: Words) -> None:
-        self.read, self.write = words.read, words.write
-
-
 class Buffer(np.ndarray[Any, np.dtype[np.uint8]]):
     """What `pynq.allocate` gives, at an address that is no multiple of a page."""
 
@@ -89,10 +82,10 @@ def test_buses_see_the_same(folder: Path) -> None:
     network = Network.load(folder)
     image = np.arange(64, dtype=np.int8).reshape(8, 8, 1)
     seen = []
-    for wrap in (lambda words: words, OneByOne):
+    for mapped in (True, False):
         words = Words(network)
         Buffer.calls.clear()
-        device = Device(wrap(words), network, allocate=allocate, watchdog=9)
+        device = Device(words, network, allocate=allocate, watchdog=9, mapped=mapped)
         device.run_codes(image)
         assert Buffer.calls == ["flush", "flush", "invalidate"]
         assert words.read(OFFSET["memory_low"]) == 0x2345_7000

@@ -36,23 +36,13 @@ def verified(
 ) -> VerifyReport:
     """The report of a random layer, after checking what it must say."""
     pytest.importorskip("onnxruntime")
-    rows, depth, channels, block, bits = sides
-    layer = writer.Blocks(
-        rows=rows,
-        depth=depth,
-        channels=channels,
-        block=block,
-        bits=bits,
-        zeros=zeros,
-        bias=zeros,
-        seed=sum(sides),
-    )
+    layer = writer.Blocks.of(sides, zeros=zeros, bias=zeros)
     path = folder / "blocks.onnx"
     path.write_bytes(layer.data())
     np.savez(folder / "in.npz", A=layer.inputs()[None])
     report = verify_model(path, spec, backend=backend, inputs=folder / "in.npz")
     assert report.ok and report.mismatches == 0, report.first
-    assert report.bounded == rows * channels and report.compared > 3 * report.bounded
+    assert report.bounded == layer.rows * layer.channels and report.compared > 3 * report.bounded
     for each in report.layers:
         assert each.against == "runtime", each.name
         assert each.where == ("array" if each.macs else "host"), each.name

@@ -1,12 +1,12 @@
 """Single operators of random shape and scale, against the live onnxruntime."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from systolith.graph import Graph, Op
 from systolith.importers.onnx import import_onnx
@@ -17,40 +17,8 @@ from systolith.profiles.reference import evaluate_graph
 from systolith.runtimes import run_runtime
 
 MICROSOFT = "com.microsoft"
-ELEMENT = {"int8": TensorProto.INT8, "uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
-
-
-class Model:
-    """Collects nodes and constants of a small model."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, value: Any, dtype: str) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def codes(self, scale: Any, zero: Any, dtype: str) -> tuple[str, str]:
-        return self.constant(scale, "float32"), self.constant(zero, dtype)
-
-    def add(
-        self, kind: str, inputs: Sequence[str], output: str, domain: str = "", **kw: Any
-    ) -> None:
-        self.nodes.append(
-            helper.make_node(
-                kind, inputs, [output], name=f"n{len(self.nodes)}", domain=domain, **kw
-            )
-        )
-
-    def bytes(self, inputs: dict[str, tuple[str, Sequence[int]]], outputs: dict[str, str]) -> bytes:
-        ins = [helper.make_tensor_value_info(n, ELEMENT[t], s) for n, (t, s) in inputs.items()]
-        outs = [helper.make_tensor_value_info(n, ELEMENT[t], None) for n, t in outputs.items()]
-        graph = helper.make_graph(self.nodes, "test", ins, outs, self.constants)
-        opsets = [helper.make_opsetid("", 21), helper.make_opsetid(MICROSOFT, 1)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=10)
-        return model.SerializeToString()
+Model = Any
+"""Of the module onnx_writer."""
 
 
 def check(data: bytes, inputs: dict[str, np.ndarray]) -> Graph:
@@ -77,14 +45,14 @@ def zero_of(rng: np.random.Generator, dtype: str) -> int:
 
 @pytest.mark.parametrize("types", [("uint8", "uint8"), ("uint8", "int8"), ("int8", "int8")])
 @pytest.mark.parametrize("seed", range(8))
-def test_conv(types: tuple[str, str], seed: int) -> None:
+def test_conv(onnx_writer: ModuleType, types: tuple[str, str], seed: int) -> None:
     rng = np.random.default_rng(seed)
     groups = int(rng.choice([1, 2, 6]))
     channels = groups * int(rng.integers(1, 5))
     kernel = [int(v) for v in rng.integers(1, 4, 2)]
     weights = random_codes(rng, types[1], channels, 6 // groups, *kernel)
     scales = rng.uniform(0.001, 0.02, channels if seed % 2 else 1).astype(np.float32)
-    model = Model()
+    model = onnx_writer.Model()
     zeros = np.full(scales.shape, 0 if types[1] == "int8" else 131)
     shapes = {} if seed % 2 else {"auto_pad": "SAME_UPPER"}
     if seed % 2:
@@ -112,11 +80,11 @@ def test_conv(types: tuple[str, str], seed: int) -> None:
 
 @pytest.mark.parametrize("types", [("uint8", "int8"), ("int8", "int8"), ("uint8", "uint8")])
 @pytest.mark.parametrize("kind", ["QLinearMatMul", "QGemm"])
-def test_matrix(types: tuple[str, str], kind: str) -> None:
+def test_matrix(onnx_writer: ModuleType, types: tuple[str, str], kind: str) -> None:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         depth, columns = (int(v) for v in rng.integers(2, 60, 2))
-        model = Model()
+        model = onnx_writer.Model()
         weights = random_codes(rng, types[1], depth, columns)
         scales = rng.uniform(0.001, 0.02, columns if seed % 2 else 1).astype(np.float32)
         zeros = np.full(scales.shape, zero_of(rng, types[1]))
@@ -137,7 +105,7 @@ def test_matrix(types: tuple[str, str], kind: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("kind", ["QLinearAdd", "QLinearMul"])
-def test_binary_all_pairs(dtype: str, kind: str) -> None:
+def test_binary_all_pairs(onnx_writer: ModuleType, dtype: str, kind: str) -> None:
     codes = np.arange(256, dtype=np.uint8).view(dtype)
     x, y = (each.reshape(1, 1, 256, 256) for each in np.meshgrid(codes, codes))
     for seed in range(20):
@@ -145,7 +113,7 @@ def test_binary_all_pairs(dtype: str, kind: str) -> None:
         scales = rng.uniform(0.01, 0.1, 3) * [1, 1, 0.1 if kind == "QLinearMul" else 1]
         if seed % 2:  # scales that make ties
             scales = rng.choice([1, 0.5, 0.25, 0.75, 0.375], 3)
-        model = Model()
+        model = onnx_writer.Model()
         a, b, c = (model.codes(scale, zero_of(rng, dtype), dtype) for scale in scales)
         model.add(kind, ["x", *a, "y", *b, *c], "z", MICROSOFT)
         shape = (dtype, ("N", 1, 256, 256))
@@ -165,10 +133,12 @@ def test_binary_all_pairs(dtype: str, kind: str) -> None:
         (("N", 5), ("N", 5)),
     ],
 )
-def test_broadcast_operands(kind: str, constant: bool, shapes: tuple) -> None:
+def test_broadcast_operands(
+    onnx_writer: ModuleType, kind: str, constant: bool, shapes: tuple
+) -> None:
     """Tensors with sides of 1; constants of as many sides, or of fewer."""
     rng = np.random.default_rng(11)
-    model = Model()
+    model = onnx_writer.Model()
     scales = rng.uniform(0.01, 0.1, 3) * [1, 1, 0.1 if kind == "QLinearMul" else 1]
     a, b, c = (model.codes(scale, zero_of(rng, "uint8"), "uint8") for scale in scales)
     given = {"x": shapes[0], "y": shapes[1]}
@@ -187,11 +157,11 @@ def test_broadcast_operands(kind: str, constant: bool, shapes: tuple) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_global_average_pool(dtype: str) -> None:
+def test_global_average_pool(onnx_writer: ModuleType, dtype: str) -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
         height, width = (int(v) for v in rng.integers(1, 9, 2))
-        model = Model()
+        model = onnx_writer.Model()
         x, y = (model.codes(rng.uniform(0.05, 0.1), zero_of(rng, dtype), dtype) for _ in "xy")
         model.add("QLinearGlobalAveragePool", ["x", *x, *y], "y", MICROSOFT)
         data = model.bytes({"x": (dtype, ("N", 5, height, width))}, {"y": dtype})
@@ -200,10 +170,10 @@ def test_global_average_pool(dtype: str) -> None:
 
 @pytest.mark.parametrize("padded", [0, 1])
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_average_pool_and_its_bounds(dtype: str, padded: int) -> None:
+def test_average_pool_and_its_bounds(onnx_writer: ModuleType, dtype: str, padded: int) -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
-        model = Model()
+        model = onnx_writer.Model()
         scale, zero = float(rng.uniform(0.05, 0.1)), zero_of(rng, dtype)
         x = model.codes(scale, zero, dtype)
         # Equal scales and zero points make ties, where float sums differ from exact ones.
@@ -232,9 +202,9 @@ def test_average_pool_and_its_bounds(dtype: str, padded: int) -> None:
 
 
 def _unary(
-    rng: np.random.Generator, dtype: str, out: tuple[float, int] | None
+    onnx_writer: ModuleType, rng: np.random.Generator, dtype: str, out: tuple[float, int] | None
 ) -> tuple[Model, list[str]]:
-    model = Model()
+    model = onnx_writer.Model()
     x = model.codes(rng.uniform(0.01, 0.1), zero_of(rng, dtype), dtype)
     scale, zero = out or (rng.uniform(0.01, 0.1), zero_of(rng, dtype))
     return model, ["x", *x, *model.codes(scale, zero, dtype)]
@@ -242,23 +212,23 @@ def _unary(
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("kind", ["QLinearSigmoid", "QLinearLeakyRelu"])
-def test_tables_all_codes(dtype: str, kind: str) -> None:
+def test_tables_all_codes(onnx_writer: ModuleType, dtype: str, kind: str) -> None:
     codes = np.arange(256, dtype=np.uint8).view(dtype)[None]
     for seed in range(40):
         rng = np.random.default_rng(seed)
         out = (1 / 256, np.iinfo(dtype).min) if kind == "QLinearSigmoid" and seed % 2 else None
-        model, inputs = _unary(rng, dtype, out)
+        model, inputs = _unary(onnx_writer, rng, dtype, out)
         extra = {"alpha": float(rng.uniform(0, 0.3))} if kind == "QLinearLeakyRelu" else {}
         model.add(kind, inputs, "y", MICROSOFT, **extra)
         check(model.bytes({"x": (dtype, ("N", 256))}, {"y": dtype}), {"x": codes})
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_softmax(dtype: str) -> None:
+def test_softmax(onnx_writer: ModuleType, dtype: str) -> None:
     for seed in range(12):
         rng = np.random.default_rng(seed)
         count = int(rng.integers(2, 40))
-        model = Model()
+        model = onnx_writer.Model()
         scale = float(rng.choice([0.01, 0.05, 0.2, 0.7]) * rng.uniform(0.5, 1.5))
         x = model.codes(scale, zero_of(rng, dtype), dtype)
         y = model.codes(1 / 256 if seed % 2 else 0.0041, np.iinfo(dtype).min, dtype)
@@ -269,11 +239,11 @@ def test_softmax(dtype: str) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("axis", [1, 2, 3])
-def test_concat(dtype: str, axis: int) -> None:
+def test_concat(onnx_writer: ModuleType, dtype: str, axis: int) -> None:
     rng = np.random.default_rng(axis)
     shapes = {"x": [1, 3, 4, 5], "y": [1, 3, 4, 5]}
     shapes["y"][axis] = 7
-    model = Model()
+    model = onnx_writer.Model()
     out = model.codes(0.07, 5, dtype)
     operands = ["x", *out, "y", *model.codes(0.05, 9, dtype)]
     model.add("QLinearConcat", [*out, *operands], "z", MICROSOFT, axis=axis)
@@ -282,11 +252,11 @@ def test_concat(dtype: str, axis: int) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
-def test_float_edges_and_max_pool(dtype: str) -> None:
+def test_float_edges_and_max_pool(onnx_writer: ModuleType, dtype: str) -> None:
     rng = np.random.default_rng(2)
     x = rng.normal(0, 9, (3, 2, 8, 8)).astype(np.float32)
     x[0, 0, 0, :6] = [np.inf, -np.inf, 3e38, np.nan, 0.5, -0.0]
-    model = Model()
+    model = onnx_writer.Model()
     codes = model.codes(0.1, 4, dtype)
     model.add("QuantizeLinear", ["x", *codes], "q")
     model.add("MaxPool", ["q"], "m", kernel_shape=[3, 3], strides=[2, 2], pads=[0, 1, 1, 1])
@@ -344,10 +314,10 @@ def flat_input(model: Model) -> str:
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_moves_keep_the_weights_right(name: str) -> None:
+def test_moves_keep_the_weights_right(onnx_writer: ModuleType, name: str) -> None:
     shape, function = MOVES[name]
     rng = np.random.default_rng(7)
-    model = Model()
+    model = onnx_writer.Model()
     model.add("MaxPool", ["x"], "p", kernel_shape=[1, 1])
     _flat_layer(model, rng, function(model), 60)
     graph = check(

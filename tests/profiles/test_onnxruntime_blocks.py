@@ -79,16 +79,7 @@ def test_mode_double_is_the_byte(position: int) -> None:
 def test_every_tensor(blocks_writer: ModuleType, sides: tuple[int, ...], zeros: bool) -> None:
     """Codes, scales and bytes of sums are onnxruntime's; its floats lie within the bounds."""
     pytest.importorskip("onnxruntime")
-    rows, depth, channels, block, bits = sides
-    writer = blocks_writer.Blocks(
-        rows=rows,
-        depth=depth,
-        channels=channels,
-        block=block,
-        bits=bits,
-        zeros=zeros,
-        seed=depth,
-    )
+    writer = blocks_writer.Blocks.of(sides, zeros=zeros)
     graph, value = imported(writer.data()), writer.inputs()
     live = run_runtime(graph, value)
     own = evaluate_graph(graph, {"A": graph.tensors["A"].canonical(value)})

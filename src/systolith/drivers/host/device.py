@@ -28,6 +28,8 @@ class Device:
         arguments whose arrays have `device_address`, `flush()` and `invalidate()`.
     timeout: seconds after which a run has failed.
     watchdog: cycles after which the accelerator itself stops a run; 0 for never.
+    mapped: copy blocks through `mmio.array`, the mapped words. Faster, but numpy's accesses may be
+        wider than a word and not aligned to that, which many processors refuse for devices.
 
     Raises
     ------
@@ -42,6 +44,7 @@ class Device:
         allocate: Callable[..., Any] | None = None,
         timeout: float = 10.0,
         watchdog: int = 0,
+        mapped: bool = False,
     ) -> None:
         self.mmio, self.network, self.timeout = mmio, network, timeout
         self._map = network.accelerator
@@ -50,7 +53,7 @@ class Device:
         self._allocate = allocate
         self._buffer: Any = None
         self._memory: Any = None
-        self._mapped = not hasattr(mmio, "write_block") and hasattr(mmio, "array")
+        self._mapped = mapped
         self._check()
         self.load()
 
@@ -237,7 +240,7 @@ class Device:
     def _read_tensor(self, place: Place) -> Array:
         addresses = byte_offsets(place)
         if place["memory"] == "external":
-            stored = np.array(self._memory)[addresses]
+            stored = np.asarray(self._memory)[addresses]
         else:
             first, last = int(addresses.min()) & ~3, int(addresses.max()) | 3
             words = self._read_block(self._activations + first, (last + 1 - first) // 4)
