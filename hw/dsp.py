@@ -7,7 +7,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 
 from systolith.hw.technology import Technology
 
-__all__ = ["PRIMITIVES", "Operands", "ecp5", "gowin", "ice40"]
+__all__ = ["PRIMITIVES", "Operands", "ecp5", "gowin"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -84,41 +84,13 @@ def gowin(m: Module, operands: Operands) -> Value | None:
     return product
 
 
-_MAC16_IDLE = {
-    "C": 16, "D": 16, "AHOLD": 1, "CHOLD": 1, "DHOLD": 1, "IRSTTOP": 1, "IRSTBOT": 1, "ORSTTOP": 1,
-    "ORSTBOT": 1, "OLOADTOP": 1, "OLOADBOT": 1, "ADDSUBTOP": 1, "ADDSUBBOT": 1, "OHOLDTOP": 1,
-    "OHOLDBOT": 1, "CI": 1, "ACCUMCI": 1, "SIGNEXTIN": 1,
-}  # fmt: skip
-"""Inputs of an SB_MAC16 that are 0, and their widths."""
-
-
-def ice40(m: Module, operands: Operands) -> Value | None:
-    """SB_MAC16 as one multiplier of 16 x 16 bits; all flip-flops are the block's."""
-    if operands.bits > 16:
-        return None
-    product = Signal(32)
-    on, inner = Const(1, 1), Const(int(operands.inner), 1)
-    m.submodules.dsp = Instance(
-        "SB_MAC16",
-        p_A_REG=on, p_B_REG=on, p_A_SIGNED=on, p_B_SIGNED=on,
-        p_TOP_8x8_MULT_REG=inner, p_BOT_8x8_MULT_REG=inner, p_PIPELINE_16x16_MULT_REG1=inner,
-        p_PIPELINE_16x16_MULT_REG2=on,
-        p_TOPOUTPUT_SELECT=Const(3, 2), p_BOTOUTPUT_SELECT=Const(3, 2),
-        i_CLK=ClockSignal(), i_CE=on, i_BHOLD=~operands.take,
-        i_A=_extended(operands.x, 16), i_B=_extended(operands.w, 16),
-        **{f"i_{name}": Const(0, width) for name, width in _MAC16_IDLE.items()},
-        o_O=product,
-    )  # fmt: skip
-    return product
-
-
 PRIMITIVES: Mapping[Technology, Callable[[Module, Operands], Value | None]] = {
     Technology.ECP5: ecp5,
     Technology.GOWIN: gowin,
-    Technology.ICE40: ice40,
 }
 """Adds a technology's block to a module and returns the product; None if it is too narrow.
 
 All take two or three cycles. Without registers of operands there is none: synthesis does as well.
-Nor is there one where it infers the block with all its registers, as of Xilinx' DSP48.
+Nor is there one where it infers the block with its registers and the adder behind it: Xilinx' DSP48
+and the SB_MAC16 of an iCE40, whose registers Yosys 0.70 would drop if the block came by name.
 """

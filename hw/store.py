@@ -141,7 +141,7 @@ class StoreUnit(wiring.Component):
 
     def _issue(
         self, m: Module, nest: LoopNest, fields: dict, running: Signal, beat: Signal
-    ) -> dict[str, Signal]:
+    ) -> dict[str, Value]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
         Return its count of channels, whether it is the result vector's last and the command's last.

@@ -63,7 +63,7 @@ class Accelerator(wiring.Component):
         self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
         self.tokens, self.inputs = Tokens(pairs=token_pairs(spec)), ArrayInputs(spec)
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
-        self.weights, self.activations = WeightLoader(spec), ActivationMemory(spec)
+        self.weights, self.activations = WeightLoader(spec, technology), ActivationMemory(spec)
         self.array_is_model = array is not None
         shape = spec.array
         self.array = array or WeightStationaryArray.of(shape, technology)
@@ -235,11 +235,11 @@ class Accelerator(wiring.Component):
             self.move.h_address.eq(address[2:]), self.move.h_data.eq(control.w_data),
             control.w_ready.eq(
                 Mux(select[Window.ACTIVATIONS], memory.hw_ready,
-                    Mux(select[Window.TABLES], table_byte == 3, 1))
+                    Mux(select[Window.TABLES], table_byte == 3,
+                        ~select[Window.WEIGHTS] | self.weights.h_ready))
             ),
         ]  # fmt: skip
-        with m.If(select[Window.TABLES]):
-            m.d.sync += table_byte.eq(table_byte + 1)
+        m.d.sync += table_byte.eq(table_byte + select[Window.TABLES])
 
     def _external(self, m: Module, external: ExternalMemory) -> None:
         """The transfer units' queues and memories; LOAD writes before the host does."""

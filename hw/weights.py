@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
+from systolith.hw.technology import Technology
 from systolith.hw.weight_decoder import weight_bits
 from systolith.hw.weight_words import WeightWords
 from systolith.hw.words import weight_part_bytes
@@ -33,6 +34,8 @@ class WeightLoader(wiring.Component):
     Parameters
     ----------
     spec: array size, weight memory, queue depth.
+    technology: for which the memory is made; one with a single port delays the host's writes while
+        the loader reads.
 
     Members
     -------
@@ -43,16 +46,19 @@ class WeightLoader(wiring.Component):
     ready: the shadow weights are complete when that vector reaches the array.
     o_w, o_shift: to the array.
     o_nibbles: `o_w` are operands of nibbles; only with precisions of nibbles.
-    h_valid, h_address, h_lane, h_strobe, h_data: host writes; word address, 32-bit lane of the
-        word.
+    h_valid, h_address, h_lane, h_strobe, h_data, h_ready: host writes; word address, 32-bit lane of
+        the word.
     d_valid, d_address, d_part, d_data: with an external memory: LOAD writes part `d_part` of a word
         as external memory has it, in place of the host.
     busy: commands are waiting or being loaded.
     """
 
-    def __init__(self, spec: AcceleratorSpec):
+    def __init__(self, spec: AcceleratorSpec, technology: Technology = Technology.GENERIC):
         self.spec = spec
         columns = spec.array.columns
+        # The large memories of an iCE40 have one port. LOAD, which writes while the loader reads,
+        # needs two.
+        self.one_port = technology is Technology.ICE40 and not spec.external.data_bytes
         self.address_bits = max(1, (spec.weight_words - 1).bit_length())
         super().__init__(
             {
@@ -62,7 +68,7 @@ class WeightLoader(wiring.Component):
                 "o_w": Out(weight_bits(spec) * columns), "o_shift": Out(spec.array.rows),
                 "h_valid": In(1), "h_address": In(self.address_bits),
                 "h_lane": In(range(max(2, -(-columns // 4)))), "h_strobe": In(4), "h_data": In(32),
-                "busy": Out(1),
+                "h_ready": Out(1), "busy": Out(1),
                 **({"o_nibbles": Out(1)} if spec.array.nibbles else {}),
                 **self._load_members(),
             }
@@ -115,12 +121,16 @@ class WeightLoader(wiring.Component):
             words.load.eq(nest.load), words.active.eq(active), words.row.eq(row),
             words.last.eq(last), words.group_ends.eq(group_ends),
             words.again.eq(group_ends & nest.last1), words.data.eq(read.data),
-            read.addr.eq(words.address), read.en.eq(words.read),
+            read.addr.eq(words.address), read.en.eq(words.read), self.h_ready.eq(1),
         ]  # fmt: skip
         for name in words.fields:
             m.d.comb += getattr(words, name).eq(fields[name])
         self._shift(m, row, word, words)
         self._writes(m, write)
+        if self.one_port:
+            m.d.comb += [self.h_ready.eq(~words.read), read.addr.eq(write.addr)]
+            with m.If(words.read):
+                m.d.comb += [write.addr.eq(words.address), write.en.eq(0)]
         return m
 
     def _shift(self, m: Module, row: Value, word: Value, words: WeightWords) -> None:

@@ -9,7 +9,7 @@ import re
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +111,13 @@ def to_rtlil(component: Component, name: str = "top") -> str:
         return str(amaranth_rtlil.convert(component, name=name, emit_src=False))
 
 
-def run_yosys(rtlil: str, passes: Sequence[str], *, outputs: Sequence[str]) -> dict[str, str]:
+def run_yosys(
+    rtlil: str,
+    passes: Sequence[str],
+    *,
+    outputs: Sequence[str],
+    inputs: Mapping[str, str] | None = None,
+) -> dict[str, str]:
     """Run Yosys passes on a design, in a process of its own, and return the files they wrote.
 
     Parameters
@@ -119,6 +125,7 @@ def run_yosys(rtlil: str, passes: Sequence[str], *, outputs: Sequence[str]) -> d
     rtlil: the design; the passes find it loaded.
     passes: command lines of Yosys, such as "proc" or "write_json out.json".
     outputs: names of the files to return; "log" is the text that Yosys printed.
+    inputs: texts of more files, by name, for the passes to read.
 
     Raises
     ------
@@ -126,7 +133,8 @@ def run_yosys(rtlil: str, passes: Sequence[str], *, outputs: Sequence[str]) -> d
     """
     job = Path(__file__).with_name("yosys_job.py")
     with tempfile.TemporaryDirectory(prefix="systolith-") as folder:
-        (Path(folder) / "design.il").write_text(rtlil)
+        for name, text in {"design.il": rtlil, **(inputs or {})}.items():
+            (Path(folder) / name).write_text(text)
         # -I keeps the folder of this file, whose names are not top-level modules, off the path.
         command = [sys.executable, "-I", str(job), "read_rtlil design.il", *passes]
         result = run_tool(command, cwd=Path(folder))

@@ -6,10 +6,10 @@ from amaranth.lib.wiring import Component
 
 from systolith.errors import InputError
 from systolith.hw.technology import Technology
-from systolith.sim.cells import cell_models
+from systolith.sim.cells import MODELS, cell_models, own_models
 from systolith.sim.emit import run_yosys, to_rtlil
 
-__all__ = ["SYNTHESIS", "synthesise", "with_models"]
+__all__ = ["READS_APART", "SYNTHESIS", "synthesise", "with_models"]
 
 SYNTHESIS: Mapping[Technology, str] = {
     Technology.ECP5: "synth_ecp5",
@@ -19,6 +19,15 @@ SYNTHESIS: Mapping[Technology, str] = {
     Technology.ULTRASCALE: "synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf",
 }
 """Yosys' pass for each technology."""
+
+
+READS_APART = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
+"""A pass in front of synthesis: what a clocked port reads while it is written is never used.
+
+Block RAMs of the ECP5, iCE40 and Gowin give anything then; without this pass Yosys adds a
+comparison and registers to every memory, to give what was there before. All our memories have one
+port that writes. `tests/e2e/test_collisions.py` shows it.
+"""
 
 
 def synthesise(component: Component, technology: Technology, name: str = "top") -> str:
@@ -41,6 +50,37 @@ def synthesise(component: Component, technology: Technology, name: str = "top") 
     return run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
 
 
-def with_models(netlist: str, technology: Technology) -> str:
-    """A netlist, and the models of all cells in it."""
-    return f"{netlist}\n{cell_models(technology, netlist)}\n"
+def with_models(netlist: str, technology: Technology, name: str = "top") -> str:
+    """Return Verilog that simulates a netlist: its cells as their models say.
+
+    Yosys puts its models in the places of their cells and sweeps what constants leave of them:
+    Verilator takes ten times as long for ten thousands of instances. Blocks with models of our own
+    stay instances.
+
+    Parameters
+    ----------
+    netlist: as `synthesise` returned it.
+    technology: of its cells.
+    name: of the top module.
+
+    Raises
+    ------
+    ToolError: Yosys failed, or is not installed.
+    """
+    passes = [
+        "read_verilog -sv netlist.v",
+        f"read_verilog -overwrite +/{MODELS[technology]}",
+        f"blackbox {' '.join(own_models())}",
+        f"hierarchy -top {name}",
+        "proc",
+        "flatten",
+        "rename -hide",
+        "opt_clean -purge",
+        "opt_expr",
+        "opt_dff",
+        "opt_clean -purge",
+        "write_verilog -noattr flat.v",
+    ]
+    inputs = {"netlist.v": netlist}
+    flat = run_yosys("", passes, outputs=["flat.v"], inputs=inputs)["flat.v"]
+    return f"{flat}\n{cell_models(flat)}\n"

@@ -114,7 +114,7 @@ def _windows(program: Program) -> dict[Window, NDArray[np.uint32]]:
     parameters = np.ascontiguousarray(program.parameters, "<u4")
     rows = {
         Window.WEIGHTS: weights,
-        Window.PARAMETERS: parameters.view(np.uint8).reshape(len(parameters), -1),
+        Window.PARAMETERS: parameters.view(np.uint8).reshape(-1, 32 * spec.post.lanes),
     }
     words = {
         window: np.pad(bytes_, ((0, 0), (0, window_stride(spec, window) - bytes_.shape[1])))

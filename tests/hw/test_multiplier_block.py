@@ -14,7 +14,6 @@ from systolith.sim.verilator import build_model
 from systolith.spec.precision import Precision
 
 pytestmark = pytest.mark.usefixtures("compiler")
-WIDE = [Technology.ECP5, Technology.GOWIN]
 
 
 def stimuli(rng: np.random.Generator, block: MultiplierBlock, every: bool) -> dict[str, np.ndarray]:
@@ -36,7 +35,7 @@ def stimuli(rng: np.random.Generator, block: MultiplierBlock, every: bool) -> di
 def outputs(block: MultiplierBlock, ports: dict[str, np.ndarray]) -> np.ndarray:
     """`o` of every cycle, as bytes."""
     text = simulation_verilog(block)
-    model = Model(build_model(f"{text}\n{cell_models(block.technology, text)}", jobs=1))
+    model = Model(build_model(f"{text}\n{cell_models(text)}", jobs=1))
     raw = {}
     for name, values in ports.items():
         octets = values.astype("<u8").view(np.uint8).reshape(-1, 8)
@@ -64,7 +63,7 @@ def test_all_operands(technology: Technology, stages: int) -> None:
     np.testing.assert_array_equal(got[late + 1 : 1 << 18], product[1 : (1 << 18) - late])
 
 
-@pytest.mark.parametrize("technology", WIDE)
+@pytest.mark.parametrize("technology", PRIMITIVES)
 def test_packed_operands(technology: Technology) -> None:
     """Operands of 18 bits; 20,000 cycles."""
     multiplier = PackedMultiplier(frozenset(Precision))

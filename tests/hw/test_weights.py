@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from amaranth.sim import SimulatorContext
 
+from systolith.hw.technology import Technology
 from systolith.hw.weights import WeightLoader
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
@@ -35,13 +36,20 @@ def tiles_of(spec: AcceleratorSpec, memory: np.ndarray, fields: dict[str, int]) 
     return [values[fields["w_base"] + s : fields["w_base"] + s + rows] for s in starts]
 
 
-def run(spec: AcceleratorSpec, commands: list[dict[str, int]], memory: np.ndarray, wait) -> list:
+def run(
+    spec: AcceleratorSpec,
+    commands: list[dict[str, int]],
+    memory: np.ndarray,
+    wait,
+    loader: WeightLoader | None = None,
+    *others,
+) -> list:
     """Load the commands' tiles; switch ``wait(tile number)`` cycles after each is ready.
 
     Returns, per tile, the shadow weights at the switch, and the cycle of the switch.
     """
     rows, columns = spec.array.rows, spec.array.columns
-    loader = WeightLoader(spec)
+    loader = loader or WeightLoader(spec)
     total = sum(len(tiles_of(spec, memory, c)) for c in commands)
     shadow = np.zeros((rows, columns), int)
     switched = []
@@ -81,7 +89,7 @@ def run(spec: AcceleratorSpec, commands: list[dict[str, int]], memory: np.ndarra
         await ctx.tick().repeat(3)
         assert not ctx.get(loader.busy)
 
-    simulate(loader, push, bench)
+    simulate(loader, push, bench, *others)
     return switched
 
 
@@ -170,3 +178,42 @@ def test_host_writes() -> None:
                 assert ctx.get(loader.memory.data[i]) == int.from_bytes(row.tobytes(), "little")
 
         simulate(loader, bench)
+
+
+def test_one_port() -> None:
+    """The host's writes wait while tiles are read, which are as early as with two ports."""
+    spec = spec_of(3, 5)
+    rng = np.random.default_rng(17)
+    memory = rng.integers(0, 256, (spec.weight_words, 5)).astype(np.uint8)
+    command = {"t_count": 2, "n_count": 3, "ky_count": 1, "kx_count": 2, "kc_count": 2}
+    command |= {"w_signed": 1, "w_zero": 0, "w_hold": 0, "w_base": 0}
+    loader = WeightLoader(spec, Technology.ICE40)
+    first, written, waited = 36, [], 0
+
+    async def host(ctx: SimulatorContext) -> None:
+        nonlocal waited
+        ctx.set(loader.h_strobe, 15)
+        for address in range(first, spec.weight_words):
+            data = int(rng.integers(1 << 32))
+            written.append(data)
+            ctx.set(loader.h_valid, 1)
+            ctx.set(loader.h_address, address)
+            ctx.set(loader.h_data, data)
+            while not ctx.get(loader.h_ready):
+                waited += 1
+                await ctx.tick()
+            await ctx.tick()
+            ctx.set(loader.h_valid, 0)
+            await ctx.tick().repeat(int(rng.integers(1, 3)))
+        for address, data in enumerate(written, first):
+            assert ctx.get(loader.memory.data[address]) & 0xFFFFFFFF == data
+
+    def late(_: int) -> int:
+        return 2
+
+    plain = run(spec, [command] * 2, memory, late)
+    shared = run(spec, [command] * 2, memory, late, loader, host)
+    assert len(written) == spec.weight_words - first > 50 and waited > 10
+    for (tile, cycle), (other, other_cycle) in zip(plain, shared, strict=True):
+        np.testing.assert_array_equal(tile, other)
+        assert cycle == other_cycle

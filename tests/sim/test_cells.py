@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from systolith.hw.technology import Technology
 from systolith.sim.binding import Model
-from systolith.sim.cells import cell_models
+from systolith.sim.cells import cell_models, own_models
 from systolith.sim.emit import simulation_verilog
 from systolith.sim.netlist import synthesise, with_models
 from systolith.sim.verilator import build_model
@@ -92,7 +92,12 @@ def test_memories(technology: Technology) -> None:
 
 
 def test_models_bring_those_they_are_made_of() -> None:
-    text = cell_models(Technology.ECP5, "module top; DP16KD ram (); endmodule")
+    text = cell_models("module top; DP16KD ram (); endmodule")
     assert "module systolith_block_ram" in text
     assert "module MULT18X18D" not in text
-    assert cell_models(Technology.GENERIC, "module top; endmodule") == ""
+    assert cell_models("module top; endmodule") == ""
+
+
+def test_own_models() -> None:
+    names = {"MULT18X18D", "MULT9X9", "MULT18X18", "DP16KD", "RAMB18E1", "RAMB36E1"}
+    assert set(own_models()) == names

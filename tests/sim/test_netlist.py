@@ -13,7 +13,7 @@ from systolith.sim.verilator import build_model
 
 pytestmark = pytest.mark.usefixtures("compiler")
 CYCLES = 5000
-SIMULATED = [Technology.ECP5, Technology.XILINX7]
+SIMULATED = [Technology.ECP5, Technology.ICE40, Technology.GOWIN, Technology.XILINX7]
 
 
 def stimuli(rng: np.random.Generator, array: WeightStationaryArray) -> dict[str, np.ndarray]:
@@ -50,6 +50,7 @@ def test_an_array(technology: Technology) -> None:
     np.testing.assert_array_equal(outputs(netlist, ports), wanted)
 
 
+@pytest.mark.filterwarnings("ignore::amaranth.hdl.UnusedElaboratable")
 def test_generic_designs_have_no_netlist() -> None:
     known = ", ".join(SYNTHESIS)
     message = f"^technology must be one of {known} for a netlist, not generic$"

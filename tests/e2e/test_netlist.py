@@ -1,0 +1,85 @@
+"""The accelerator after synthesis: every cell simulated, the shipped network, bit by bit."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from systolith.compiler.compile import compile_graph
+from systolith.errors import InputError
+from systolith.importers.load import load_model
+from systolith.sim.backends import get_backend
+from systolith.spec.accelerator import (
+    AcceleratorSpec,
+    ArraySpec,
+    ExternalSpec,
+    MemorySpec,
+    PostSpec,
+)
+from systolith.spec.commands import Opcode, encode
+from systolith.spec.program import Program
+from systolith.spec.requant import RequantMode
+from systolith.verify.samples import default_model
+
+SPEC = AcceleratorSpec(
+    array=ArraySpec(rows=4, columns=4, pipelined=True, multiplier_stages=1),
+    memory=MemorySpec(
+        activation_bytes=2048,
+        weight_bytes=16384,
+        accumulator_depth=32,
+        parameter_channels=128,
+        command_words=1024,
+        tables=1,
+        stamps=16,
+    ),
+    post=PostSpec(
+        lanes=1,
+        modes=frozenset({RequantMode.FLOAT32}),
+        multiplier_bits=25,
+        product=False,
+        softmax_tables=0,
+    ),
+)
+"""What the network needs, and no more: synthesis takes minutes."""
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+@pytest.mark.parametrize("name", ["netlist-ecp5", "netlist-xilinx7"])
+@pytest.mark.parametrize("fuse", [True, False])
+def test_the_shipped_network(name: str, fuse: bool) -> None:
+    """Every tensor is golden's; every time stamp and counter is that of the design itself."""
+    program = compile_graph(load_model(default_model()), SPEC, fuse=fuse).program
+    wanted = {layer.tensor for layer in program.layers}
+    rng = np.random.default_rng(4)
+    backend, design, golden = (get_backend(n) for n in (name, "verilator", "golden"))
+    for _ in range(2):
+        inputs = {}
+        for tensor in program.inputs:
+            buffer = program.buffers[tensor]
+            inputs[tensor] = rng.integers(-128, 128, buffer.shape).astype(buffer.dtype)
+        result = backend.run(program, inputs, capture=wanted)
+        right = golden.run(program, inputs, capture=wanted).tensors
+        assert result.tensors.keys() == right.keys()
+        for tensor, values in right.items():
+            np.testing.assert_array_equal(result.tensors[tensor], values, err_msg=tensor)
+        same = design.run(program, inputs)
+        assert (result.stamps, result.counters) == (same.stamps, same.counters)
+        assert sum(values.size for values in right.values()) > 1000
+
+
+def test_external_memory_is_refused() -> None:
+    program = Program(
+        spec=replace(SPEC, external=ExternalSpec(data_bytes=4)),
+        commands=np.array(encode(Opcode.END), np.uint32),
+        weights=np.zeros((0, 4), np.uint8),
+        parameters=np.zeros((0, 1, 8), np.uint32),
+        tables=np.zeros((0, 256), np.uint8),
+        buffers={}, inputs=(), outputs=(), layers=(),
+    )  # fmt: skip
+    message = (
+        "^backend netlist-ecp5 must have an accelerator without external memory: "
+        "set external.data_bytes to 0$"
+    )
+    with pytest.raises(InputError, match=message):
+        get_backend("netlist-ecp5").run(program, {})
