@@ -1,18 +1,16 @@
 """Place and route a whole accelerator for an ECP5, and name its critical path.
 
-`scripts/timing 4x4` prints what the accelerator takes of the chip, its clock, and the longest path
-through it, as our components and their signals. All ports but the clock hang on two shift
-registers, so that any accelerator fits any package; those registers count as fabric, a flip-flop
-or two a port.
+`scripts/timing SPEC --folder F` prints what the accelerator takes of the chip, its clock, and the
+longest path through it, by components. No board is needed, and no pin file: all ports but the clock
+hang on two shift registers, so that any accelerator fits any package; those registers count as
+fabric, a flip-flop a bit.
 """
 
 import argparse
 import json
-import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 from rich.console import Console
 from rich.table import Table
 
+from systolith.build.timing import read_timing
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.spec.configuration import load_spec
@@ -45,7 +44,7 @@ class Shell(wiring.Component):
         """Reset is an input like the others."""
         m = Module()
         m.domains.sync = ClockDomain()
-        m.submodules.accelerator = self.design
+        m.submodules.design = self.design
         inputs, outputs = [], []
         for _, member, value in self.design.signature.flatten(self.design):
             (inputs if member.flow is In else outputs).append(value)
@@ -61,27 +60,6 @@ class Shell(wiring.Component):
             shift_out.eq(Mux(load, taken, Cat(taken[0], shift_out))),
         ]  # fmt: skip
         return m
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Step:
-    """A piece of a path: `what` it is, in which component, and what it takes in ns."""
-
-    what: str
-    name: str
-    delay: float
-
-
-_SUFFIX = re.compile(
-    r"_(?:TRELLIS_FF|TRELLIS_COMB|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D|DP16KD|TRELLIS_DPR16X4|SB_\w+?"
-    r"|\$_\w+?)(?:_.*)?$"
-)
-
-
-def component(name: str) -> str:
-    """Our name of a cell: the components' names and the signal, without what the tools added."""
-    name = name.removeprefix("accelerator.").split("$")[0]
-    return _SUFFIX.sub("", name).rstrip("._") or "(made by yosys)"
 
 
 def netlist(spec_name: str, folder: Path, passes: Sequence[str]) -> None:
@@ -111,22 +89,6 @@ def route(folder: Path, arguments: Sequence[str]) -> Mapping[str, Any]:
     return report
 
 
-def critical_path(report: Mapping[str, Any]) -> list[Step]:
-    """The longest path from register to register."""
-    paths = [p for p in report["critical_paths"] if p["from"] == p["to"]]
-    if not paths:
-        return []
-    longest = max(paths, key=lambda p: sum(s["delay"] for s in p["path"]))
-    return [
-        Step(
-            what=step["type"],
-            name=component(step["net"] if step["type"] == "routing" else step["from"]["cell"]),
-            delay=step["delay"],
-        )
-        for step in longest["path"]
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Synthesise, place, route, print."""
     parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
@@ -153,14 +115,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if use["used"]:
             table.add_row(name, f"{use['used']:,}", f"{use['available']:,}")
     console.print(table)
-    for name, clock in report["fmax"].items():
-        console.print(f"{name}: {clock['achieved']:.1f} MHz")
-    table = Table("ns", "", "component and signal")
-    total = 0.0
-    for step in critical_path(report):
-        total += step.delay
-        table.add_row(f"{total:.2f}", step.what, step.name)
-    console.print(table)
+    for clock in read_timing(report).clocks:
+        console.print(f"{clock.reached_mhz:.1f} MHz: {clock.start} to {clock.end}")
+        table = Table("ns", "cells", "component")
+        for part in clock.path:
+            table.add_row(f"{part.delay_ns:.2f}", str(part.cells), part.component)
+        console.print(table)
     return 0
 
 

@@ -201,6 +201,17 @@ def _preset(
 
 
 PRESETS: Mapping[str, AcceleratorSpec] = {
+    "tiny": _preset(
+        4,
+        4,
+        1,
+        softmax_tables=0,
+        product=False,
+        activation_bytes=64 * KIB,
+        weight_bytes=128 * KIB,
+        accumulator_depth=64,
+        parameter_channels=1024,
+    ),
     "nano": _preset(
         4,
         4,
@@ -216,17 +227,6 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
         command_words=2048,
         tables=1,
         stamps=64,
-    ),
-    "tiny": _preset(
-        4,
-        4,
-        1,
-        softmax_tables=0,
-        product=False,
-        activation_bytes=64 * KIB,
-        weight_bytes=128 * KIB,
-        accumulator_depth=64,
-        parameter_channels=1024,
     ),
     "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
     "base": _preset(16, 16, 8),
