@@ -270,7 +270,7 @@ class StoreUnit(wiring.Component):
         fields: dict[str, Value],
         lanes: list[PostLane],
         beat: Signal,
-        part: dict[str, Signal],
+        part: dict[str, Value],
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
         p = Pipeline(m, self.post_busy)
