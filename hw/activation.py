@@ -122,7 +122,9 @@ class ActivationMemory(wiring.Component):
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
-            taken, by_stream, lines = asks["x"], asks["x"], self._lines("x")
+            taken: Value = asks["x"]
+            by_stream: Value = asks["x"]
+            lines = self._lines("x")
             if "r" in asks:
                 with m.If(asks["r"] & asks["x"]):
                     m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]

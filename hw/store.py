@@ -141,7 +141,7 @@ class StoreUnit(wiring.Component):
 
     def _issue(
         self, m: Module, nest: LoopNest, fields: dict, running: Signal, beat: Signal
-    ) -> dict[str, Signal]:
+    ) -> dict[str, Value]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
         Return its count of channels, whether it is the result vector's last and the command's last.
@@ -270,7 +270,7 @@ class StoreUnit(wiring.Component):
         fields: dict[str, Value],
         lanes: list[PostLane],
         beat: Signal,
-        part: dict[str, Signal],
+        part: dict[str, Value],
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
         p = Pipeline(m, self.post_busy)

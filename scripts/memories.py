@@ -47,6 +47,8 @@ class Target:
 
 
 _K = 1024
+SMALL = 512
+"""Bits of a memory that may become flip-flops where there is no LUT RAM."""
 TARGETS = {
     "ecp5": Target(
         title="ECP5",
@@ -172,13 +174,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             total = use.words * use.width * use.count
             numbers = (use.count, use.words, use.width, f"{total:,}")
             table.add_row(use.name, *map(str, numbers), cells, str(use.least or ""))
-            loose += use.cells["$mem_v2"]
+            loose += use.cells["$mem_v2"] if use.words * use.width > SMALL else 0
         table.title = TARGETS[name].title
         Console(width=None if sys.stdout.isatty() else 120).print(table)
     if options.json:
         options.json.write_text(json.dumps(records, indent=2) + "\n")
     if loose:
-        print(f"{loose} memories are left to flip-flops", file=sys.stderr)
+        print(f"{loose} memories of more than {SMALL} bits are left to flip-flops", file=sys.stderr)
     return int(loose > 0)
 
 

@@ -36,8 +36,8 @@ class Shell(Component):
     o: last bit of the register that takes the outputs.
     """
 
-    i: In(1)  # type: ignore[valid-type]
-    o: Out(1)  # type: ignore[valid-type]
+    i: In(1)  # type: ignore[valid-type]  # Amaranth's annotation of a port
+    o: Out(1)  # type: ignore[valid-type]  # Amaranth's annotation of a port
 
     def __init__(self, design: Component):
         self.design = design
