@@ -92,14 +92,14 @@ def test_simulate_saves_what_the_runtime_computes(cli: Any, inside: Path) -> Non
 def test_run_as_on_a_board(cli: Any, inside: Path) -> None:
     """The same outputs as `simulate`; the board's specification, and what it cannot have."""
     arguments = ("--backend", "golden", "--count", "2", "-q")
-    boards = cli("run", "--board", "icebreaker", *arguments, "-o", "board.npz")
+    boards = cli("run", "--board", "ulx3s_85f", *arguments, "-o", "board.npz")
     assert boards.status == 0, boards.err
     assert cli("simulate", *arguments, "-o", "alone.npz").status == 0
     with np.load("board.npz") as found, np.load("alone.npz") as wanted:
         np.testing.assert_array_equal(found["logits"], wanted["logits"])
     for options, text in (
         (("--board", "icebraker"), "did you mean icebreaker?"),
-        (("--board", "icebreaker", "--preset", "stream"), "external.data_bytes must be 0"),
+        (("--board", "ulx3s_85f", "--preset", "stream"), "external.data_bytes must be 0"),
         (("--frequency", "20"), "--frequency can be given with --board only"),
         (("--backend", "uart:"), "backend must be uart:PORT or uart:PORT@BAUD, not 'uart:'"),
         (("--backend", "uart:/dev/none", "--preset", "tiny"), "cannot open serial port /dev/none"),
