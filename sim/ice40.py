@@ -34,6 +34,10 @@ _COARSE = (
     "maccmap -unmap",
     "opt_clean",
     "wreduce t:$mul",
+)
+"""The step `coarse` of Yosys 0.70 with its options, up to the products."""
+
+_BLOCK_PASSES = (
     _DSP_MAP,
     "select a:mul2dsp",
     "setattr -unset mul2dsp",
@@ -43,7 +47,7 @@ _COARSE = (
     *("wreduce", "opt_clean") * _BLOCKS,
     f"select -set results {_RESULTS}",
     "setattr -set keep 1 @results",
-    "ice40_dsp",
+    "ice40_dsp t:$mul %n",
     "setattr -unset keep @results",
     "opt_clean",
     "check -assert",
@@ -53,10 +57,10 @@ _COARSE = (
     "memory -nomap",
     "opt_clean",
 )
-"""The step `coarse` of Yosys 0.70 with its options, and what keeps `ice40_dsp` from losing sums."""
+"""The rest of it, and what keeps `ice40_dsp` from losing sums."""
 
 
-def synth_ice40(top: str = "top", *, spram: bool = True) -> tuple[str, ...]:
+def synth_ice40(top: str = "top", *, blocks: int | None = None) -> tuple[str, ...]:
     """Passes that map a design to an iCE40UP5K's cells.
 
     They are those of `synth_ice40 -dsp`, but for two things. `ice40_dsp` takes the register in
@@ -69,7 +73,8 @@ def synth_ice40(top: str = "top", *, spram: bool = True) -> tuple[str, ...]:
     Parameters
     ----------
     top: name of the top module.
-    spram: map large memories to SB_SPRAM256KA.
+    blocks: give so many products a block, any of them, and look-up tables to the others.
     """
-    flags = f"synth_ice40 -device u -dsp {'-spram ' if spram else ''}-top {top} -run"
-    return (f"{flags} begin:coarse", *_COARSE, f"{flags} map_ram:")
+    flags = f"synth_ice40 -device u -dsp -spram -top {top} -run"
+    limit = () if blocks is None else (f"chtype -set $__soft_mul t:$mul t:$mul %R{blocks} %d",)
+    return (f"{flags} begin:coarse", *_COARSE, *limit, *_BLOCK_PASSES, f"{flags} map_ram:")
