@@ -38,7 +38,6 @@ _COARSE = (
 """The step `coarse` of Yosys 0.70 with its options, up to the products."""
 
 _BLOCK_PASSES = (
-    _DSP_MAP,
     "select a:mul2dsp",
     "setattr -unset mul2dsp",
     "opt_expr -fine",
@@ -76,5 +75,6 @@ def synth_ice40(top: str = "top", *, blocks: int | None = None) -> tuple[str, ..
     blocks: give so many products a block, any of them, and look-up tables to the others.
     """
     flags = f"synth_ice40 -device u -dsp -spram -top {top} -run"
-    limit = () if blocks is None else (f"chtype -set $__soft_mul t:$mul t:$mul %R{blocks} %d",)
-    return (f"{flags} begin:coarse", *_COARSE, *limit, *_BLOCK_PASSES, f"{flags} map_ram:")
+    chosen = "t:$mul" if blocks is None else f"t:$mul %R{blocks}"
+    mapping = (f"select -set products {chosen}", f"{_DSP_MAP} @products")
+    return (f"{flags} begin:coarse", *_COARSE, *mapping, *_BLOCK_PASSES, f"{flags} map_ram:")
