@@ -5,6 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from systolith.hw.accumulators import MINIMUM_PASS
 from systolith.sim.backend import Result
 from systolith.sim.stress import random_inputs, random_program
 from systolith.sim.stress_specs import random_spec
@@ -34,9 +35,9 @@ def test_many_random_accelerators_and_programs(reference: ModuleType, seed: int)
 def test_tiles_follow_without_bubbles(
     reference: ModuleType, rows: int, columns: int, lanes: int, extra: int
 ) -> None:
-    """With at least as many vectors as rows, and lanes that keep up, the array never waits."""
+    """With as many vectors as rows and `MINIMUM_PASS`, and lanes that keep up, nothing waits."""
     spec = reference.spec_of(rows, columns, lanes, accumulator_depth=64)
-    vectors = max(3, rows) + extra
+    vectors = max(MINIMUM_PASS, rows) + extra
     counts = {"t_count": 2, "n_count": 2, "mx_count": vectors}
     # Each result takes columns / lanes cycles: over ky * kc passes the lanes have the time.
     matmul = (
@@ -71,7 +72,7 @@ def test_read_port_conflicts(reference: ModuleType) -> None:
     counters = []
     for region in (0, 1):
         spec = reference.spec_of(2, 4, 4, activation_regions=3, accumulator_depth=4)
-        counts = {"t_count": 6, "mx_count": 2}
+        counts = {"t_count": 6, "mx_count": 4}
         matmul = (
             reference.MATMUL
             | counts
@@ -79,7 +80,7 @@ def test_read_port_conflicts(reference: ModuleType) -> None:
         )
         store = reference.STORE | counts | {
             "channels": 4, "tile_channels": 4, "y_base": 2 * spec.region_stride, "y_mx_stride": 4,
-            "y_t_stride": 8, "residual": 1, "r_base": region * spec.region_stride + 3,
+            "y_t_stride": 16, "residual": 1, "r_base": region * spec.region_stride + 3,
             "r_mx_stride": 1, "r_t_stride": 9, "r_multiplier_y": 1 << 20,
             "r_multiplier_r": 1 << 20, "r_shift": 21, "r_low": -128, "r_high": 127,
         }  # fmt: skip

@@ -11,7 +11,7 @@ from amaranth.lib.wiring import Component
 
 from systolith.build.families import Resources
 from systolith.build.pll import pll_setting
-from systolith.build.routes import NETLIST, REPORT, ROUTES
+from systolith.build.routes import NETLIST, REPORT, ROUTES, Route
 from systolith.build.shell import BoardShell
 from systolith.build.synthesis import check_capacity, synthesise
 from systolith.build.timing import Timing, read_timing
@@ -120,6 +120,17 @@ def check_timing(board: Board, timing: Timing) -> None:
     )
 
 
+def _route(board: Board) -> Route:
+    """Return how the board's family is placed and packed; its tools are there."""
+    if board.family not in ROUTES:
+        known = ", ".join(ROUTES)
+        raise BoardError(f"{board.name}: the family must be one of {known}, not {board.family}")
+    route = ROUTES[board.family]
+    for tool in (route.place, route.pack):
+        find_tool(tool)
+    return route
+
+
 def build_bitstream(
     design: Component,
     board: Board,
@@ -142,12 +153,7 @@ def build_bitstream(
     CapacityError: the design does not fit; found before it is placed, or when it is packed.
     ToolError: a tool is missing or failed.
     """
-    if board.family not in ROUTES:
-        known = ", ".join(ROUTES)
-        raise BoardError(f"{board.name}: the family must be one of {known}, not {board.family}")
-    route = ROUTES[board.family]
-    for tool in (route.place, route.pack):
-        find_tool(tool)
+    route = _route(board)
     setting = pll_setting(board, frequency or board.core_mhz)
     core_mhz = setting.output_mhz if setting else board.clock_mhz
     progress("elaborating", 0, STEPS)
