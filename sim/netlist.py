@@ -1,6 +1,6 @@
 """Netlists of a technology's cells, as Yosys synthesises them, and Verilog to simulate them."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from amaranth.lib.wiring import Component
 
@@ -8,17 +8,24 @@ from systolith.errors import InputError
 from systolith.hw.technology import Technology
 from systolith.sim.cells import MODELS, cell_models, own_models
 from systolith.sim.emit import run_yosys, to_rtlil
+from systolith.sim.ice40 import synth_ice40
 
 __all__ = ["READS_APART", "SYNTHESIS", "synthesise", "with_models"]
 
-SYNTHESIS: Mapping[Technology, str] = {
-    Technology.ECP5: "synth_ecp5",
-    Technology.ICE40: "synth_ice40 -dsp -spram",
-    Technology.GOWIN: "synth_gowin -family gw2a",
-    Technology.XILINX7: "synth_xilinx -family xc7 -flatten -noiopad -noclkbuf",
-    Technology.ULTRASCALE: "synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf",
+
+def _command(text: str) -> Callable[[str], Sequence[str]]:
+    """One command of Yosys for all."""
+    return lambda top: [f"{text} -top {top}"]
+
+
+SYNTHESIS: Mapping[Technology, Callable[[str], Sequence[str]]] = {
+    Technology.ECP5: _command("synth_ecp5"),
+    Technology.ICE40: synth_ice40,
+    Technology.GOWIN: _command("synth_gowin -family gw2a"),
+    Technology.XILINX7: _command("synth_xilinx -family xc7 -flatten -noiopad -noclkbuf"),
+    Technology.ULTRASCALE: _command("synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf"),
 }
-"""Yosys' pass for each technology."""
+"""Yosys' passes for each technology, given the name of the top module."""
 
 
 READS_APART = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
@@ -46,7 +53,7 @@ def synthesise(component: Component, technology: Technology, name: str = "top") 
     if technology not in SYNTHESIS:
         known = ", ".join(SYNTHESIS)
         raise InputError(f"technology must be one of {known} for a netlist, not {technology!s}")
-    passes = [f"{SYNTHESIS[technology]} -top {name}", "write_verilog -noattr -norename netlist.v"]
+    passes = [*SYNTHESIS[technology](name), "write_verilog -noattr -norename netlist.v"]
     return run_yosys(to_rtlil(component, name), passes, outputs=["netlist.v"])["netlist.v"]
 
 

@@ -13,6 +13,7 @@ from amaranth.lib.wiring import In, Out
 from systolith.build import accelerator, tools
 from systolith.cli import build as build_command
 from systolith.constraints import Capacity, load_board
+from systolith.errors import BoardError
 
 
 class Wire(wiring.Component):
@@ -92,6 +93,10 @@ def test_missing_tool(cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch) -
         ),
         (["build", "ulx3s_85f", "--liberty", "x"], 4, "--liberty must be given for the board asic"),
         (["build", "icebreaker", "--frequency", "900"], 4, "its PLL cannot make 900 MHz from 12"),
+        (["build", "icebreaker", "--frequency", "0"], 4, "must be from 1 to 1000 MHz, not 0"),
+        (["build", "pynq_z2", "--frequency", "-3"], 4, "must be from 1 to 1000 MHz, not -3"),
+        (["build", "asic", "--liberty", "x", "--frequency", "nan"], 4, "1000 MHz, not nan"),
+        (["build", "asic", "--liberty", "none.lib"], 2, "cannot read 'none.lib': No such file"),
         (["build", "icebreaker", "--array", "4"], 2, "array must be ROWSxCOLUMNS"),
         (["build", "icebreaker", "--preset", "stream"], 4, "external.data_bytes must be 0"),
         (["estimate", "--board", "asic"], 4, "the board asic has no resources to count"),
@@ -103,3 +108,10 @@ def test_bad_options(cli: Any, inside: Path, words: list[str], status: int, text
     result = cli(*words)
     assert (result.status, result.out) == (status, "")
     assert text in result.err
+
+
+def test_a_rate_that_the_clock_cannot_make() -> None:
+    board = load_board("icebreaker")
+    fast = replace(board.spec, bus=replace(board.spec.bus, uart_baud=8_000_000))
+    with pytest.raises(BoardError, match=r"icebreaker: bus\.uart_baud must be at most a quarter"):
+        accelerator.board_spec(board, fast)

@@ -133,8 +133,11 @@ def test_runs_that_fail(folder: Path) -> None:
         Device(words, network)
     device = Device(words, network, allocate=allocate, timeout=0.01)
     image = np.zeros((8, 8, 1), np.int8)
-    words.write(OFFSET["status"], 1)
+    words.write(OFFSET["status"], 0)
     with pytest.raises(DeviceError, match=r"the run must end within 0.01 s, but has not"):
+        device.run_codes(image)
+    words.write(OFFSET["status"], 1)  # else the end of that run would be taken for this one's
+    with pytest.raises(DeviceError, match="must be idle before a run, but one has not ended"):
         device.run_codes(image)
     words.write(OFFSET["status"], 6)
     words.write(OFFSET["error"], 4)

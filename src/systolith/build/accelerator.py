@@ -27,8 +27,10 @@ def core_frequency(board: Board, frequency: float | None = None) -> float:
 
     Raises
     ------
-    BoardError: the PLL cannot make it.
+    BoardError: it is out of range, or the PLL cannot make it.
     """
+    if frequency is not None and not 1 <= frequency <= 1000:
+        raise BoardError(f"{board.name}: frequency must be from 1 to 1000 MHz, not {frequency:g}")
     if board.host is not HostPath.UART:  # a processor, or the chip around, makes the clock
         return frequency or board.core_mhz
     setting = pll_setting(board, frequency or board.core_mhz)
@@ -42,7 +44,8 @@ def board_spec(
 
     Raises
     ------
-    BoardError: its PLL cannot make the frequency, or it has no external memory, which is asked for.
+    BoardError: its PLL cannot make the frequency, the UART's rate is too high for it, or it has no
+        external memory, which is asked for.
     """
     bus = spec.bus
     rules = (
@@ -56,7 +59,10 @@ def board_spec(
             raise BoardError(f"{board.name}: {rule}: there is nothing at the other end")
     host = HostBus.UART if board.host is HostPath.UART else HostBus.AXI4_LITE
     clock_hz = round(core_frequency(board, frequency) * 1e6)
-    return replace(spec, bus=replace(bus, host=host, clock_hz=clock_hz))
+    try:
+        return replace(spec, bus=replace(bus, host=host, clock_hz=clock_hz))
+    except ValueError as error:
+        raise BoardError(f"{board.name}: {error}") from error
 
 
 def board_top(board: Board, spec: AcceleratorSpec) -> BoardTop:

@@ -12,7 +12,7 @@ from systolith.build.timing import TOP, component_of
 from systolith.errors import InputError
 from systolith.sim.emit import run_yosys
 
-__all__ = ["AsicResult", "Macro", "read_cells", "sdc", "synthesise_cells"]
+__all__ = ["AsicResult", "Macro", "liberty_cells", "read_cells", "sdc", "synthesise_cells"]
 
 MACRO_BITS = 2048
 """Memories of at least so many bits become macros; smaller ones are registers."""
@@ -106,6 +106,19 @@ def read_cells(liberty: str) -> dict[str, Cell]:
     return cells
 
 
+def liberty_cells(path: Path) -> dict[str, Cell]:
+    """Return the cells of a liberty file, by name.
+
+    Raises
+    ------
+    InputError: it cannot be read, or has no cells.
+    """
+    try:
+        return read_cells(path.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise InputError(f"cannot read {str(path)!r}: {error.strerror or error}") from error
+
+
 def sdc(template: str, period_ns: float) -> str:
     """Return timing constraints for a period."""
     values = {
@@ -159,11 +172,7 @@ def synthesise_cells(rtlil: str, liberty: Path, period_ns: float) -> AsicResult:
     InputError: the file cannot be read, or has no cells.
     ToolError: yosys or abc failed.
     """
-    try:
-        text = liberty.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise InputError(f"cannot read {str(liberty)!r}: {error.strerror or error}") from error
-    known = read_cells(text)
+    known = liberty_cells(liberty)
     script = ";".join(_SCRIPT).format(period=round(1000 * period_ns)).replace(" ", ",")
     library = f'-liberty "{liberty.resolve()}"'
     passes = [

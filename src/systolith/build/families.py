@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from systolith.constraints import Capacity, Family
+from systolith.sim.ice40 import synth_ice40
 
 __all__ = ["FAMILIES", "Resources", "Target"]
 
@@ -148,7 +149,7 @@ FAMILIES: Mapping[Family, Target] = {
         names=_names("MULT18X18D", "DP16KD"),
     ),
     Family.ICE40: Target(
-        passes=("synth_ice40 -dsp -spram -top top",),
+        passes=synth_ice40(),
         cells=_ice40_cells(),
         names=_names("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"),
     ),

@@ -164,7 +164,7 @@ def _vivado(options: _Options) -> None:
 
 def _asic(options: _Options) -> None:
     from systolith.build.accelerator import board_top, core_frequency
-    from systolith.build.asic import sdc, synthesise_cells
+    from systolith.build.asic import liberty_cells, sdc, synthesise_cells
     from systolith.errors import TimingError
     from systolith.report.asic import asic_json, macro_list, print_asic
     from systolith.sim.emit import readable_verilog, to_rtlil
@@ -172,6 +172,7 @@ def _asic(options: _Options) -> None:
     board, spec = options.board, options.spec
     period = 1e3 / core_frequency(board, options.frequency)
     assert options.liberty is not None
+    liberty_cells(options.liberty)  # a wrong file is found before anything takes time
     top = board_top(board, spec)
     with reporting(options.quiet) as progress:
         progress("synthesis (yosys, abc)", 0, 1)

@@ -6,6 +6,13 @@
 
 #define PAGE 4096u
 
+/* Keeps the compiler from moving accesses to external memory across those of the control slave. */
+#if defined(__GNUC__)
+#define BARRIER() __asm__ __volatile__("" ::: "memory")
+#else
+#define BARRIER() ((void)0)
+#endif
+
 /* The bus. */
 
 static syst_status read32(const syst_device *device, uint32_t offset, uint32_t *value)
@@ -39,9 +46,18 @@ static syst_status expect(syst_device *device, uint32_t offset, uint32_t value, 
     return status;
 }
 
+/* SYST_BUSY while a program runs: a start would be ignored, and what is written would disturb it. */
+static syst_status idle(const syst_device *device)
+{
+    uint32_t value = 0;
+    const syst_status status = read32(device, SYST_REG_STATUS, &value);
+    return status == SYST_OK && (value & SYST_STATUS_BUSY_MASK) ? SYST_BUSY : status;
+}
+
 static void clean(const syst_device *device)
 {
     const syst_platform *at = &device->platform;
+    BARRIER();
     if (at->clean && device->network->external_bytes) {
         at->clean(at->context, at->memory, device->network->external_bytes);
     }
@@ -53,6 +69,7 @@ static void invalidate(const syst_device *device)
     if (at->invalidate && device->network->external_bytes) {
         at->invalidate(at->context, at->memory, device->network->external_bytes);
     }
+    BARRIER();
 }
 
 /* Loading. */
@@ -112,15 +129,12 @@ static syst_status load_external(syst_device *device, const syst_network *networ
 syst_status syst_load_codes(syst_device *device, const syst_network *network)
 {
     syst_status status;
-    uint32_t index, running = 0;
-    device->network = NULL;
-    status = read32(device, SYST_REG_STATUS, &running);
-    if (status == SYST_OK && (running & SYST_STATUS_BUSY_MASK)) {
-        return SYST_BUSY;
-    }
+    uint32_t index;
+    status = idle(device);
     if (status != SYST_OK) {
         return status;
     }
+    device->network = NULL;
     status = expect(device, SYST_REG_FINGERPRINT, network->fingerprint, SYST_E_FINGERPRINT);
     for (index = 0; status == SYST_OK && index < network->segment_count; ++index) {
         status = load_segment(device, &network->segments[index]);
@@ -133,7 +147,7 @@ syst_status syst_load_codes(syst_device *device, const syst_network *network)
     }
     if (status == SYST_OK) {
         device->network = network;
-        device->used = 0;
+        device->used = device->pending = 0;
     }
     return status;
 }
@@ -381,16 +395,18 @@ static syst_status restore(const syst_device *device)
 
 syst_status syst_start(syst_device *device)
 {
+    syst_status status;
     if (!device->network) {
         return SYST_E_ARGUMENT;
     }
-    if (device->used) {
-        const syst_status status = restore(device);
-        if (status != SYST_OK) {
-            return status;
-        }
+    status = idle(device);
+    if (status == SYST_OK && device->used) {
+        status = restore(device);
     }
-    device->used = 1;
+    if (status != SYST_OK) {
+        return status;
+    }
+    device->used = device->pending = 1;
     clean(device);
     return write32(device, SYST_REG_CONTROL, SYST_CONTROL_START_MASK);
 }
@@ -408,7 +424,10 @@ syst_status syst_poll(syst_device *device)
     if (!(value & SYST_STATUS_DONE_MASK)) {
         return SYST_BUSY;
     }
-    invalidate(device);
+    if (device->pending) { /* once a run: what the caller writes afterwards must stay */
+        device->pending = 0;
+        invalidate(device);
+    }
     if (!(value & SYST_STATUS_ERROR_MASK)) {
         return SYST_OK;
     }
@@ -430,7 +449,7 @@ syst_status syst_wait(syst_device *device)
 
 syst_status syst_run(syst_device *device, const void *const *inputs, void *const *outputs)
 {
-    syst_status status = device->network ? SYST_OK : SYST_E_ARGUMENT;
+    syst_status status = device->network ? idle(device) : SYST_E_ARGUMENT;
     uint32_t index;
     for (index = 0; status == SYST_OK && index < device->network->input_count; ++index) {
         status = syst_write_input(device, index, inputs[index]);

@@ -50,7 +50,8 @@ typedef struct syst_platform {
     uint8_t *memory;
     uint64_t memory_address; /* of its byte 0, as the accelerator sees it */
     size_t memory_bytes;
-    /* For memory behind a cache: write back before a run, and throw away after it. */
+    /* For memory behind a cache: write back before a run, and throw away after it; on a processor
+     * that reorders accesses with its barrier. Other data must not share the memory's cache lines. */
     void (*clean)(void *context, const void *address, size_t bytes);
     void (*invalidate)(void *context, void *address, size_t bytes);
 } syst_platform;
@@ -117,6 +118,7 @@ typedef struct syst_device {
     syst_platform platform;
     const syst_network *network;
     int used;         /* a run has been started since the load */
+    int pending;      /* one whose end has not been seen */
     uint32_t detail;  /* of the last error */
     const char *step; /* of SYST_E_HOST_STEP */
 } syst_device;
@@ -139,7 +141,7 @@ syst_status syst_set_interrupt(syst_device *device, int enable);
 /* Write input number `index`: codes (or float32, if the tensor's type is). */
 syst_status syst_write_input(syst_device *device, uint32_t index, const void *data);
 
-/* Start a run; the inputs must be there. */
+/* Start a run; the inputs must be there. SYST_BUSY: one is running, after a time-out for example. */
 syst_status syst_start(syst_device *device);
 
 /* SYST_BUSY, SYST_OK, or why the run failed. */
@@ -151,7 +153,7 @@ syst_status syst_wait(syst_device *device);
 /* Read output number `index`. */
 syst_status syst_read_output(syst_device *device, uint32_t index, void *data);
 
-/* All of an inference: one pointer for each input and output. */
+/* All of an inference: one pointer for each input and output. SYST_BUSY: as of syst_start. */
 syst_status syst_run(syst_device *device, const void *const *inputs, void *const *outputs);
 
 /* The counters of the last run, SYST_COUNTERS of them: see SYST_COUNTER_... */

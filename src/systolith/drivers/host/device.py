@@ -171,7 +171,15 @@ class Device:
         return given
 
     def run_codes(self, inputs: Mapping[str, Array] | Array) -> dict[str, Array]:
-        """Run the accelerator once on codes; return its outputs as codes."""
+        """Run the accelerator once on codes; return its outputs as codes.
+
+        Raises
+        ------
+        DeviceError: a run that did not end in time still runs, an input does not fit, or the run
+            failed.
+        """
+        if self.register("status") & self._map["bits"]["status.busy"]:
+            raise DeviceError("the accelerator must be idle before a run, but one has not ended")
         for name, value in self._named(inputs).items():
             self._write_tensor(self.network.inputs[name], value)
         if self._used:
