@@ -307,6 +307,15 @@ def test_refused_behind(blocks_writer: ModuleType, kind: str) -> None:
         graph_of(writer.data(model, "Z"))
 
 
+@pytest.mark.parametrize(("shape", "dtype"), [((3,), "float32"), ((0,), "float32"), ((), "int32")])
+def test_refused_limits(blocks_writer: ModuleType, shape: tuple[int, ...], dtype: str) -> None:
+    writer = blocks_writer.Blocks()
+    model = writer.model()
+    model.add("Clip", ["Y", model.constant(np.ones(shape), dtype)], "Z")
+    with pytest.raises(ModelError, match="layer 'n1': Clip limit must be one float32 value, not"):
+        graph_of(writer.data(model, "Z"))
+
+
 def test_infinite_input(blocks_writer: ModuleType) -> None:
     writer = blocks_writer.Blocks()
     graph, value = graph_of(writer.data()), writer.inputs()

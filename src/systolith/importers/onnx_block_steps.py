@@ -27,10 +27,14 @@ _STEPS: Mapping[str, tuple[str, str]] = MappingProxyType(
 
 def _limits(ctx: OnnxContext) -> list[FloatStep]:
     """Return the steps of a Clip."""
+    ctx.arity(1, 3)
     steps = []
     for position, op in ((1, "least"), (2, "most")):
         if position < len(ctx.node.input) and ctx.node.input[position]:
-            value = ctx.constant(position, "limit").reshape(-1).astype(np.float32)
+            value = ctx.constant(position, "limit")
+            if value.dtype != np.float32 or value.size != 1:
+                ctx.fail(f"limit must be one float32 value, not {value.dtype} {list(value.shape)}")
+            value = value.reshape(())
             steps.append(FloatStep(op=op, operand=value))
     return steps
 
@@ -60,6 +64,7 @@ def block_step(ctx: OnnxContext) -> None:
     names, k = ctx.blocks[name]
     source = ctx.tensors[name]
     if kind == "Relu":
+        ctx.arity(1, 1)
         steps = [FloatStep(op="least")]
     elif kind == "Clip":
         steps = _limits(ctx)
