@@ -19,6 +19,9 @@ ARRAY_SOURCE = Path(__file__).with_name("array.sv")
 class ArrayModel(WeightStationaryArray):
     """`WeightStationaryArray` as vectorizable loops: the same, in every cycle, but faster.
 
+    In an array with places and operand registers, a reset while a switch is on its way leaves other
+    resident weights than in the grid; they are not used, as every run begins with a switch.
+
     Members
     -------
     reset: clears the control registers, as a `ResetInserter` around `WeightStationaryArray` does.

@@ -82,6 +82,13 @@ def drive(model: Model, ports: dict[str, np.ndarray]) -> list[np.ndarray]:
     return list(outputs.values())
 
 
+def _avoid_lowest(bits: np.ndarray, size: int) -> None:
+    """Make operands of -256, which no byte less its sign is, others: high products have no room."""
+    operands = bits.reshape(CYCLES, -1, size)
+    lowest = operands[:, :, 8] & ~operands[:, :, :8].any(axis=2)
+    operands[:, :, 0] |= lowest
+
+
 def check(rows: int, columns: int, **options: object) -> None:
     """Same outputs in every cycle, for legal and for arbitrary inputs."""
     model = ArrayModel(rows, columns, **options)
@@ -96,8 +103,11 @@ def check(rows: int, columns: int, **options: object) -> None:
         for name, bits in stimuli(rng, rows).items()
         if name in (*model.signature.members, "rst")
     }
-    for name in {"i_x", "i_w", "i_d"} & set(model.signature.members):
+    for name in [n for n in ("i_x", "i_w", "i_d") if n in model.signature.members]:
         ports[name] = rng.random((CYCLES, len(getattr(model, name)))) < 0.5
+    _avoid_lowest(ports["i_x"], model.x_bits)
+    if model.sparse and model.stages:  # see `ArrayModel`
+        ports["reset"][:] = ports["rst"][:] = False
     if model.sparse:
         dense = rng.random(CYCLES) < 0.6  # words of a row's own activations, and of any places
         places = ports["i_w"].reshape(CYCLES, columns, -1)[:, :, -2:]
