@@ -31,12 +31,13 @@ BOUNDS = {
     ("post", "quantize_lanes"): (0, 16),
     ("array", "depthwise_lines"): (0, 8),
     ("array", "depthwise_width"): (4, 4096),
+    ("array", "multiplier_stages"): (0, 2),
     ("external", "data_bytes"): (0, 32),
     ("external", "address_bits"): (32, 64),
     ("external", "burst_beats"): (1, 256),
     ("external", "outstanding"): (1, 16),
 }
-OTHERS = {"post": {"modes": frozenset({RequantMode.FIXED})}}
+OTHERS = {"array": {"pipelined": True}, "post": {"modes": frozenset({RequantMode.FIXED})}}
 """What other fields must be for the least values."""
 PARTS = {"array": ArraySpec, "memory": MemorySpec, "post": PostSpec, "external": ExternalSpec}
 
