@@ -1,6 +1,7 @@
 """Programs on devices that are reached through their registers alone, as hardware is."""
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
@@ -45,7 +46,7 @@ def container_of(program: Program) -> Container:
     return Container(manifest(network), network_files(network))
 
 
-class DeviceBackend:
+class DeviceBackend(ABC):
     """Runs through the driver for hosts (`systolith.drivers.host`).
 
     Constants are loaded once for runs of the same program. Inputs and outputs can be captured, and
@@ -64,9 +65,9 @@ class DeviceBackend:
         self._timeout, self._watchdog = timeout, watchdog
         self._loaded: tuple[Program, Device] | None = None
 
+    @abstractmethod
     def connect(self, spec: AcceleratorSpec) -> Host:
         """Return a way to a device of this specification, the same one at every call."""
-        raise NotImplementedError
 
     def run(
         self,

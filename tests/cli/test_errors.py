@@ -69,6 +69,10 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
         lambda: ["compile", MODEL, "--weights", "conv_quant=dense"],
         "--weights must name a layer with weights, such as 'conv",
     ),
+    "weights of an empty layer": (
+        lambda: ["compile", MODEL, "--weights", "=dense"],
+        "--weights must be VALUE or LAYER=VALUE, VALUE one of",
+    ),
     "unknown weight format": (
         lambda: ["verify", MODEL, "--weights", "conv2_quant=int3", *GOLDEN],
         "--weights must be VALUE or LAYER=VALUE, VALUE one of dense, int4, ",

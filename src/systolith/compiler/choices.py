@@ -104,14 +104,13 @@ def _parse(
 ) -> tuple[dict[str, _Kind], _Kind | None]:
     found: dict[str, _Kind] = {}
     for text in texts:
-        layer, _, name = text.rpartition("=")
-        try:
-            value = kind[name.upper()]
-        except KeyError:
+        layer, equals, name = text.rpartition("=")
+        value = kind.__members__.get(name.upper())
+        if value is None or (equals and not layer):
             known = ", ".join(member.name.lower() for member in kind)
             raise InputError(
                 f"--{option} must be VALUE or LAYER=VALUE, VALUE one of {known}, not {text!r}"
-            ) from None
+            )
         if layer in found:
             where = f"layer {layer!r}" if layer else "all layers"
             raise InputError(f"--{option} must be given once for {where}, not again as {text!r}")
