@@ -48,7 +48,7 @@ class Bytes(wiring.Component):
 
 @pytest.mark.usefixtures("compiler")
 def test_what_is_written_reads_as_garbage() -> None:
-    """3,000 cycles against a model in Python; the bytes that are written, and they alone, differ."""
+    """3,000 cycles against a model in Python: bytes that are written differ, and they alone."""
     text = colliding_verilog(Bytes())
     dut = Dut(build_model(text, public=[f"{PREFIX}*"]))
     rng = np.random.default_rng(3)
