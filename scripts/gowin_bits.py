@@ -3,7 +3,7 @@
 `scripts/gowin_bits.py FOLDER` reads FOLDER/design.fs, of a build for GW2A-18C, and decodes it with
 Apicula's tables of fuses: every connection of the routing, the contents of every look-up table,
 the modes of carry cells and registers, the widths and modes of every block RAM's ports. Each must
-be what FOLDER/routed.json says, and no other connection may be made. Prints what was compared and what differs; status 1 if anything does.
+be what FOLDER/routed.json says, and no other connection may be made. Status 1 if anything differs.
 """
 
 import argparse
