@@ -11,7 +11,7 @@ import importlib.resources
 import json
 import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -79,8 +79,8 @@ def routed(text: str) -> Contents:
         column, row, number = found.groups()
         place, type_ = (int(row), int(column)), cell["type"]
         if type_.startswith("LUT"):
-            bits = cell["parameters"]["INIT"][-16:]
-            result.luts[*place, number] = int(bits * (16 // len(bits)), 2)
+            contents = cell["parameters"]["INIT"][-16:]
+            result.luts[*place, number] = int(str(contents) * (16 // len(contents)), 2)
         elif type_ == "ALU":
             result.cells[*place, f"ALU{number}"] = "ALU"
             if contents := cell["parameters"].get("RAW_ALU_LUT"):
@@ -110,16 +110,24 @@ class Decoder:
         bitmap = bslib.read_bitstream(str(path))[0]
         self.tiles = chipdb.tile_bitmap(self.tables, bitmap, empty=True)
 
-    def set_bits(self, row: int, column: int, places: Any) -> set[tuple[int, int]]:
+    def set_bits(
+        self, row: int, column: int, places: Iterable[tuple[int, int]]
+    ) -> set[tuple[int, int]]:
         """Those of some places of a tile whose fuse is set."""
         tile = self.tiles[row, column]
         return {(y, x) for y, x in places if tile[y][x]}
 
     def pips(self, row: int, column: int) -> Iterator[tuple[str, str, bool]]:
         """Destination and source of every connection, and whether a fuse makes it."""
-        for destination, sources in self.tables[row, column].pips.items():
-            found = self.set_bits(row, column, set().union(*sources.values()))
-            for source, bits in sources.items():
+        tile = self.tables[row, column]
+        for destination, sources in tile.pips.items():
+            apart = tile.alonenode.get(destination, [])  # set by all sources but some
+            patterns = {
+                source: set(bits).union(*(fuses for others, fuses in apart if source not in others))
+                for source, bits in sources.items()
+            }
+            found = self.set_bits(row, column, set().union(*patterns.values()))
+            for source, bits in patterns.items():
                 if bits == found:
                     yield destination, source, bool(bits)
 
@@ -130,7 +138,7 @@ class Decoder:
         found = False
         for place in places:
             bits = self.tables[place].clock_pips.get(destination, {}).get(source, set())
-            if self.set_bits(*place, bits) != set(bits):
+            if self.set_bits(place[0], place[1], bits) != set(bits):
                 return False
             found |= bool(bits)
         return found
