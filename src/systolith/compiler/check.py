@@ -260,11 +260,11 @@ def check_program(program: Program) -> CheckReport:
         raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
-    machine = _Machine(program.spec.queue_depth, program.spec.memory.accumulator_depth)
+    machine = _Machine(program.spec.commands_held, program.spec.memory.accumulator_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
     _check_fetches(items, machine.started)
-    tokens = _most_tokens(items, program.spec.queue_depth)
+    tokens = _most_tokens(items, program.spec.commands_held)
     if tokens > _TOKENS:
         raise ProgramFault(f"{tokens} tokens can be open between two units, at most {_TOKENS}")
     return CheckReport(commands=len(items), ordered=ordered, tokens=tokens)
