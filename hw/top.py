@@ -63,9 +63,9 @@ class Accelerator(wiring.Component):
         self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
         self.tokens, self.inputs = Tokens(pairs=token_pairs(spec)), ArrayInputs(spec)
         self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
-        self.weights, self.activations = WeightLoader(spec, technology), ActivationMemory(spec)
-        self.array_is_model = array is not None
-        shape = spec.array
+        self.weights = WeightLoader(spec, technology)
+        self.activations = ActivationMemory(spec, technology)
+        shape, self.array_is_model = spec.array, array is not None
         self.array = array or WeightStationaryArray.of(shape, technology)
         self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
