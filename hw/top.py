@@ -67,7 +67,9 @@ class Accelerator(wiring.Component):
         self.activations = ActivationMemory(spec, technology)
         shape, self.array_is_model = spec.array, array is not None
         self.array = array or WeightStationaryArray.of(shape, technology)
-        self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
+        self.accumulators = Accumulators(
+            spec, sum_bits(shape.rows), high_sum_bits(shape.rows), technology
+        )
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:
