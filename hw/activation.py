@@ -61,7 +61,7 @@ class ActivationMemory(wiring.Component):
         `external.data_bytes`.
     hw_valid, hw_address, hw_strobe, hw_data, hw_ready: host writes bytes of an aligned 32-bit word.
 
-    The ports `s` and `l` exist only with an external memory, `r` only with residual adds.
+    The ports `s` and `l` exist only with an external memory, `c` and `f` only with a move unit.
     """
 
     read_latency = ReadWindow.latency
@@ -71,8 +71,10 @@ class ActivationMemory(wiring.Component):
         self.spec = spec
         self._late = technology is Technology.ICE40
         lanes, bus = spec.post.lanes, spec.external.data_bytes
-        self._readers = {"r": lanes, "x": spec.vector_bytes, "c": spec.line_bytes}
-        self._writers = {"p": lanes, "f": spec.line_bytes}
+        self._readers = {"r": lanes, "x": spec.vector_bytes}
+        self._writers = {"p": lanes}
+        if spec.moves:
+            self._readers["c"] = self._writers["f"] = spec.line_bytes
         if bus:
             self._readers["s"] = self._writers["l"] = bus
         self._readers["hr"] = self._writers["hw"] = 4
