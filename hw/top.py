@@ -63,14 +63,19 @@ class Accelerator(wiring.Component):
         super().__init__(members)
         self.control = ControlSlave(spec)
         self.fetch = Fetcher(spec) if spec.queue_depth else DirectFetcher(spec)
-        self.tokens, self.inputs = Tokens(pairs=token_pairs(spec)), ArrayInputs(spec)
+        self.tokens, self.inputs = (
+            Tokens(spec.token_bits, pairs=token_pairs(spec)),
+            ArrayInputs(spec),
+        )
         self.move = MoveUnit(spec) if spec.moves else None
         self.feeder, self.store = Feeder(spec), StoreUnit(spec)
-        self.weights, self.activations = WeightLoader(spec, technology), ActivationMemory(spec)
-        self.array_is_model = array is not None
-        shape = spec.array
+        self.weights = WeightLoader(spec, technology)
+        self.activations = ActivationMemory(spec, technology)
+        shape, self.array_is_model = spec.array, array is not None
         self.array = array or WeightStationaryArray.of(shape, technology)
-        self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
+        self.accumulators = Accumulators(
+            spec, sum_bits(shape.rows), high_sum_bits(shape.rows), technology
+        )
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:

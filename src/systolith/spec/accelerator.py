@@ -101,6 +101,8 @@ class AcceleratorSpec:
         straight to the unit that will run it, once that is free.
     count_bits: width of iteration counts, run lengths and numbers of channels in commands, 6 to 16;
         what is larger does not compile.
+    token_bits: width of the counters of tokens, 2 to 8; a program that leaves more open between two
+        units does not compile.
     moves: whether there is the unit MOVE, which fills and copies.
     event_counters: whether there are counters besides `cycles`; without them they read 0.
 
@@ -117,6 +119,7 @@ class AcceleratorSpec:
     bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
     count_bits: int = 16
+    token_bits: int = 8
     moves: bool = True
     event_counters: bool = True
 
@@ -127,6 +130,7 @@ class AcceleratorSpec:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
         check("queue_depth", self.queue_depth, 0, 16)
         check("count_bits", self.count_bits, 6, 16)
+        check("token_bits", self.token_bits, 2, 8)
         for flag in ("moves", "event_counters"):
             if not isinstance(getattr(self, flag), bool):
                 raise TypeError(f"{flag} must be true or false, not {getattr(self, flag)!r}")
