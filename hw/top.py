@@ -61,12 +61,9 @@ class Accelerator(wiring.Component):
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
-        self.control = ControlSlave(spec)
+        self.control, self.inputs = ControlSlave(spec), ArrayInputs(spec)
         self.fetch = Fetcher(spec) if spec.queue_depth else DirectFetcher(spec)
-        self.tokens, self.inputs = (
-            Tokens(spec.token_bits, pairs=token_pairs(spec)),
-            ArrayInputs(spec),
-        )
+        self.tokens = Tokens(spec.token_bits, pairs=token_pairs(spec))
         self.move = MoveUnit(spec) if spec.moves else None
         self.feeder, self.store = Feeder(spec), StoreUnit(spec)
         self.weights = WeightLoader(spec, technology)
@@ -85,9 +82,9 @@ class Accelerator(wiring.Component):
             m.submodules[name] = getattr(self, name)
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
-        names = ("tokens", "feeder", "store", "weights", "array", "accumulators")
-        for name in names + (("move",) if self.move else ()):
-            m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
+        for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
+            if part := getattr(self, name):
+                m.submodules[name] = ResetInserter(~self.fetch.running)(part)
         if self.array_is_model:
             m.d.comb += self.array.reset.eq(~self.fetch.running)
         connect(m, flipped(self.bus), self.control.bus)
@@ -95,9 +92,8 @@ class Accelerator(wiring.Component):
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
             self.stamps.eq(self.control.stamps),
         ]  # fmt: skip
-        wires = (self._commands, self._tokens, self._datapath, self._memories, self._host)
-        for wire in (*wires, self._counters):
-            wire(m)
+        for name in ("commands", "tokens", "datapath", "memories", "host", "counters"):
+            getattr(self, f"_{name}")(m)
         if self.move:
             self._move(m, self.move)
         if self.spec.array.depthwise_lines:
@@ -116,15 +112,13 @@ class Accelerator(wiring.Component):
             self.control.error.eq(fetch.error), fetch.timeout.eq(self.control.timeout),
             fetch.quiet.eq(self.external.quiet if self.external else 1),
             fetch.failure.eq(self.external.failure if self.external else 0),
-            feeder.i.eq(fetch.command_of(Unit.COMPUTE)),
-            weights.i.eq(fetch.command_of(Unit.COMPUTE)),
+            *(unit.i.eq(fetch.command_of(Unit.COMPUTE)) for unit in (feeder, weights)),
             self.store.i.eq(fetch.command_of(Unit.STORE)),
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
             fetch.units_busy.eq(
-                feeder.busy | weights.busy | self.store.busy
-                | (self.move.busy if self.move else 0)
+                feeder.busy | weights.busy | self.store.busy | (self.move.busy if self.move else 0)
                 | (self.external.load.busy | self.external.save.busy if self.external else 0)
             ),
         ]  # fmt: skip
