@@ -86,7 +86,7 @@ class DirectFetcher(Fetcher):
             with m.Case(_State.WORDS):
                 m.d.comb += broken.eq(missing)
                 self._take(m, read, opcode, place, address, state)
-        self._push(m, opcode, (state == _State.HEADER) & (place != 0))
+        self._push(m, opcode, (state == _State.HEADER) & (place != 0) & ~self.stopping)
         self._stop(m, ends, broken)
         with m.If(self.jump):
             m.d.sync += [address.eq(self._extended(read.data[:16])), state.eq(_State.ADDRESS)]
