@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -129,7 +129,7 @@ class ActivationMemory(wiring.Component):
         asks = Signal(name=f"{port}_asks{region}")
         here = getattr(self, f"{port}_address")[self._offset_bits :] == region
         m.d.comb += asks.eq(getattr(self, f"{port}_valid") & here)
-        if port == "hr" and len(self._regions) > 1 and "c" in self._readers:
+        if port == "hr" and "c" in self._readers:
             m.d.comb += asks.eq(self.hr_valid & here & ~self.c_valid)
         return asks
 
@@ -137,24 +137,22 @@ class ActivationMemory(wiring.Component):
         """Grant one reader per region, then select region and window for each reader."""
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
         alone = len(self._regions) == 1
-        if not alone and "c" in self._readers:
+        if "c" in self._readers:
             m.d.comb += self.hr_ready.eq(~self.c_valid)
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
             taken, by_stream, wanted = self._grant(m, asks)
             lines: Sequence[Value] = wanted
             if self._late:
-                address = Signal.like(wanted[0], name=f"read_address{g}", reset_less=True)
-                with m.If(taken):
-                    m.d.sync += address.eq(wanted[0])
+                address = self._held(m, wanted[0], f"read_address{g}", taken)
                 lines = bank_lines(address, self.spec.line_bytes)
             if self.spec.row_pairs:
                 lines = self._paired(m, lines, by_stream & self.x_pair)
             for (read, _), line in zip(banks[g], lines, strict=False):
                 m.d.comb += [read.addr.eq(line), read.en.eq(self._held(m, taken, "read_taken"))]
             if alone:
-                place = wanted[-1][: self._place_bits]
-                self._window(m, list(self._readers), banks, valid=taken, place=place)
+                request = {"valid": taken, "place": wanted[-1][: self._place_bits]}
+                self._window(m, list(self._readers), banks, request)
         if not alone:
             self._windows(m, banks)
 
@@ -193,12 +191,13 @@ class ActivationMemory(wiring.Component):
         alone = len(self._regions) == 1
         return [*lines, address[: self._place_bits]] if alone else [*lines]
 
-    def _held(self, m: Module, value: Value, name: str) -> Value:
+    def _held(self, m: Module, value: Value, name: str, enable: ValueLike = 1) -> Value:
         """What goes to the banks with a request."""
         if not self._late:
             return value
         register = Signal(len(value), name=name)
-        m.d.sync += register.eq(value)
+        with m.If(enable):
+            m.d.sync += register.eq(value)
         return register
 
     def _paired(self, m: Module, lines: Sequence[Value], pair: Value) -> list[Value]:
@@ -224,17 +223,18 @@ class ActivationMemory(wiring.Component):
                 address = Mux(self.c_valid, address, self.hr_address)
                 valid = valid | self.hr_valid
             place, region = address[: self._place_bits], address[self._offset_bits :]
-            self._window(m, readers, banks, valid=valid, place=place, region=region)
+            self._window(m, readers, banks, {"valid": valid, "place": place, "region": region})
 
-    def _window(self, m: Module, readers: Sequence[str], banks: list, **request: Value) -> None:
+    def _window(
+        self, m: Module, readers: Sequence[str], banks: list, request: Mapping[str, Value]
+    ) -> None:
         """A window, ``read_latency`` cycles after its request, for one or several readers."""
         window = ReadWindow(self.spec, late=self._late)
         m.submodules["_".join((*readers, "window"))] = window
-        for part, value in request.items():
-            m.d.comb += getattr(window, f"i_{part}").eq(value)
-        for g, (even, odd) in enumerate(banks):
-            m.d.comb += getattr(window, f"even{g}").eq(even[0].data)
-            m.d.comb += getattr(window, f"odd{g}").eq(odd[0].data)
+        m.d.comb += [getattr(window, f"i_{part}").eq(value) for part, value in request.items()]
+        for g, pair in enumerate(banks):
+            for name, (read, _) in zip(("even", "odd"), pair, strict=True):
+                m.d.comb += getattr(window, f"{name}{g}").eq(read.data)
         for port in readers:
             data: Value = window.o
             if port == "x" and self.spec.array.sparse:
@@ -263,17 +263,14 @@ class ActivationMemory(wiring.Component):
                     with m.If(taken & asking):
                         m.d.comb += getattr(self, f"{port}_ready").eq(0)
                 taken = taken | asking
-            chosen = [
-                self._choose(asks, [one(port) for port in asks])
-                for one in (
-                    lambda port: getattr(self, f"{port}_address")[: self._offset_bits],
-                    lambda port: self._spread(port, turns),
-                    self._bytes,
-                )
-            ]
-            m.d.sync += mask.eq(Mux(taken, chosen[2], 0))
+            addresses = [getattr(self, f"{port}_address")[: self._offset_bits] for port in asks]
+            written = self._choose(asks, [self._bytes(port) for port in asks])
+            m.d.sync += mask.eq(Mux(taken, written, 0))
             with m.If(taken):
-                m.d.sync += [address.eq(chosen[0]), data.eq(chosen[1])]
+                m.d.sync += [
+                    address.eq(self._choose(asks, addresses)),
+                    data.eq(self._choose(asks, [self._spread(port, turns) for port in asks])),
+                ]
             place = address[: self._place_bits]
             rotated = rotate_line(m, data, place[:-1]) if turns else data
             placed = place_mask(mask, place, line)

@@ -115,25 +115,23 @@ class ControlSlave(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Registers first, then the two channels."""
         m = Module()
-        self._done, self._failed = Signal(), Signal()
-        self._interrupt = Signal()
+        self._done, self._failed, self._interrupt = Signal(), Signal(), Signal()
         m.d.comb += self.irq.eq(self._interrupt & (self._done | self._failed))
-        with m.If(self.finish):
-            m.d.sync += [self._done.eq(1)]
         m.d.comb += self._failed.eq(self._done & (self.error != 0))
         with m.If(self.start & ~self.running):
             m.d.sync += self._done.eq(0)
+        with m.Elif(self.finish):
+            m.d.sync += self._done.eq(1)
         counters = self._counters(m)
         self._watchdog = Signal(32)
-        # Equal and not greater: a third of the cells. The register is set while nothing runs.
+        # Equal, not greater: a third of the cells. The register is written while nothing runs.
         reached = (self._watchdog != 0) & (counters["cycles"] == self._watchdog)
         m.d.sync += self.timeout.eq(self.running & (self.timeout | reached))
         self._memory = Signal(self.spec.external.address_bits)
         if self.spec.external.data_bytes:
             m.d.comb += self.base.eq(self._memory)
-        stamp_data = self._stamp_memory(m, counters["cycles"])
         self._write_channel(m)
-        self._read_channel(m, counters, stamp_data)
+        self._read_channel(m, counters, self._stamp_memory(m, counters["cycles"]))
         return m
 
     def _counted(self, name: str) -> bool:

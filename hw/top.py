@@ -66,13 +66,12 @@ class Accelerator(wiring.Component):
         self.tokens = Tokens(spec.token_bits, pairs=token_pairs(spec))
         self.move = MoveUnit(spec) if spec.moves else None
         self.feeder, self.store = Feeder(spec), StoreUnit(spec)
-        self.weights = WeightLoader(spec, technology)
         self.activations = ActivationMemory(spec, technology)
+        self.weights = WeightLoader(spec, technology)
         shape, self.array_is_model = spec.array, array is not None
         self.array = array or WeightStationaryArray.of(shape, technology)
-        self.accumulators = Accumulators(
-            spec, sum_bits(shape.rows), high_sum_bits(shape.rows), technology
-        )
+        widths = sum_bits(shape.rows), high_sum_bits(shape.rows)
+        self.accumulators = Accumulators(spec, *widths, technology)
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:
@@ -286,13 +285,10 @@ class Accelerator(wiring.Component):
     def _counters(self, m: Module) -> None:
         """Events to counters; time stamps."""
         control, feeder, store = self.control, self.feeder, self.store
-        events = {
-            "array_busy": feeder.o_issue,
-            **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
-            **{name: getattr(store, name) for name in ("post_busy", "post_wait")},
-        }
-        if self.external:
-            events |= self.external.events
+        stalls = [c.name for c in COUNTERS if c.name.startswith("stall_")]
+        events = {name: getattr(feeder, name) for name in stalls}
+        events |= {name: getattr(store, name) for name in ("post_busy", "post_wait")}
+        events |= {"array_busy": feeder.o_issue} | (self.external.events if self.external else {})
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
         # Tokens keep stamped commands of the two units apart: each stamp stands for one command.

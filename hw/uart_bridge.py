@@ -93,6 +93,13 @@ class UartBridge(wiring.Component):
             bus.wdata.eq(self._word), bus.wstrb.eq(self._strobe),
             bus.bready.eq(1), bus.rready.eq(1),
         ]  # fmt: skip
+        self._loads, self._steps = Signal(), Signal()
+        # Less -1, or less 0 where the difference is not used: in an iCE40 the choice then fits into
+        # the cells of the subtraction.
+        following = self._address - self._steps.replicate(32)
+        loaded = Cat(self._address[8:], self._byte)
+        with m.If(self._loads | self._steps):
+            m.d.sync += self._address.eq(Mux(self._steps, following, loaded))
         self._checksum(m)
         with m.FSM():
             self._receive(m)
@@ -158,7 +165,7 @@ class UartBridge(wiring.Component):
                 with m.Case(2):
                     m.d.sync += self._length.eq(byte)
                 with m.Case(*range(3, HEADER_BYTES)):
-                    m.d.sync += self._address.eq(Cat(self._address[8:], byte))
+                    m.d.comb += self._loads.eq(1)
                 with m.Default():
                     with m.If(self._writes & ~self._whole):
                         m.d.comb += self._store.en.eq(1)
@@ -210,7 +217,8 @@ class UartBridge(wiring.Component):
                 m.d.sync += self.bus.arvalid.eq(1)
                 m.next = "ACCESS"
         with m.State("STEP"):
-            m.d.sync += [self._address.eq(self._address + 1), self._index.eq(self._index + 1)]
+            m.d.comb += self._steps.eq(1)
+            m.d.sync += self._index.eq(self._index + 1)
             m.next = "FETCH"
             with m.If(self._final):
                 m.next = "FINISH"
