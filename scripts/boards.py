@@ -49,8 +49,8 @@ def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def search(board: Board) -> Search:
-    """Find the largest array of a board."""
+def search(board: Board, known: dict[AcceleratorSpec, Estimate]) -> Search:
+    """Find the largest array of a board, given what was synthesised for its family before."""
     stages = max(PIPELINED, board.spec.array.multiplier_stages)
     base = replace(
         board.spec, array=replace(board.spec.array, pipelined=True, multiplier_stages=stages)
@@ -65,7 +65,7 @@ def search(board: Board) -> Search:
         say(f"{board.name}: {size}: {found.total} {excess or 'fits'}")
         return found
 
-    return largest_array(base, board.capacity, takes, BLOCK_BITS[board.family])
+    return largest_array(base, board.capacity, takes, BLOCK_BITS[board.family], known)
 
 
 def record(board: Board, found: Search, models: Sequence[Path]) -> dict[str, Any]:
@@ -100,12 +100,13 @@ def record(board: Board, found: Search, models: Sequence[Path]) -> dict[str, Any
 def fit(names: Sequence[str], models: Sequence[Path], path: Path | None) -> None:
     """Print the largest array of each board, and write the file."""
     searches: dict[object, Search] = {}  # boards of one kind have one answer
+    known: dict[Family, dict[AcceleratorSpec, Estimate]] = {}
     records = []
     for name in names:
         board = load_board(name)
         key = (board.family, board.capacity, board.host, board.spec)
         if key not in searches:
-            searches[key] = search(board)
+            searches[key] = search(board, known.setdefault(board.family, {}))
         records.append(record(board, searches[key], models))
         if path is not None:
             path.write_text(json.dumps(records, indent=2) + "\n")

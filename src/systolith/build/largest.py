@@ -21,6 +21,8 @@ MOST_BEATS = 16
 """Lane vectors in an array vector, at most: with more, requantizing takes longer than computing."""
 STRETCH = 2
 """How many times longer than wide, or wider than long, an array may be."""
+LEAST = 2
+"""Rows and columns of the smallest array."""
 MARGIN = 0.95
 """Share of look-up tables and registers beyond which a part cannot be expected to be routed."""
 
@@ -45,21 +47,18 @@ def _memories(activation: int, weight: int, channels: int, commands: int) -> Mem
 
 
 MEMORIES = (
-    _memories(128, 512, 4096, 8192),
-    _memories(64, 320, 2048, 4096),
-    _memories(32, 320, 2048, 4096),
-    _memories(64, 128, 1024, 4096),
-    _memories(32, 96, 1024, 4096),
-    _memories(16, 32, 1024, 2048),
-    _memories(12, 24, 640, 2048),
+    _memories(64, 512, 4096, 8192),
+    _memories(40, 288, 2048, 4096),
+    _memories(36, 112, 1024, 4096),
+    _memories(12, 72, 1024, 2048),
+    _memories(12, 32, 640, 2048),
     _memories(8, 8, 256, 1024),
     _memories(4, 4, 128, 1024),
     _memories(2, 2, 32, 256),
 )
-"""What is tried, largest first. 320 KiB of weights hold each of the four MLPerf Tiny networks, 96
-KiB ResNet-8, 24 KiB DS-CNN, 8 KiB the embedded network."""
-
-
+"""What is tried, largest first: room for each of the four MLPerf Tiny networks on arrays of up to
+16 columns (288 KiB of weights), for ResNet-8 (112), for DS-CNN on large arrays and on small ones
+(72 and 32), for the embedded network (8)."""
 USEFUL = MEMORIES[-3]
 """The smallest with which an array is of use, if the part has as much at all."""
 
@@ -190,11 +189,12 @@ class Search:
 
 
 def shapes(most: int = 64) -> Iterator[tuple[int, int]]:
-    """Yield rows and columns, most elements first; of equals the squarest, then even ones."""
+    """Yield rows and columns, most elements first; of equals multiples of four, then the squarest,
+    then the one with more rows."""
     pairs = [
         (rows, columns)
-        for rows in range(2, most + 1)
-        for columns in range(2, most + 1)
+        for rows in range(LEAST, most + 1)
+        for columns in range(LEAST, most + 1)
         if max(rows, columns) <= STRETCH * min(rows, columns)
     ]
     yield from sorted(
@@ -202,12 +202,21 @@ def shapes(most: int = 64) -> Iterator[tuple[int, int]]:
     )
 
 
+def _alike(one: AcceleratorSpec, other: AcceleratorSpec) -> bool:
+    """Whether two accelerators differ in nothing but the array's size, lanes and memories."""
+
+    def plain(spec: AcceleratorSpec) -> AcceleratorSpec:
+        return with_array(spec, LEAST, LEAST, 1, MEMORIES[-1])
+
+    return plain(one) == plain(other)
+
+
 def largest_array(
     spec: AcceleratorSpec,
     capacity: Capacity,
     takes: Callable[[AcceleratorSpec], Estimate],
     block_bits: int,
-    start: tuple[int, int] | None = None,
+    known: dict[AcceleratorSpec, Estimate],
 ) -> Search:
     """Return the largest array that fits a part, and fill what is left with memory and lanes.
 
@@ -216,33 +225,36 @@ def largest_array(
     spec: the accelerator whose array, lanes and memories are to be changed.
     takes: synthesises an accelerator.
     block_bits: of a block memory of the part.
-    start: rows and columns to synthesise first; default: as the part's multipliers let expect.
+    known: accelerators of the family that were synthesised before; takes in those that are now.
     """
     limits = replace(capacity, luts=int(capacity.luts * MARGIN), ffs=int(capacity.ffs * MARGIN))
-    side = max(2, int(sqrt(0.8 * capacity.dsps)))
-    rows, columns = start or (side, side)
-    known: dict[AcceleratorSpec, Estimate] = {}
-    chosen: AcceleratorSpec | None = with_array(spec, rows, columns, least_lanes(columns), USEFUL)
-    while chosen is not None and chosen not in known:
-        known[chosen] = takes(chosen)
-        chosen = _best(spec, limits, known, block_bits)
+    mine = {made: found for made, found in known.items() if _alike(made, spec)}
+    before = len(mine)
+    if not mine:  # as large as the multipliers let expect
+        side = max(LEAST, int(sqrt(0.8 * capacity.dsps)))
+        first = with_array(spec, side, side, least_lanes(side), USEFUL)
+        mine[first] = known[first] = takes(first)
+    chosen = _best(spec, limits, mine, block_bits) or _half(spec, mine)
+    while chosen is not None and chosen not in mine:
+        mine[chosen] = known[chosen] = takes(chosen)
+        chosen = _best(spec, limits, mine, block_bits) or _half(spec, mine)
     if chosen is None:
         return Search(
             spec=None,
             resources=Resources(),
             clock=None,
             limit={},
-            next_array=(2, 2),
-            syntheses=len(known),
+            next_array=(LEAST, LEAST),
+            syntheses=len(mine) - before,
         )
-    limit, beyond = _beyond(chosen, limits, known, block_bits)
+    limit, beyond = _beyond(chosen, limits, mine, block_bits)
     return Search(
         spec=chosen,
-        resources=known[chosen].total,
-        clock=known[chosen].clock,
+        resources=mine[chosen].total,
+        clock=mine[chosen].clock,
         limit=limit,
         next_array=beyond,
-        syntheses=len(known),
+        syntheses=len(mine) - before,
     )
 
 
@@ -278,12 +290,23 @@ def _best(
 
     for least in (USEFUL, MEMORIES[-1]):
         for rows, columns in shapes():
-            if fits(rows, columns, MOST_BEATS, least) is None:
+            if rows * columns > 2 * limits.dsps or fits(rows, columns, MOST_BEATS, least) is None:
                 continue
             memories = next(m for m in MEMORIES if fits(rows, columns, MOST_BEATS, m))
             tries = (fits(rows, columns, beats, memories) for beats in (2, 4, 8, MOST_BEATS))
             return next(tried for tried in tries if tried is not None)
     return None
+
+
+def _half(
+    spec: AcceleratorSpec, known: Mapping[AcceleratorSpec, Estimate]
+) -> AcceleratorSpec | None:
+    """An array half as long and wide as the smallest known, with the least memory."""
+    side = min(max(made.array.rows, made.array.columns) for made in known)
+    if side <= LEAST:
+        return None
+    side = max(LEAST, side // 2)
+    return with_array(spec, side, side, least_lanes(side), MEMORIES[-1])
 
 
 def _beyond(
