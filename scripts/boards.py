@@ -88,6 +88,7 @@ def record(board: Board, found: Search, models: Sequence[Path]) -> dict[str, Any
             for n in RESOURCES
             if n in names
         },
+        "most_elements": list(found.most),
         "next_array": list(found.next_array),
         "limit": {names[n]: list(pair) for n, pair in found.limit.items()},
         "estimated_mhz": clock,
@@ -110,7 +111,8 @@ def fit(names: Sequence[str], models: Sequence[Path], path: Path | None) -> None
         records.append(record(board, searches[key], models))
         if path is not None:
             path.write_text(json.dumps(records, indent=2) + "\n")
-    table = Table("board", "array", "lanes", "takes", "limit", *(model.stem for model in models))
+    networks = [model.stem for model in models]
+    table = Table("board", "array", "lanes", "takes", "most elements", "limit", *networks)
     for r in records:
         if r["array"] is None:
             table.add_row(r["board"], "none")
@@ -120,7 +122,8 @@ def fit(names: Sequence[str], models: Sequence[Path], path: Path | None) -> None
         why = ", ".join(f"{n} {a:,} of {b:,}" for n, (a, b) in r["limit"].items())
         cycles = [c if isinstance(c, str) else f"{c:,}" for c in r["cycles"].values()]
         size = "x".join(map(str, r["array"]))
-        table.add_row(r["board"], size, str(r["lanes"]), used, f"{wide}: {why}", *cycles)
+        most = "x".join(map(str, r["most_elements"]))
+        table.add_row(r["board"], size, str(r["lanes"]), used, most, f"{wide}: {why}", *cycles)
     Console(width=None if sys.stdout.isatty() else 200).print(table)
 
 

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from systolith.cli.build import chosen_spec
-from systolith.cli.options import Array, Preset, Quiet, SpecFile, choose_spec, stdout, write_text
+from systolith.cli.options import (
+    Array,
+    Preset,
+    Quiet,
+    Seed,
+    SpecFile,
+    check_writable,
+    choose_spec,
+    stdout,
+    write_text,
+)
 from systolith.cli.progress import reporting
 from systolith.constraints import Board, Family, load_board
 from systolith.errors import BoardError
@@ -77,7 +87,7 @@ def estimate(
     place: Annotated[
         bool, typer.Option("--place", help="Place and route, too: minutes, and the real clock.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of placement.", min=0)] = 1,
+    seed: Seed = 1,
     json: Annotated[
         Path | None, typer.Option("--json", help="Write the result as JSON; - for stdout.")
     ] = None,
@@ -89,6 +99,8 @@ def estimate(
     if it does not fit the board.
     """
     _check(board, family, place)
+    if json is not None and str(json) != "-":
+        check_writable(json.parent)
     from systolith.build.cache import cached_estimate
     from systolith.build.synthesis import check_capacity
     from systolith.report.build import estimate_json, print_build, print_estimate
