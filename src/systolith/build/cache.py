@@ -31,7 +31,7 @@ def cached_estimate(rtlil: str, family: Family) -> Estimate:
     ------
     ToolError: yosys failed, or the cache cannot be written.
     """
-    code = [Path(part.__file__).read_text() for part in (module, clock)]
+    code = [Path(str(part.__file__)).read_text() for part in (module, clock)]
     data = repr((FAMILIES[family], DELAYS.get(family)))
     parts = (version("pyosys"), data, *code, rtlil)
     key = hashlib.sha256("\0".join(parts).encode()).hexdigest()
