@@ -24,6 +24,7 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "registers": RegistersBackend,
     "uart-sim": UartSimBackend,
     "netlist-ecp5": partial(NetlistBackend, Technology.ECP5),
+    "netlist-gowin": partial(NetlistBackend, Technology.GOWIN),
     "netlist-xilinx7": partial(NetlistBackend, Technology.XILINX7),
 }
 """Every way to run a program, the default first, but boards.

@@ -20,6 +20,7 @@ SHAPES = [(2048, 8, 8), (1024, 32, 8), (512, 36, 36), (4096, 12, 12), (700, 64, 
 """Words, bits, bits written at a time."""
 NAMES = {
     Technology.ECP5: {"DP16KD", "TRELLIS_DPR16X4"},
+    Technology.GOWIN: {"SDPX9B", "DPB", "DPX9B", "RAM16SDP4"},
     Technology.XILINX7: {"RAMB18E1", "RAMB36E1", "RAM64M"},
 }
 
@@ -100,4 +101,5 @@ def test_models_bring_those_they_are_made_of() -> None:
 
 def test_own_models() -> None:
     names = {"MULT18X18D", "MULT9X9", "MULT18X18", "DP16KD", "RAMB18E1", "RAMB36E1"}
+    names |= {"SDPX9B", "DPB", "DPX9B"}
     assert set(own_models()) == names
