@@ -243,7 +243,9 @@ class StoreUnit(wiring.Component):
             spec.post.modes,
             residual=spec.post.residual,
             product=spec.post.product,
+            residual_multipliers=spec.post.residual_multipliers,
             tables=spec.memory.tables,
+            table_attributes=spec.memory.small_attributes,
             widths=spec.post.widths,
         )
         m.submodules[f"lane{i}"] = lane

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith.build.timing import read_timing
+from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.sim.ice40 import synth_ice40
@@ -63,9 +64,9 @@ class Shell(wiring.Component):
         return m
 
 
-def netlist(spec_name: str, folder: Path, passes: Sequence[str]) -> None:
+def netlist(spec_name: str, folder: Path, technology: Technology, passes: Sequence[str]) -> None:
     """Synthesise, with the components' names, to `netlist.json`."""
-    design = Accelerator(load_spec(spec_name))
+    design = Accelerator(load_spec(spec_name), technology=technology)
     # What a read finds at an address that is written in the same cycle is nobody's business.
     dont_care = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
     text = run_yosys(
@@ -103,9 +104,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-route", action="store_true", help="only synthesise")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    netlist(
-        options.spec, options.folder, synth_ice40() if options.ice40 else ["synth_ecp5 -top top"]
-    )
+    technology = Technology.ICE40 if options.ice40 else Technology.ECP5
+    passes = synth_ice40() if options.ice40 else ["synth_ecp5 -top top"]
+    netlist(options.spec, options.folder, technology, passes)
     if options.no_route or options.ice40:
         return 0
     flags = [f"--{options.device}", "--package", "CABGA381", "--speed", options.speed]
