@@ -94,6 +94,9 @@ class Requantizer(wiring.Component):
         """Build the stages, a register after each."""
         m = Module()
         p = Pipeline(m, self.i_valid)
+        # The first stage does the same for every mode.
+        self._chosen = {mode: Signal(name=f"is_{mode.name.lower()}") for mode in self.modes}
+        m.d.sync += [chosen.eq(self.i_mode == mode) for mode, chosen in self._chosen.items()]
         for name in ("acc", "bias", "multiplier", "shift", "offset"):
             p[name] = getattr(self, f"i_{name}")
         for build in _stages(self.modes, self.widths):
@@ -112,7 +115,7 @@ class Requantizer(wiring.Component):
         rows = [(mode, Value.cast(row)) for mode, row in table.items() if mode in self.modes]
         result = rows[-1][1]
         for mode, row in rows[:-1]:
-            result = Mux(self.i_mode == mode, row, result)
+            result = Mux(self._chosen[mode], row, result)
         return result
 
     def _add_bias(self, p: Pipeline) -> None:
@@ -137,18 +140,24 @@ class Requantizer(wiring.Component):
 
     def _normalise(self, p: Pipeline, *steps: int) -> None:
         """Shift left: by the leading zeros (FLOAT32), by ``max(shift, 0)`` (DOUBLE) or not."""
-        value = p["operand"].as_unsigned()
-        shift = p["shift"]
-        for step in steps:
+        start = value = p["operand"].as_unsigned()
+        shift, shifts = p["shift"], list[Value]()
+        for i, step in enumerate(steps):
             bit = step.bit_length() - 1
+            # Whether the leading bits are 0, after any of the shifts that there may have been.
+            ends = [32 - sum(s for k, s in enumerate(steps[:i]) if n >> k & 1) for n in range(2**i)]
+            clear = [~start[end - step : end].any() for end in ends]
+            for moved in shifts:
+                clear = [Mux(moved, b, a) for a, b in zip(clear[::2], clear[1::2], strict=True)]
             go = {
-                FLOAT32: ~value[32 - step :].any(),
+                FLOAT32: clear[0],
                 DOUBLE: shift[bit] & ~shift[-1],
                 FIXED: Const(0, 1),
                 MAGNITUDE: Const(0, 1),
             }
             p[f"leading_{step}"] = self._pick(go)
-            moved = Mux(p[f"leading_{step}"], Cat(Const(0, step), value[: 32 - step]), value)
+            shifts.append(p[f"leading_{step}"])
+            moved = Mux(shifts[-1], Cat(Const(0, step), value[: 32 - step]), value)
             value = p.wire(f"normalised_{step}", moved)
         p["operand"] = value.as_signed()
 

@@ -239,15 +239,12 @@ class StoreUnit(wiring.Component):
     ) -> PostLane:
         """Lane i with its slice of the operands that stand at the present stage of ``p``."""
         spec = self.spec
+        post, memory = spec.post, spec.memory
         lane = PostLane(
-            spec.post.modes,
-            residual=spec.post.residual,
-            product=spec.post.product,
-            residual_multipliers=spec.post.residual_multipliers,
-            tables=spec.memory.tables,
-            table_attributes=spec.memory.small_attributes,
-            widths=spec.post.widths,
-        )
+            post.modes, residual=post.residual, product=post.product, widths=post.widths,
+            residual_multipliers=post.residual_multipliers,
+            tables=memory.tables, table_attributes=memory.small_attributes,
+        )  # fmt: skip
         m.submodules[f"lane{i}"] = lane
         m.d.comb += [
             lane.i_valid.eq(p.valid),
