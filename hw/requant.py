@@ -132,7 +132,6 @@ class Requantizer(wiring.Component):
         """Saturate FIXED's operand, and MAGNITUDE's, which is not negative, to their width."""
         a, rest = p["operand"], self.widths.accumulator - 1
         own = a[-1]
-        own = a[-1]
         table = {FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)}
         sign = p.wire("side", self._pick(table))
         overflow = p.wire("beyond", (a[rest:] ^ sign.replicate(32 - rest)).any())
@@ -149,13 +148,8 @@ class Requantizer(wiring.Component):
             clear = [~start[end - step : end].any() for end in ends]
             for moved in shifts:
                 clear = [Mux(moved, b, a) for a, b in zip(clear[::2], clear[1::2], strict=True)]
-            go = {
-                FLOAT32: clear[0],
-                DOUBLE: shift[bit] & ~shift[-1],
-                FIXED: Const(0, 1),
-                MAGNITUDE: Const(0, 1),
-            }
-            p[f"leading_{step}"] = self._pick(go)
+            go = {FLOAT32: clear[0], DOUBLE: shift[bit] & ~shift[-1]}
+            p[f"leading_{step}"] = self._pick(go | {FIXED: Const(0, 1), MAGNITUDE: Const(0, 1)})
             shifts.append(p[f"leading_{step}"])
             moved = Mux(shifts[-1], Cat(Const(0, step), value[: 32 - step]), value)
             value = p.wire(f"normalised_{step}", moved)
@@ -256,8 +250,7 @@ _Stage = Callable[[Requantizer, Pipeline], None]
 
 
 _PART, _LONG_PART, _FEW = 16, 17, 3
-"""Bits of the lower part of an operand cut in two, of one with few bits more, and how many few is.
-"""
+"""Bits of the lower part of an operand cut in two, of one with few bits more, and few bits."""
 
 
 def _parts(a: Value, b: Value) -> tuple[list[Value], list[Value]]:
