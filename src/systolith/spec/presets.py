@@ -85,9 +85,8 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
             depthwise_width=64,
         ),
         memory=MemorySpec(
-            activation_regions=1,
-            activation_bytes=64 * KIB,
-            weight_bytes=276 * KIB,
+            activation_bytes=48 * KIB,
+            weight_bytes=240 * KIB,
             accumulator_depth=64,
             parameter_channels=3072,
             command_words=4096,
@@ -121,12 +120,12 @@ PRESETS: Mapping[str, AcceleratorSpec] = {
     ),
     "large": _preset(32, 32, 16, lines=5),
 }
-"""Named accelerators: array 4x4, 8x8, 12x12, 16x16 and 32x32, all requantizer modes, depthwise mode.
+"""Named accelerators: arrays from 4x4 to 32x32, all requantizer modes, depthwise mode.
 
 `nano` is `tiny` with memories that fit an ECP5-25F, and hold DS-CNN. `ecp5_85f` is as large as an
-LFE5U-85F allows: all its multipliers are in the array (12x12) and in three lanes, and its memories
-hold each of the MLPerf Tiny networks. All but these three have the softmax unit and products of
-tensors. All hold a whole network on chip but `stream`, which has an
-AXI4 master to external memory, `sparse`: `stream` with two of four weights, and `mixed`: `stream`
-with every precision and every other format of weights.
+LFE5U-85F allows: all its multipliers are in the array (12x12) and in three lanes, and it holds each
+of MLPerf Tiny's networks but the autoencoder. All but these three have the softmax unit and
+products of tensors. All hold a whole network on chip but `stream`, which has an AXI4 master to
+external memory, `sparse`: `stream` with two of four weights, and `mixed`: `stream` with every
+precision and every other format of weights.
 """
