@@ -219,9 +219,11 @@ class Feeder(wiring.Component):
             on_grid.eq(begins | due),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
+            # An output that ends the last of the rows with outputs.
             nest.cut.eq(
-                depthwise & is_output & row_ends
-                & Mux(begins, rows_left.is_one, rows_left.is_zero)
+                depthwise
+                & Mux(begins, rows_away.is_zero & single & rows_left.is_one,
+                      due & live & outputs_left.is_one & rows_left.is_zero)
             ),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),

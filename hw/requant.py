@@ -140,18 +140,18 @@ class Requantizer(wiring.Component):
     def _normalise(self, p: Pipeline, *steps: int) -> None:
         """Shift left: by the leading zeros (FLOAT32), by ``max(shift, 0)`` (DOUBLE) or not."""
         start = value = p["operand"].as_unsigned()
-        shift, shifts = p["shift"], list[Value]()
+        shift, zeros = p["shift"], list[Value]()
         for i, step in enumerate(steps):
             bit = step.bit_length() - 1
             # Whether the leading bits are 0, after any of the shifts that there may have been.
             ends = [32 - sum(s for k, s in enumerate(steps[:i]) if n >> k & 1) for n in range(2**i)]
             clear = [~start[end - step : end].any() for end in ends]
-            for moved in shifts:
-                clear = [Mux(moved, b, a) for a, b in zip(clear[::2], clear[1::2], strict=True)]
+            for zero in zeros:
+                clear = [Mux(zero, b, a) for a, b in zip(clear[::2], clear[1::2], strict=True)]
+            zeros += clear
             go = {FLOAT32: clear[0], DOUBLE: shift[bit] & ~shift[-1]}
             p[f"leading_{step}"] = self._pick(go | {FIXED: Const(0, 1), MAGNITUDE: Const(0, 1)})
-            shifts.append(p[f"leading_{step}"])
-            moved = Mux(shifts[-1], Cat(Const(0, step), value[: 32 - step]), value)
+            moved = Mux(p[f"leading_{step}"], Cat(Const(0, step), value[: 32 - step]), value)
             value = p.wire(f"normalised_{step}", moved)
         p["operand"] = value.as_signed()
 
