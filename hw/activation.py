@@ -117,9 +117,25 @@ class ActivationMemory(wiring.Component):
         m.d.comb += asks.eq(getattr(self, f"{port}_valid") & here)
         return asks
 
+    def _meets(self, first: str, port: str) -> Value:
+        """Whether the requests of two readers, if there are such, are for the same region."""
+        count = self.spec.memory.activation_regions
+        if count == 1:
+            return Const(1)
+        one, other = (getattr(self, f"{p}_address")[self._offset_bits :] for p in (first, port))
+        return (one == other) & (one < count)
+
     def _reads(self, m: Module, banks: list) -> None:
-        """Grant one reader per region, then select region and window for each reader."""
-        m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
+        """Grant one reader per region, then select region and window for each reader.
+
+        Whether the stream has a request is known last: for whom that matters is known by then.
+        """
+        m.d.comb += [self.x_ready.eq(1), *([self.r_ready.eq(1)] if "r" in self._readers else [])]
+        others = [port for port in self._readers if port not in "rx"]
+        for i, port in enumerate(others):
+            earlier = [p for p in self._readers if p in "rx"] + others[:i]
+            claims = Cat(getattr(self, f"{p}_valid") & self._meets(p, port) for p in earlier)
+            m.d.comb += getattr(self, f"{port}_ready").eq(~claims.any())
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
             taken: Value = asks["x"]
@@ -132,9 +148,7 @@ class ActivationMemory(wiring.Component):
                 by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
                 pairs = zip(lines, self._lines("r"), strict=True)
                 lines = [Mux(by_stream, own, theirs) for own, theirs in pairs]
-            for port in [port for port in self._readers if port not in "rx"]:
-                with m.If(taken & asks[port]):
-                    m.d.comb += getattr(self, f"{port}_ready").eq(0)
+            for port in others:
                 theirs = self._lines(port)
                 lines = [Mux(taken, line, own) for line, own in zip(lines, theirs, strict=True)]
                 taken = taken | asks[port]
