@@ -76,6 +76,7 @@ class PostLane(wiring.Component):
     tables: 256-byte tables, 0 to 16.
     table_attributes: what synthesis is told about their memory.
     widths: of the requantizer's multiplication.
+    late: parameters come when the requantizer uses them (`Requantizer.delays_of`).
 
     Members
     -------
@@ -113,6 +114,7 @@ class PostLane(wiring.Component):
         residual_multipliers: bool = True,
         table_attributes: Mapping[str, str] | None = None,
         widths: RequantWidths = FULL_WIDTHS,
+        late: bool = False,
     ) -> None:
         if not 0 <= tables <= 16:
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
@@ -121,7 +123,7 @@ class PostLane(wiring.Component):
         self.residual_multipliers = residual_multipliers
         self.tables, self.table_attributes = tables, dict(table_attributes or {})
         self.modes = modes
-        self.widths = widths
+        self.widths, self.late = widths, late
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
@@ -147,7 +149,9 @@ class PostLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Put what is built in a row."""
         m = Module()
-        m.submodules.requantizer = requantizer = Requantizer(self.modes, self.widths)
+        m.submodules.requantizer = requantizer = Requantizer(
+            self.modes, self.widths, late=self.late
+        )
         for name in ("valid", "acc", "bias", "multiplier", "shift", "offset"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self, f"i_{name}"))
         for name in ("mode", "zero", "low", "high"):
