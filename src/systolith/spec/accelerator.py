@@ -35,6 +35,8 @@ class MemorySpec:
     command_words: 32-bit words of the command memory.
     tables: 256-byte tables for unary functions, 0 to 16 (0 leaves the table stage out).
     stamps: entries of the time-stamp memory.
+    small_distributed: whether partial sums, results, line buffers and tables are to be made of
+        look-up tables' RAM, which leaves block RAM to the large memories.
     """
 
     activation_regions: int = 2
@@ -45,6 +47,7 @@ class MemorySpec:
     command_words: int = 8192
     tables: int = 4
     stamps: int = 256
+    small_distributed: bool = False
 
     def __post_init__(self) -> None:
         check("memory.activation_regions", self.activation_regions, 1, 8)
@@ -55,6 +58,15 @@ class MemorySpec:
         check("memory.command_words", self.command_words, 64, 65536)
         check("memory.tables", self.tables, 0, 16)
         check("memory.stamps", self.stamps, 2, 4096)
+        if not isinstance(self.small_distributed, bool):
+            raise TypeError(
+                f"memory.small_distributed must be true or false, not {self.small_distributed!r}"
+            )
+
+    @property
+    def small_attributes(self) -> dict[str, str]:
+        """Attributes of the memories that `small_distributed` is about, as synthesis knows them."""
+        return {"ram_style": "distributed"} if self.small_distributed else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
