@@ -24,6 +24,7 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "registers": RegistersBackend,
     "uart-sim": UartSimBackend,
     "netlist-ecp5": partial(NetlistBackend, Technology.ECP5),
+    "netlist-ice40": partial(NetlistBackend, Technology.ICE40),
     "netlist-xilinx7": partial(NetlistBackend, Technology.XILINX7),
 }
 """Every way to run a program, the default first, but boards.

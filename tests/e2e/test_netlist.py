@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from systolith.compiler.compile import compile_graph
+from systolith.constraints import load_board
 from systolith.errors import InputError
 from systolith.importers.load import load_model
 from systolith.sim.backends import get_backend
+from systolith.sim.stress import random_inputs, random_program
 from systolith.spec.accelerator import (
     AcceleratorSpec,
     ArraySpec,
@@ -66,6 +68,28 @@ def test_the_shipped_network(name: str, fuse: bool) -> None:
         same = design.run(program, inputs)
         assert (result.stamps, result.counters) == (same.stamps, same.counters)
         assert sum(values.size for values in right.values()) > 1000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_the_smallest_board() -> None:
+    """Random programs on the accelerator of an iCE40UP5K, whose weights may lie in SPRAM."""
+    spec = load_board("icebreaker").spec
+    backend, design, golden = (get_backend(n) for n in ("netlist-ice40", "verilator", "golden"))
+    compared = cycles = 0
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        program = random_program(rng, spec)
+        inputs = random_inputs(rng, program)
+        result, same = backend.run(program, inputs), design.run(program, inputs)
+        for tensor, values in golden.run(program, inputs).tensors.items():
+            message = f"seed {seed}: {tensor}"
+            np.testing.assert_array_equal(result.tensors[tensor], values, err_msg=message)
+            compared += values.size
+        assert (result.stamps, result.counters) == (same.stamps, same.counters), seed
+        cycles += result.cycles
+    print(f"{compared} values in {cycles} cycles")
+    assert compared > 20_000
 
 
 def test_external_memory_is_refused() -> None:
