@@ -71,7 +71,7 @@ def stimuli(rng: np.random.Generator, memories: Memories) -> dict[str, np.ndarra
 
 def outputs(text: str, ports: dict[str, np.ndarray]) -> np.ndarray:
     """`o` of every cycle, as bytes."""
-    model = Model(build_model(text, jobs=1))
+    model = Model(build_model(text, jobs=1, quick=True))
     raw = {}
     for name, octets in ports.items():
         padding = model.variables[name].word_bytes - octets.shape[1]
@@ -123,7 +123,7 @@ def test_a_memory_of_one_port() -> None:
     """Four SB_SPRAM256KA, which begin with anything: what was written is read, 20,000 cycles."""
     netlist = synthesise(OnePort(), Technology.ICE40)
     assert netlist.count("SB_SPRAM256KA") == 4
-    dut = Dut(build_model(with_models(netlist, Technology.ICE40), jobs=1))
+    dut = Dut(build_model(with_models(netlist, Technology.ICE40), jobs=1, quick=True))
     rng, words, compared = np.random.default_rng(12), {}, 0
     for address in (pool := rng.integers(0, 1 << 15, 24).tolist()):
         words[address] = int(rng.integers(1 << 32))
