@@ -16,6 +16,7 @@ from systolith.constraints import load_board
 from systolith.cycles import predict
 from systolith.errors import CompileError
 from systolith.host import run_model
+from systolith.hw.technology import Technology
 from systolith.sim.backend import Result
 from systolith.sim.collisions import CollidingBackend
 from systolith.sim.golden_backend import GoldenBackend
@@ -101,7 +102,8 @@ SPECS: dict[str, Callable[[], AcceleratorSpec]] = {
 @pytest.mark.parametrize("name", SPECS)
 def test_random_programs(name: str) -> None:
     """Units overlap as they never do in networks."""
-    spec, backend = SPECS[name](), CollidingBackend()
+    technology = Technology.ICE40 if name == "icebreaker" else Technology.GENERIC
+    spec, backend = SPECS[name](), CollidingBackend(technology)
     draw = random_external_program if spec.external.data_bytes else random_program
     compared = sum(
         compare(backend, draw(np.random.default_rng(seed), spec), seed) for seed in range(80)
