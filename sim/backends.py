@@ -25,6 +25,7 @@ BACKENDS: Mapping[str, Callable[[], Backend]] = {
     "uart-sim": UartSimBackend,
     "netlist-ecp5": partial(NetlistBackend, Technology.ECP5),
     "netlist-gowin": partial(NetlistBackend, Technology.GOWIN),
+    "netlist-ice40": partial(NetlistBackend, Technology.ICE40),
     "netlist-xilinx7": partial(NetlistBackend, Technology.XILINX7),
 }
 """Every way to run a program, the default first, but boards.
