@@ -52,6 +52,7 @@ def build_json(result: BuildResult, spec: AcceleratorSpec) -> str:
         "placed": {kind: {"used": u, "available": a} for kind, (u, a) in result.used.items()},
         "clocks": [_clock(clock) for clock in result.timing.clocks],
         "bitstream": result.bitstream.name if result.bitstream else None,
+        "rtlil_sha256": result.rtlil_sha256,
     }
     return json.dumps(value, indent=2) + "\n"
 

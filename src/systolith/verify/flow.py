@@ -34,7 +34,7 @@ from systolith.verify.results import LayerReport, VerifyReport
 from systolith.verify.samples import Samples, choose_samples, default_model
 from systolith.verify.tally import Side, Tally
 
-__all__ = ["Progress", "verify_model"]
+__all__ = ["Progress", "classifies", "verify_model"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps finished, steps in all)."""
@@ -181,7 +181,7 @@ class _Verification:
         return tuple(reports)
 
 
-def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
+def classifies(graph: Graph, labels: tuple[int, ...] = ()) -> bool:
     """Whether labels can be the classes of the first output: one score a class, no regression."""
     output, source = (graph.tensors[names[0]] for names in (graph.outputs, graph.inputs))
     scores = output.shape[:2] == (1, 1) and 1 < output.size != source.size
@@ -242,7 +242,7 @@ def verify_model(
     layers = work.layers()
     work.seconds["total"] = time.perf_counter() - begin
     labels = samples.labels
-    keep = bool(labels) and _classifies(graph, labels)
+    keep = bool(labels) and classifies(graph, labels)
     return VerifyReport(
         model="embedded network" if path is None else Path(path).name,
         profile=graph.profile,
