@@ -1,12 +1,26 @@
-"""A compiled network through the accelerator's bus; `test_network` builds it and starts this."""
+"""A compiled network at the ports of a board top; `test_network` builds it and starts this."""
+
+import random
 
 import cocotb
 import numpy as np
-from axi_bench import PROGRAM, TENSORS, board
+from axi_bench import PROGRAM, TENSORS, Board, board, pauses
 from cocotb.triggers import RisingEdge
-from cocotbext.axi import AxiResp
+from cocotbext.axi import (
+    AxiResp,
+    AxiStreamBus,
+    AxiStreamFrame,
+    AxiStreamSink,
+    AxiStreamSource,
+)
 
 from systolith.spec.registers import Window
+from systolith.spec.stream import STREAM_BASE, STREAM_REGISTERS, stream_layout
+
+STREAM = {r.name: STREAM_BASE + r.offset for r in STREAM_REGISTERS}
+(INPUT,), (OUTPUT,) = PROGRAM.inputs, PROGRAM.outputs
+IMAGES, WANTED = TENSORS["images"], TENSORS["wanted"]
+BEAT = PROGRAM.spec.bus.stream_bytes
 
 
 def runs(name: str):
@@ -21,26 +35,96 @@ def runs(name: str):
             yield (Window.ACTIVATIONS << 24) + address, part
 
 
+async def loaded(dut, seed: int) -> Board:
+    """The board top with the network."""
+    host = await board(dut, 0.2, seed, prefix="s_axi")
+    await host.load()
+    return host
+
+
 @cocotb.test()
 async def classify(dut) -> None:
-    """Load the network, write an image, wait for the interrupt, read what golden computed."""
-    host = await board(dut, 0.2, seed=5)
-    await host.load()
+    """Write an image, wait for the interrupt, read what golden computed."""
+    host = await loaded(dut, seed=5)
     await host.set("interrupt", 1)
-    for name in PROGRAM.inputs:
-        for address, part in runs(name):
-            await host.put(address, TENSORS[f"in_{name}"][part].tobytes())
+    for address, part in runs(INPUT):
+        await host.put(address, IMAGES[0][part].tobytes())
     await host.set("control", 1)
     await RisingEdge(dut.irq)
     assert await host.register("status") == 0b010
     compared = 0
-    for name in PROGRAM.outputs:
-        want = TENSORS[f"out_{name}"]
-        for address, part in runs(name):
-            answer = await host.axi.read(address, want[part].size)
-            assert answer.resp == AxiResp.OKAY
-            got = np.frombuffer(bytes(answer.data), want.dtype)
-            assert np.array_equal(got, want[part].ravel()), (name, part)
-            compared += got.size
-    assert compared == sum(TENSORS[f"out_{n}"].size for n in PROGRAM.outputs)
+    for address, part in runs(OUTPUT):
+        answer = await host.axi.read(address, WANTED[0][part].size)
+        assert answer.resp == AxiResp.OKAY
+        got = np.frombuffer(bytes(answer.data), WANTED.dtype)
+        assert np.array_equal(got, WANTED[0][part].ravel()), part
+        compared += got.size
+    assert compared == WANTED[0].size
     assert await host.register("stamps") == len(PROGRAM.layers)
+
+
+def frame(data: bytes, holes: random.Random | None) -> AxiStreamFrame:
+    """Data as a frame; with bytes between them that TKEEP says are none, if there are holes."""
+    keep: list[int] = []
+    for _ in data:
+        while holes and holes.random() < 0.3:
+            keep.append(0)
+        keep.append(1)
+    keep += [0] * (-len(keep) % BEAT)
+    source = iter(data)
+    return AxiStreamFrame(bytes(next(source) if k else 0xEE for k in keep), tkeep=keep)
+
+
+async def streams(dut, host: Board, often: float) -> tuple[AxiStreamSource, AxiStreamSink]:
+    """Models at both streams that pause at random, and the registers that say what they carry."""
+    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst)
+    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
+    for number, model in enumerate((source, sink)):
+        model.log.setLevel("ERROR")
+        if often:
+            model.set_pause_generator(pauses(number, often))
+    for side, name in (("input", INPUT), ("output", OUTPUT)):
+        for field, value in stream_layout(PROGRAM.buffers[name]).items():
+            await host.put(STREAM[f"{side}_{field}"], value.to_bytes(4, "little"))
+    return source, sink
+
+
+@cocotb.test()
+@cocotb.parametrize(often=[0.0, 0.6])
+async def images_as_a_stream(dut, often: float) -> None:
+    """Images one after the other, some cut short or too long: a frame of codes for each whole one.
+
+    The host does nothing between the images.
+    """
+    host = await loaded(dut, seed=6)
+    source, sink = await streams(dut, host, often)
+    await host.put(STREAM["stream_control"], (0b111).to_bytes(4, "little"))
+    rng = random.Random(int(10 * often))
+    holes = rng if often else None
+    dropped = 0
+    for image in IMAGES:
+        data = image.tobytes()
+        for wrong in (data[: rng.randrange(1, len(data))], data + bytes(rng.randrange(1, 9))):
+            if often and rng.random() < 0.5:
+                source.send_nowait(frame(wrong, holes))
+                dropped += 1
+        source.send_nowait(frame(data, holes))
+    compared = mismatches = 0
+    for wanted in WANTED:
+        got = bytes((await sink.recv()).tdata)
+        assert len(got) == wanted.size
+        mismatches += int((np.frombuffer(got, WANTED.dtype) != wanted.ravel()).sum())
+        compared += len(got)
+    assert (compared, mismatches) == (WANTED.size, 0)
+    counts = {}
+    for name in ("stream_received", "stream_sent", "stream_dropped"):
+        counts[name] = int.from_bytes((await host.axi.read(STREAM[name], 4)).data, "little")
+    assert counts == {
+        "stream_received": len(IMAGES),
+        "stream_sent": len(IMAGES),
+        "stream_dropped": dropped,
+    }
+    assert bool(often) == bool(dropped) and sink.empty()
+    dut._log.info(
+        "%d images, %d values compared, %d frames dropped", len(IMAGES), compared, dropped
+    )
