@@ -24,6 +24,7 @@ from systolith.build.timing import read_timing
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.sim.ice40 import synth_ice40
+from systolith.sim.netlist import reads_apart
 from systolith.spec.configuration import load_spec
 
 
@@ -66,11 +67,9 @@ class Shell(wiring.Component):
 def netlist(spec_name: str, folder: Path, passes: Sequence[str]) -> None:
     """Synthesise, with the components' names, to `netlist.json`."""
     design = Accelerator(load_spec(spec_name))
-    # What a read finds at an address that is written in the same cycle is nobody's business.
-    dont_care = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
     text = run_yosys(
-        to_rtlil(Shell(design)),
-        [dont_care, *passes, "tee -q -o stat.json stat -json", "write_json netlist.json"],
+        reads_apart(to_rtlil(Shell(design))),
+        [*passes, "tee -q -o stat.json stat -json", "write_json netlist.json"],
         outputs=["netlist.json", "stat.json"],
     )
     for name, content in text.items():

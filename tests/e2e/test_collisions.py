@@ -1,56 +1,81 @@
 """What a memory gives for a word that is written in the same cycle is never used.
 
-So block RAMs that give nothing to rely on need no logic around them (`sim.netlist.READS_APART`).
+So block RAMs that give nothing to rely on need no logic around them (`sim.netlist.reads_apart`).
+Here such reads give pseudorandom bits. Results must be golden's, time stamps those predicted.
 """
 
-import re
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
 from systolith.compiler.compile import compile_graph
-from systolith.hw.technology import Technology
-from systolith.hw.top import Accelerator
-from systolith.sim.accelerator import TOP
-from systolith.sim.emit import run_yosys, to_rtlil
+from systolith.constraints import load_board
+from systolith.cycles import predict
+from systolith.errors import CompileError
+from systolith.golden.execute import execute
+from systolith.sim.backend import Result
+from systolith.sim.collisions import CollidingBackend
 from systolith.sim.golden_backend import GoldenBackend
-from systolith.sim.netlist import READS_APART
-from systolith.sim.netlist_backend import NetlistBackend
-from systolith.sim.verilator import build_model
+from systolith.sim.stress import random_inputs, random_program
 from systolith.spec.accelerator import AcceleratorSpec
+from systolith.spec.program import Program
 
-pytestmark = pytest.mark.usefixtures("compiler")
-PASSES = [READS_APART, "proc", "flatten", "opt_expr", "opt_clean", "opt_dff", "opt_clean"]
-
-
-class Colliding(NetlistBackend):
-    """The design with memories whose reads give ones for what is written in the same cycle."""
-
-    def _library(self, spec: AcceleratorSpec) -> Path:
-        passes = [*PASSES, "write_verilog -noattr -norename -sv design.v"]
-        rtlil = to_rtlil(Accelerator(spec), TOP)
-        text = run_yosys(rtlil, passes, outputs=["design.v"])["design.v"]
-        ones, found = re.subn(r"'hx+\b", lambda m: f"'h{'f' * (len(m[0]) - 2)}", text)
-        assert found > 20
-        return build_model(ones, TOP, jobs=1)
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("compiler")]
 
 
-@pytest.mark.slow
+def check_times(program: Program, result: Result) -> None:
+    """Require the cycles and time stamps that the cycle model predicts."""
+    predicted, kept = predict(program), program.spec.memory.stamps
+    assert predicted.cycles == result.cycles
+    assert predicted.stamps[:kept] == result.stamps[:kept]
+
+
+def compare(backend: CollidingBackend, program: Program, seed: int) -> int:
+    """Run a random program, and return the number of values compared."""
+    inputs = random_inputs(np.random.default_rng(seed), program)
+    wanted = execute(program, inputs)
+    result = backend.run(program, inputs)
+    for name, values in wanted.items():
+        np.testing.assert_array_equal(result.tensors[name], values, err_msg=f"{seed}: {name}")
+    check_times(program, result)
+    return sum(values.size for values in wanted.values())
+
+
 @pytest.mark.parametrize(("kind", "name"), [("SPECS", "3x5"), ("DEPTHWISE_SPECS", "5x3")])
 def test_random_graphs(random_graphs: ModuleType, kind: str, name: str) -> None:
-    """Every tensor is golden's."""
-    spec = getattr(random_graphs, kind)[name]
-    backend, compared = Colliding(Technology.GENERIC), 0
-    for seed in range(6):
+    """Every tensor of whole networks, then random programs on the same model."""
+    spec: AcceleratorSpec = getattr(random_graphs, kind)[name]
+    backend, compared = CollidingBackend(), 0
+    for seed in range(40):
         graph = random_graphs.random_graph(seed)
-        program = compile_graph(graph, spec).program
+        try:
+            program = compile_graph(graph, spec).program
+        except CompileError:
+            continue
         wanted = {layer.tensor for layer in program.layers}
         inputs = random_graphs.random_inputs(graph, seed)
         right = GoldenBackend().run(program, inputs, capture=wanted).tensors
-        found = backend.run(program, inputs, capture=wanted).tensors
+        result = backend.run(program, inputs, capture=wanted)
         for tensor, values in right.items():
-            np.testing.assert_array_equal(found[tensor], values, err_msg=f"{seed}: {tensor}")
+            found = result.tensors[tensor]
+            np.testing.assert_array_equal(found, values, err_msg=f"{seed}: {tensor}")
             compared += values.size
-    assert compared > 1000
+        check_times(program, result)
+    assert compared > 10_000
+    for seed in range(40):
+        program = random_program(np.random.default_rng(seed), spec)
+        compared += compare(backend, program, seed)
+    print(f"{name}: {compared} values, cycles of collisions: {backend.collisions(spec)}")
+    assert sum(backend.collisions(spec).values()) > 1000
+
+
+def test_the_smallest_board() -> None:
+    """Random programs on the accelerator of an iCE40UP5K, whose blocks need it most."""
+    spec, backend = load_board("icebreaker").spec, CollidingBackend()
+    compared = sum(
+        compare(backend, random_program(np.random.default_rng(seed), spec), seed)
+        for seed in range(40)
+    )
+    print(f"{compared} values, cycles of collisions: {backend.collisions(spec)}")
+    assert sum(backend.collisions(spec).values()) > 100

@@ -17,6 +17,7 @@ from systolith.build.modules import Module, instances, read_modules
 from systolith.build.timing import TOP, component_of
 from systolith.constraints import Family
 from systolith.sim.emit import run_yosys
+from systolith.sim.netlist import reads_apart
 
 __all__ = ["COMPONENTS", "Estimate", "component_name", "estimate"]
 
@@ -121,8 +122,11 @@ def estimate(rtlil: str, family: Family) -> Estimate:
     modules, top = read_modules(rtlil)
     times = Counter(module.name for _, module in instances(modules, top))
     repeated = {name for name, number in times.items() if number >= REPEATED}
-    passes = [*FAMILIES[family].passes, "autoname", "write_json netlist.json"]
-    files = run_yosys(_marked(modules, repeated, top), passes, outputs=["netlist.json"])
+    target, text = FAMILIES[family], _marked(modules, repeated, top)
+    if target.undefined_reads:
+        text = reads_apart(text)
+    passes = [*target.passes, "autoname", "write_json netlist.json"]
+    files = run_yosys(text, passes, outputs=["netlist.json"])
     components = _count(json.loads(files["netlist.json"]), modules, top, family)
     largest = sorted(components.items(), key=lambda item: -item[1].luts)
     return Estimate(family=family, components=dict(largest))

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import ceil
 
 from systolith.constraints import Capacity, Family
-from systolith.sim.ice40 import synth_ice40
+from systolith.hw.technology import Technology
+from systolith.sim.netlist import SYNTHESIS
 
 __all__ = ["FAMILIES", "Resources", "Target"]
 
@@ -49,11 +50,13 @@ class Target:
     cells: what each cell takes; those that are missing take nothing (buffers, wide multiplexers,
         carries beside the look-up tables they belong to).
     names: what the family calls its resources.
+    undefined_reads: its block RAMs give anything for a word that is written in the same cycle.
     """
 
     passes: tuple[str, ...]
     cells: Mapping[str, Resources]
     names: Mapping[str, str]
+    undefined_reads: bool = False
 
     def count(self, cells: Mapping[str, int]) -> Resources:
         """Add up the cells of a design, given the number of each type."""
@@ -136,7 +139,7 @@ def _names(dsp: str, ram: str, large: str = "") -> dict[str, str]:
 
 FAMILIES: Mapping[Family, Target] = {
     Family.ECP5: Target(
-        passes=("synth_ecp5 -top top",),
+        passes=tuple(SYNTHESIS[Technology.ECP5]("top")),
         cells={
             "LUT4": _LUT,
             "CCU2C": Resources(luts=2),
@@ -147,24 +150,27 @@ FAMILIES: Mapping[Family, Target] = {
             "PDPW16KD": _RAM,
         },
         names=_names("MULT18X18D", "DP16KD"),
+        undefined_reads=True,
     ),
     Family.ICE40: Target(
-        passes=synth_ice40(),
+        passes=tuple(SYNTHESIS[Technology.ICE40]("top")),
         cells=_ice40_cells(),
         names=_names("SB_MAC16", "SB_RAM40_4K", "SB_SPRAM256KA"),
+        undefined_reads=True,
     ),
     Family.GOWIN: Target(
-        passes=("synth_gowin -family gw2a -top top",),
+        passes=tuple(SYNTHESIS[Technology.GOWIN]("top")),
         cells=_gowin_cells(),
         names=_names("MULT9X9", "BSRAM"),
+        undefined_reads=True,
     ),
     Family.XC7: Target(
-        passes=("synth_xilinx -family xc7 -flatten -noiopad -noclkbuf -top top",),
+        passes=tuple(SYNTHESIS[Technology.XILINX7]("top")),
         cells=_xilinx_cells("DSP48E1", 1),
         names=_names("DSP48E1", "RAMB36"),
     ),
     Family.XCUP: Target(
-        passes=("synth_xilinx -family xcup -uram -flatten -noiopad -noclkbuf -top top",),
+        passes=tuple(SYNTHESIS[Technology.ULTRASCALE]("top")),
         cells=_xilinx_cells("DSP48E2", 2),
         names=_names("DSP48E2", "RAMB36", "URAM288"),
     ),

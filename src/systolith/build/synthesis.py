@@ -10,6 +10,7 @@ from systolith.build.families import FAMILIES, Resources
 from systolith.constraints import Board, Family
 from systolith.errors import CapacityError
 from systolith.sim.emit import run_yosys
+from systolith.sim.netlist import reads_apart
 
 __all__ = ["Netlist", "check_capacity", "stat_cells", "synthesise"]
 
@@ -47,6 +48,8 @@ def synthesise(rtlil: str, family: Family) -> Netlist:
     ToolError: yosys failed.
     """
     target = FAMILIES[family]
+    if target.undefined_reads:
+        rtlil = reads_apart(rtlil)
     passes = [*target.passes, STAT, "write_json netlist.json"]
     files = run_yosys(rtlil, passes, outputs=["stat.json", "netlist.json", "log"])
     cells = stat_cells(files["stat.json"])["design"]["num_cells_by_type"]
