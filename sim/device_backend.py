@@ -60,6 +60,8 @@ class DeviceBackend(ABC):
     """
 
     name = "device"
+    outputs_only = True
+    """A host sees what the program leaves in memory at its end."""
 
     def __init__(self, *, timeout: float = 3600.0, watchdog: int | None = None) -> None:
         self._timeout, self._watchdog = timeout, watchdog

@@ -35,22 +35,13 @@ def runs(name: str):
             yield (Window.ACTIVATIONS << 24) + address, part
 
 
-async def loaded(dut, seed: int) -> Board:
-    """The board top with the network."""
-    host = await board(dut, 0.2, seed, prefix="s_axi")
-    await host.load()
-    return host
-
-
-@cocotb.test()
-async def classify(dut) -> None:
+async def through_the_bus(host: Board) -> None:
     """Write an image, wait for the interrupt, read what golden computed."""
-    host = await loaded(dut, seed=5)
     await host.set("interrupt", 1)
     for address, part in runs(INPUT):
         await host.put(address, IMAGES[0][part].tobytes())
     await host.set("control", 1)
-    await RisingEdge(dut.irq)
+    await RisingEdge(host.dut.irq)
     assert await host.register("status") == 0b010
     compared = 0
     for address, part in runs(OUTPUT):
@@ -75,56 +66,60 @@ def frame(data: bytes, holes: random.Random | None) -> AxiStreamFrame:
     return AxiStreamFrame(bytes(next(source) if k else 0xEE for k in keep), tkeep=keep)
 
 
-async def streams(dut, host: Board, often: float) -> tuple[AxiStreamSource, AxiStreamSink]:
-    """Models at both streams that pause at random, and the registers that say what they carry."""
-    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst)
-    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
-    for number, model in enumerate((source, sink)):
-        model.log.setLevel("ERROR")
-        if often:
-            model.set_pause_generator(pauses(number, often))
+async def set_up(host: Board) -> None:
+    """Tell the stream unit where frames go and come from, and let it go round by itself."""
     for side, name in (("input", INPUT), ("output", OUTPUT)):
         for field, value in stream_layout(PROGRAM.buffers[name]).items():
             await host.put(STREAM[f"{side}_{field}"], value.to_bytes(4, "little"))
-    return source, sink
+    await host.put(STREAM["stream_control"], (0b111).to_bytes(4, "little"))
+
+
+def send(source: AxiStreamSource, often: float) -> int:
+    """Send all images; with pauses also some that are cut short or too long. Return how many."""
+    rng, wrong = random.Random(int(10 * often)), 0
+    for image in IMAGES:
+        data = image.tobytes()
+        for bad in (data[: rng.randrange(1, len(data))], data + bytes(rng.randrange(1, 9))):
+            if often and rng.random() < 0.5:
+                source.send_nowait(frame(bad, rng))
+                wrong += 1
+        source.send_nowait(frame(data, rng if often else None))
+    return wrong
 
 
 @cocotb.test()
-@cocotb.parametrize(often=[0.0, 0.6])
-async def images_as_a_stream(dut, often: float) -> None:
-    """Images one after the other, some cut short or too long: a frame of codes for each whole one.
+async def images(dut) -> None:
+    """Load the network; an image through the bus; then images one after the other as a stream.
 
-    The host does nothing between the images.
+    The host does nothing between these; both streams pause at random in the second round.
     """
-    host = await loaded(dut, seed=6)
-    source, sink = await streams(dut, host, often)
-    await host.put(STREAM["stream_control"], (0b111).to_bytes(4, "little"))
-    rng = random.Random(int(10 * often))
-    holes = rng if often else None
-    dropped = 0
-    for image in IMAGES:
-        data = image.tobytes()
-        for wrong in (data[: rng.randrange(1, len(data))], data + bytes(rng.randrange(1, 9))):
-            if often and rng.random() < 0.5:
-                source.send_nowait(frame(wrong, holes))
-                dropped += 1
-        source.send_nowait(frame(data, holes))
-    compared = mismatches = 0
-    for wanted in WANTED:
-        got = bytes((await sink.recv()).tdata)
-        assert len(got) == wanted.size
-        mismatches += int((np.frombuffer(got, WANTED.dtype) != wanted.ravel()).sum())
-        compared += len(got)
-    assert (compared, mismatches) == (WANTED.size, 0)
+    host = await board(dut, 0.2, seed=5, prefix="s_axi")
+    await host.load()
+    await through_the_bus(host)
+    source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis"), dut.clk, dut.rst)
+    sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis"), dut.clk, dut.rst)
+    for model in (source, sink):
+        model.log.setLevel("ERROR")
+    await set_up(host)
+    compared = mismatches = dropped = 0
+    for often in (0.0, 0.6):
+        for number, model in enumerate((source, sink)):
+            model.set_pause_generator(pauses(number, often))
+        wrong = send(source, often)
+        assert bool(often) == bool(wrong)
+        dropped += wrong
+        for wanted in WANTED:
+            got = bytes((await sink.recv()).tdata)
+            assert len(got) == wanted.size
+            mismatches += int((np.frombuffer(got, WANTED.dtype) != wanted.ravel()).sum())
+            compared += len(got)
+    assert (compared, mismatches) == (2 * WANTED.size, 0) and sink.empty()
     counts = {}
     for name in ("stream_received", "stream_sent", "stream_dropped"):
         counts[name] = int.from_bytes((await host.axi.read(STREAM[name], 4)).data, "little")
     assert counts == {
-        "stream_received": len(IMAGES),
-        "stream_sent": len(IMAGES),
+        "stream_received": 2 * len(IMAGES),
+        "stream_sent": 2 * len(IMAGES),
         "stream_dropped": dropped,
     }
-    assert bool(often) == bool(dropped) and sink.empty()
-    dut._log.info(
-        "%d images, %d values compared, %d frames dropped", len(IMAGES), compared, dropped
-    )
+    dut._log.info("%d values compared, %d frames dropped", compared, dropped)
