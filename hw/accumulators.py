@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.technology import Technology
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["MINIMUM_PASS", "Accumulators"]
@@ -32,6 +33,7 @@ class Accumulators(wiring.Component):
     spec: columns and their sums, `accumulator_depth`.
     sum_width: bits of the array's sums.
     high_width: bits of the sums of high nibbles, with W4A8.
+    technology: for which the memories are made.
 
     Members
     -------
@@ -46,8 +48,15 @@ class Accumulators(wiring.Component):
         those of the high nibbles) follows one cycle later.
     """
 
-    def __init__(self, spec: AcceleratorSpec, sum_width: int, high_width: int = 0):
+    def __init__(
+        self,
+        spec: AcceleratorSpec,
+        sum_width: int,
+        high_width: int = 0,
+        technology: Technology = Technology.GENERIC,
+    ):
         self.spec, self.sum_width, self.high_width = spec, sum_width, high_width
+        self._late = technology is Technology.ICE40
         depth, columns = spec.memory.accumulator_depth, spec.array.columns
         self.sums = spec.array.column_sums
         super().__init__(
@@ -100,7 +109,8 @@ class Accumulators(wiring.Component):
         """Read, wait a cycle, combine, write; return the results that are read.
 
         The register between a block RAM, which is slow to read, and the adder costs no latency:
-        the read begins before the sum arrives.
+        the read begins before the sum arrives. On an iCE40, whose registers are dear and whose
+        clock is slow, the read begins a cycle later in its place.
         """
         depth, width = self.spec.memory.accumulator_depth, 32 * self.sums
         bits = (depth - 1).bit_length()
@@ -108,9 +118,13 @@ class Accumulators(wiring.Component):
         m.submodules[f"results{c}"] = results = Memory(shape=width, depth=depth, init=[])
         read, write = partial.read_port(), partial.write_port()
         give, append = results.read_port(), results.write_port()
-        now, _, summing, writing = stages
+        now, following, summing, writing = stages
         kept = Signal(width, name=f"kept{c}", reset_less=True)
-        m.d.sync += kept.eq(read.data)
+        if self._late:
+            now = following
+            m.d.comb += kept.eq(read.data)
+        else:
+            m.d.sync += kept.eq(read.data)
         totals = []
         for s, sums in enumerate(self._sums(c)):
             total = Signal(signed(32), name=f"total{c}_{s}", reset_less=True)

@@ -1,14 +1,15 @@
 """The activation memory: independent regions, each with one unaligned read and write a cycle."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.lines import bank_lines, place_mask, read_window, rotate_line
-from systolith.hw.pipeline import Pipeline
+from systolith.hw.lines import bank_lines, place_mask, rotate_line
+from systolith.hw.technology import Technology
+from systolith.hw.window import ReadWindow
 from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["ActivationMemory"]
@@ -21,11 +22,20 @@ class ActivationMemory(wiring.Component):
     granted at least ``write_latency`` cycles later. Each region grants one read and one write a
     cycle, to the first port of the member list below that asks for it; but while ``x_urgent`` is
     high, the array's stream comes before the residual stream. A request that is not granted has no
-    effect and may change or go away.
+    effect and may change or go away. Data stands at its port in the one cycle in which it is due.
+
+    All readers of a single region share the window that selects their bytes, as one of them reads a
+    cycle. With more regions each has its own, but the host uses that of the copies, and waits while
+    they ask.
+
+    On an iCE40, whose registers are dear and whose clock is slow, requests are registered in front
+    of the banks, and not the data behind them: reads see writes a cycle younger. No program writes
+    what it reads in the same cycle.
 
     Parameters
     ----------
     spec: sizes; regions, bytes, and the line width.
+    technology: for which the memory is made.
 
     Attributes
     ----------
@@ -51,17 +61,20 @@ class ActivationMemory(wiring.Component):
         `external.data_bytes`.
     hw_valid, hw_address, hw_strobe, hw_data, hw_ready: host writes bytes of an aligned 32-bit word.
 
-    The ports `s` and `l` exist only with an external memory, `r` only with residual adds.
+    The ports `s` and `l` exist only with an external memory, `c` and `f` only with a move unit.
     """
 
-    read_latency = 3
+    read_latency = ReadWindow.latency
     write_latency = 2
 
-    def __init__(self, spec: AcceleratorSpec):
+    def __init__(self, spec: AcceleratorSpec, technology: Technology = Technology.GENERIC):
         self.spec = spec
+        self._late = technology is Technology.ICE40
         lanes, bus = spec.post.lanes, spec.external.data_bytes
-        self._readers = {"r": lanes, "x": spec.vector_bytes, "c": spec.line_bytes}
-        self._writers = {"p": lanes, "f": spec.line_bytes}
+        self._readers = {"r": lanes, "x": spec.vector_bytes}
+        self._writers = {"p": lanes}
+        if spec.moves:
+            self._readers["c"] = self._writers["f"] = spec.line_bytes
         if bus:
             self._readers["s"] = self._writers["l"] = bus
         self._readers["hr"] = self._writers["hw"] = 4
@@ -100,6 +113,7 @@ class ActivationMemory(wiring.Component):
         m = Module()
         spec = self.spec
         self._offset_bits = (spec.region_stride - 1).bit_length()
+        self._place_bits = (2 * spec.line_bytes - 1).bit_length()
         self._regions = range(spec.memory.activation_regions)
         banks = []
         for g, pair in enumerate(self.banks):
@@ -115,113 +129,171 @@ class ActivationMemory(wiring.Component):
         asks = Signal(name=f"{port}_asks{region}")
         here = getattr(self, f"{port}_address")[self._offset_bits :] == region
         m.d.comb += asks.eq(getattr(self, f"{port}_valid") & here)
+        if port == "hr" and "c" in self._readers:
+            m.d.comb += asks.eq(self.hr_valid & here & ~self.c_valid)
         return asks
 
     def _reads(self, m: Module, banks: list) -> None:
         """Grant one reader per region, then select region and window for each reader."""
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
+        alone = len(self._regions) == 1
+        if "c" in self._readers:
+            m.d.comb += self.hr_ready.eq(~self.c_valid)
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
-            taken: Value = asks["x"]
-            by_stream: Value = asks["x"]
-            lines = self._lines("x")
-            if "r" in asks:
-                with m.If(asks["r"] & asks["x"]):
-                    m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
-                taken = asks["r"] | asks["x"]
-                by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
-                pairs = zip(lines, self._lines("r"), strict=True)
-                lines = [Mux(by_stream, own, theirs) for own, theirs in pairs]
-            for port in [port for port in self._readers if port not in "rx"]:
-                with m.If(taken & asks[port]):
-                    m.d.comb += getattr(self, f"{port}_ready").eq(0)
-                theirs = self._lines(port)
-                lines = [Mux(taken, line, own) for line, own in zip(lines, theirs, strict=True)]
-                taken = taken | asks[port]
+            taken, by_stream, wanted = self._grant(m, asks)
+            lines: Sequence[Value] = wanted
+            if self._late:
+                address = self._held(m, wanted[0], f"read_address{g}", taken)
+                lines = bank_lines(address, self.spec.line_bytes)
             if self.spec.row_pairs:
-                lines = self._paired(lines, by_stream & self.x_pair)
-            for (read, _), line in zip(banks[g], lines, strict=True):
-                m.d.comb += [read.addr.eq(line), read.en.eq(taken)]
-        for port, count in self._readers.items():
-            valid, address = getattr(self, f"{port}_valid"), getattr(self, f"{port}_address")
-            data = self._window(m, port, valid, address, banks)
-            m.d.comb += getattr(self, f"{port}_data").eq(data[: 8 * count])
+                lines = self._paired(m, lines, by_stream & self.x_pair)
+            for (read, _), line in zip(banks[g], lines, strict=False):
+                m.d.comb += [read.addr.eq(line), read.en.eq(self._held(m, taken, "read_taken"))]
+            if alone:
+                request = {"valid": taken, "place": wanted[-1][: self._place_bits]}
+                self._window(m, list(self._readers), banks, request)
+        if not alone:
+            self._windows(m, banks)
 
-    def _lines(self, port: str) -> Sequence[Value]:
-        """The lines that a reader wants of the two banks, made before it is known who may read.
+    def _grant(self, m: Module, asks: Mapping[str, Value]) -> tuple[Value, Value, list[Value]]:
+        """Grant a region; whether there is a read, whether the stream's, and what it wants.
 
-        The host's words never begin in one line and end in the next.
+        That is made for every reader before it is known who may read: lines of the two banks, and
+        in a single region the place. Registers in front of the banks take the address.
         """
-        address = getattr(self, f"{port}_address")[: self._offset_bits]
-        lines = bank_lines(address, self.spec.line_bytes)
-        return (lines[1], lines[1]) if port == "hr" else lines
+        taken: Value = asks["x"]
+        by_stream: Value = asks["x"]
+        wanted = self._wants("x")
+        if "r" in asks:
+            with m.If(asks["r"] & asks["x"]):
+                m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
+            taken = asks["r"] | asks["x"]
+            by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
+            pairs = zip(wanted, self._wants("r"), strict=True)
+            wanted = [Mux(by_stream, own, theirs) for own, theirs in pairs]
+        for port in [port for port in self._readers if port not in "rx"]:
+            with m.If(taken & asks[port]):
+                m.d.comb += getattr(self, f"{port}_ready").eq(0)
+            theirs = self._wants(port)
+            wanted = [Mux(taken, one, own) for one, own in zip(wanted, theirs, strict=True)]
+            taken = taken | asks[port]
+        return taken, by_stream, wanted
 
-    def _paired(self, lines: Sequence[Value], pair: Value) -> list[Value]:
+    def _wants(self, port: str) -> list[Value]:
+        """What a reader wants; no word of the host begins in one line and ends in the next."""
+        address = getattr(self, f"{port}_address")[: self._offset_bits]
+        if self._late:
+            return [address]
+        lines = bank_lines(address, self.spec.line_bytes)
+        if port == "hr":
+            lines = lines[1], lines[1]
+        alone = len(self._regions) == 1
+        return [*lines, address[: self._place_bits]] if alone else [*lines]
+
+    def _held(self, m: Module, value: Value, name: str, enable: ValueLike = 1) -> Value:
+        """What goes to the banks with a request."""
+        if not self._late:
+            return value
+        register = Signal(len(value), name=name)
+        with m.If(enable):
+            m.d.sync += register.eq(value)
+        return register
+
+    def _paired(self, m: Module, lines: Sequence[Value], pair: Value) -> list[Value]:
         """Let the bank in which `x_below` lies read there."""
         low = (self.spec.line_bytes - 1).bit_length()
-        below = self.x_below[low : self._offset_bits]
+        below = self._held(m, self.x_below[low : self._offset_bits], "below")
+        pair = self._held(m, pair, "is_pair")
         here = [~below[0], below[0]]
-        return [Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines, strict=True)]
+        return [
+            Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines[:2], strict=True)
+        ]
 
-    def _window(self, m: Module, name: str, valid: Value, address: Value, banks: list) -> Value:
-        """A reader's window, ``read_latency`` cycles after its request."""
-        p = Pipeline(m, valid)
-        p[f"{name}_region"] = address[self._offset_bits :][: (max(2, len(banks)) - 1).bit_length()]
-        p[f"{name}_place"] = address[: (2 * self.spec.line_bytes - 1).bit_length()]
-        p.advance()
-        for b, bank in enumerate(("even", "odd")):
-            chosen = banks[0][b][0].data
-            for g in self._regions[1:]:
-                chosen = Mux(p[f"{name}_region"] == g, banks[g][b][0].data, chosen)
-            p[f"{name}_{bank}"] = chosen
-        p.advance()
-        lines = [p[f"{name}_even"], p[f"{name}_odd"]]
-        p[f"{name}_window"] = self._select(m, name, lines, p[f"{name}_place"])
-        array = self.spec.array
-        beside = name == "x" and (self.spec.row_pairs or array.sparse)
-        if beside:
-            p["x_other"] = Mux(p["x_place"][-1], *lines)
-        p.advance()
-        if name == "x" and self.spec.row_pairs:
-            m.d.comb += self.x_below_data.eq(p["x_other"][: 8 * array.rows])
-        assert p.stage == self.read_latency
-        if beside and array.sparse:
-            return Cat(p["x_window"], p["x_other"])
-        return p[f"{name}_window"]
+    def _windows(self, m: Module, banks: list) -> None:
+        """A window for every reader, but one for copies and the host."""
+        for port in self._readers:
+            readers = [port]
+            if port == "hr" and "c" in self._readers:
+                continue
+            if port == "c":
+                readers = ["c", "hr"]
+            valid, address = (getattr(self, f"{port}_{n}") for n in ("valid", "address"))
+            if len(readers) > 1:
+                address = Mux(self.c_valid, address, self.hr_address)
+                valid = valid | self.hr_valid
+            place, region = address[: self._place_bits], address[self._offset_bits :]
+            self._window(m, readers, banks, {"valid": valid, "place": place, "region": region})
 
-    def _select(self, m: Module, name: str, lines: Sequence[Value], place: Value) -> Value:
-        return read_window(m, lines[0], lines[1], place, self.spec.line_bytes)
+    def _window(
+        self, m: Module, readers: Sequence[str], banks: list, request: Mapping[str, Value]
+    ) -> None:
+        """A window, ``read_latency`` cycles after its request, for one or several readers."""
+        window = ReadWindow(self.spec, late=self._late)
+        m.submodules["_".join((*readers, "window"))] = window
+        m.d.comb += [getattr(window, f"i_{part}").eq(value) for part, value in request.items()]
+        for g, pair in enumerate(banks):
+            for name, (read, _) in zip(("even", "odd"), pair, strict=True):
+                m.d.comb += getattr(window, f"{name}{g}").eq(read.data)
+        for port in readers:
+            data: Value = window.o
+            if port == "x" and self.spec.array.sparse:
+                data = Cat(data, window.o_other)
+            m.d.comb += getattr(self, f"{port}_data").eq(data)
+        if "x" in readers and self.spec.row_pairs:
+            m.d.comb += self.x_below_data.eq(window.o_other)
 
     def _writes(self, m: Module, banks: list) -> None:
-        """Grant one writer per region, register, rotate onto a pair of lines, write."""
+        """Grant one writer per region, register, rotate onto a pair of lines, write.
+
+        Single bytes, and the host's words, are everywhere in a line before it is known where they
+        go: if no other writes there is nothing to rotate.
+        """
         line = self.spec.line_bytes
         m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._writers if port != "p"]
+        turns = any(size > 1 for port, size in self._writers.items() if port != "hw")
         for g in self._regions:
             address = Signal(self._offset_bits, name=f"write_address{g}", reset_less=True)
             data = Signal(8 * line, name=f"write_data{g}", reset_less=True)
             mask = Signal(line, name=f"write_mask{g}")
-            m.d.sync += mask.eq(0)
             taken: Value = Const(0)
-            for port in self._writers:
-                asks = self._asks(m, port, g)
+            asks = {port: self._asks(m, port, g) for port in self._writers}
+            for port, asking in asks.items():
                 if port != "p":
-                    with m.If(taken & asks):
+                    with m.If(taken & asking):
                         m.d.comb += getattr(self, f"{port}_ready").eq(0)
-                with m.If(asks & ~taken):
-                    m.d.sync += [
-                        address.eq(getattr(self, f"{port}_address")),
-                        data.eq(getattr(self, f"{port}_data")),
-                        mask.eq(self._bytes(port)),
-                    ]
-                taken = taken | asks
-            place = address[: (2 * line - 1).bit_length()]
-            rotated, placed = rotate_line(data, place[:-1], line), place_mask(mask, place, line)
+                taken = taken | asking
+            addresses = [getattr(self, f"{port}_address")[: self._offset_bits] for port in asks]
+            written = self._choose(asks, [self._bytes(port) for port in asks])
+            m.d.sync += mask.eq(Mux(taken, written, 0))
+            with m.If(taken):
+                m.d.sync += [
+                    address.eq(self._choose(asks, addresses)),
+                    data.eq(self._choose(asks, [self._spread(port, turns) for port in asks])),
+                ]
+            place = address[: self._place_bits]
+            rotated = rotate_line(m, data, place[:-1]) if turns else data
+            placed = place_mask(mask, place, line)
             for b, (_, write) in enumerate(banks[g]):
                 m.d.comb += [
                     write.addr.eq(bank_lines(address, line)[b]),
                     write.data.eq(rotated),
                     write.en.eq(placed[line * b : line * (b + 1)]),
                 ]
+
+    @staticmethod
+    def _choose(asks: Mapping[str, Value], values: Sequence[Value]) -> Value:
+        """The value of the first port that asks; the last port's if none does."""
+        *first, chosen = zip(asks.values(), values, strict=True)
+        result = chosen[1]
+        for asking, value in reversed(first):
+            result = Mux(asking, value, result)
+        return result
+
+    def _spread(self, port: str, turns: bool) -> Value:
+        """The bytes of ``port`` in a line: from byte 0 on, or everywhere where none is turned."""
+        data: Value = getattr(self, f"{port}_data")
+        return data if turns else data.replicate(8 * self.spec.line_bytes // len(data))
 
     def _bytes(self, port: str) -> Value:
         """Which bytes ``port`` writes, a bit each."""

@@ -74,7 +74,7 @@ class ControlSlave(wiring.Component):
     bus: the AXI4-Lite slave.
     irq: interrupt, level.
     start, entry: to the fetcher.  running, finish, error: from it.
-    timeout: the run has taken as many cycles as the register `watchdog` allows.
+    timeout: the run has taken more cycles than the register `watchdog` allows.
     base: with an external memory: bus address of its byte 0.
     stamp: append a time stamp.  stamps: how many have been appended since the start.
     event_{counter}: the counter's event holds in this cycle.
@@ -115,38 +115,35 @@ class ControlSlave(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Registers first, then the two channels."""
         m = Module()
-        self._done, self._failed = Signal(), Signal()
-        self._interrupt = Signal()
+        self._done, self._failed, self._interrupt = Signal(), Signal(), Signal()
         m.d.comb += self.irq.eq(self._interrupt & (self._done | self._failed))
-        with m.If(self.finish):
-            m.d.sync += [self._done.eq(1)]
         m.d.comb += self._failed.eq(self._done & (self.error != 0))
         with m.If(self.start & ~self.running):
             m.d.sync += self._done.eq(0)
+        with m.Elif(self.finish):
+            m.d.sync += self._done.eq(1)
         counters = self._counters(m)
         self._watchdog = Signal(32)
-        # The count of the next cycle, so that the comparison ends in a register.
-        with m.If(self.running):
-            m.d.sync += self.timeout.eq(
-                (self._watchdog != 0) & (counters["cycles"] + 1 >= self._watchdog)
-            )
-        with m.Else():
-            m.d.sync += self.timeout.eq(0)
+        # Equal, not greater: a third of the cells. The register is written while nothing runs.
+        reached = (self._watchdog != 0) & (counters["cycles"] == self._watchdog)
+        m.d.sync += self.timeout.eq(self.running & (self.timeout | reached))
         self._memory = Signal(self.spec.external.address_bits)
         if self.spec.external.data_bytes:
             m.d.comb += self.base.eq(self._memory)
-        stamp_data = self._stamp_memory(m, counters["cycles"])
         self._write_channel(m)
-        self._read_channel(m, counters, stamp_data)
+        self._read_channel(m, counters, self._stamp_memory(m, counters["cycles"]))
         return m
+
+    def _counted(self, name: str) -> bool:
+        """Whether there is this counter."""
+        return name == "cycles" or self.spec.event_counters
 
     def _counters(self, m: Module) -> dict[str, Signal]:
         """Those that are left out stand at 0, which synthesis sees."""
         counters = {}
         for counter in COUNTERS:
             value = counters[counter.name] = Signal(32, name=f"count_{counter.name}")
-            built = counter.name == "cycles" or self.spec.event_counters
-            event = getattr(self, f"event_{counter.name}", 1) if built else 0
+            event = getattr(self, f"event_{counter.name}", 1) if self._counted(counter.name) else 0
             with m.If(self.start & ~self.running):
                 m.d.sync += value.eq(0)
             with m.Elif(self.running & event):
@@ -293,7 +290,11 @@ class ControlSlave(wiring.Component):
         }
         # Of words, in the first window.
         places = {r.name: r.offset >> 2 for r in self._registers if r.access != "wo"}
+        absent = [name for name in places if name in counters and not self._counted(name)]
+        asked = {name: self.bus.araddr[2:] == places.pop(name) for name in absent}
+        zero = Signal(name="reads_zero")  # a counter that is left out
         here = {name: Signal(name=f"reads_{name}") for name in places}
         m.d.sync += [here[name].eq(self.bus.araddr[2:] == at) for name, at in places.items()]
+        m.d.sync += zero.eq(Cat(*asked.values()).any())
         value: Value = reduce(or_, (Mux(here[name], values[name], 0) for name in places))
-        return value, Cat(*here.values()).any()
+        return value, Cat(zero, *here.values()).any()

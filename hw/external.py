@@ -1,8 +1,9 @@
 """External memory: the load and the save unit with the AXI4 master between them and the bus."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from amaranth.hdl import Module, Mux, ResetInserter, Signal
+from amaranth.hdl import Module, Mux, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,9 +13,9 @@ from systolith.hw.dma_write import WriteMaster
 from systolith.hw.load import LoadUnit
 from systolith.hw.save import SaveUnit
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.registers import ErrorCode
+from systolith.spec.registers import ErrorCode, Window
 
-__all__ = ["ExternalMemory"]
+__all__ = ["ExternalMemory", "connect_constants", "load_windows"]
 
 
 class ExternalMemory(wiring.Component):
@@ -94,3 +95,41 @@ class ExternalMemory(wiring.Component):
             ),
         ]  # fmt: skip
         return m
+
+
+def connect_constants(
+    m: Module,
+    load: LoadUnit,
+    store: wiring.Component,
+    others: Mapping[str, wiring.Component | None],
+) -> None:
+    """Let LOAD write parameters, tables, and the memories of other units before the host does.
+
+    Parameters
+    ----------
+    store: the store unit.
+    others: by the letter of the port of `LoadUnit` that writes them; None if there is none.
+    """
+    with m.If(load.p_valid):
+        m.d.comb += [
+            store.hp_valid.eq(1), store.hp_address.eq(load.p_address),
+            store.hp_lanes.eq(load.p_lanes), store.hp_enable.eq(load.p_enable),
+            store.hp_data.eq(load.p_data),
+        ]  # fmt: skip
+    with m.If(load.t_valid):
+        m.d.comb += [store.t_write.eq(1), store.t_address.eq(load.t_address)]
+        m.d.comb += store.t_data.eq(load.t_data)
+    for letter, unit in others.items():
+        if unit is not None:
+            with m.If(getattr(load, f"{letter}_valid")):
+                for port in ("valid", "address", "data"):
+                    m.d.comb += getattr(unit, f"h_{port}").eq(getattr(load, f"{letter}_{port}"))
+
+
+def load_windows(load: LoadUnit) -> dict[Window, Value]:
+    """Whether LOAD writes the memory of a window in this cycle: the host's write has to wait."""
+    return {
+        Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
+        Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,
+        Window.EXPONENTS: load.e_valid,
+    }  # fmt: skip

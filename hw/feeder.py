@@ -93,9 +93,10 @@ class Feeder(wiring.Component):
             len(MATMUL_LOOPS),
             1,
             address_bits=self.spec.activation_address_bits,
+            count_bits=self.spec.count_bits,
             cuttable=len(_PIXEL_LOOPS) if self.spec.array.depthwise_lines else 0,
         )
-        fields = command_fields(Opcode.MATMUL, queue.o)
+        fields = command_fields(Opcode.MATMUL, queue.o, self.spec.count_bits)
         m.d.comb += nest.base0.eq(fields["x_base"])
         if self.spec.row_pairs:
             self._pairs(m, nest, fields)

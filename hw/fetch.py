@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Array, Module, Signal, Value
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
+from amaranth.lib.memory import Memory, ReadPort
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.fields import command_fields
@@ -12,7 +12,8 @@ from systolith.spec.registers import ErrorCode
 
 __all__ = ["Fetcher"]
 
-_QUEUED = (Opcode.MATMUL, Opcode.STORE, Opcode.FILL, Opcode.COPY)
+_ARRAY = (Opcode.MATMUL, Opcode.STORE)
+_MOVES = (Opcode.FILL, Opcode.COPY)
 _TRANSFERS = (Opcode.LOAD, Opcode.SAVE)
 
 
@@ -48,11 +49,13 @@ class Fetcher(wiring.Component):
         self.address_bits = (spec.memory.command_words - 1).bit_length()
         softmax = (Opcode.SOFTMAX,) if spec.post.softmax_tables else ()
         edges = (Opcode.QUANTIZE, Opcode.DEQUANTIZE) if spec.post.quantize_lanes else ()
-        self.queued = _QUEUED + softmax + edges + (_TRANSFERS if spec.external.data_bytes else ())
-        words = max(COMMANDS[opcode].words for opcode in self.queued)
+        moves = _MOVES if spec.moves else ()
+        transfers = _TRANSFERS if spec.external.data_bytes else ()
+        self.queued = _ARRAY + moves + softmax + edges + transfers
         members = {
             "start": In(1), "entry": In(16), "units_busy": In(1),
-            "command": Out(32 * words), "running": Out(1), "finish": Out(1), "error": Out(8),
+            **self._command_members(),
+            "running": Out(1), "finish": Out(1), "error": Out(8),
             "wait": Out(len(Unit)), "jump_ready": In(1), "jump": Out(1),
             "quiet": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
             "failure": In(8), "timeout": In(1), "stopping": Out(1),
@@ -66,15 +69,28 @@ class Fetcher(wiring.Component):
         super().__init__(members)
         self.memory = Memory(shape=32, depth=spec.memory.command_words, init=[])
 
-    def elaborate(self, platform: object) -> Module:
-        """Words arrive one cycle after their address; the header tells how many belong together."""
-        m = Module()
+    def _command_members(self) -> dict[str, wiring.Member]:
+        """One register, as long as the longest command."""
+        return {"command": Out(32 * max(COMMANDS[opcode].words for opcode in self.queued))}
+
+    def command_of(self, unit: Unit) -> Value:
+        """The command that is pushed to a unit."""
+        return self.command
+
+    def _memory(self, m: Module) -> ReadPort:
+        """The command memory, which the host writes; a word arrives a cycle after its address."""
         m.submodules.memory = memory = self.memory
         read, write = memory.read_port(), memory.write_port()
         m.d.comb += [
             write.addr.eq(self.h_address), write.data.eq(self.h_data), write.en.eq(self.h_valid),
             read.en.eq(1),
         ]  # fmt: skip
+        return read
+
+    def elaborate(self, platform: object) -> Module:
+        """Words arrive one cycle after their address; the header tells how many belong together."""
+        m = Module()
+        read = self._memory(m)
         start = Signal(17)  # of the current command; one bit more than any address
         asked = Signal(6)  # words of it whose address has been given
         arriving, place = Signal(), Signal(5)  # a word arrives in this cycle, and which
@@ -149,8 +165,12 @@ class Fetcher(wiring.Component):
             m.d.sync += [whole.eq(0), reading.eq(0)]
         self._stop(m, ends, unknown | lost)
         with m.If(self.start & ~self.running):
-            m.d.sync += [self.running.eq(1), reading.eq(1), asked.eq(0)]
-            m.d.sync += [start.eq(self.entry), self.error.eq(ErrorCode.NONE)]
+            self._begin(m)
+            m.d.sync += [reading.eq(1), asked.eq(0), start.eq(self.entry)]
+
+    def _begin(self, m: Module) -> None:
+        """A run starts."""
+        m.d.sync += [self.running.eq(1), self.error.eq(ErrorCode.NONE)]
 
     def _stop(self, m: Module, ends: Value, broken: Value) -> None:
         """Finish at END, at the timeout, or after an error as soon as the bus is quiet."""

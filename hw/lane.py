@@ -72,6 +72,7 @@ class PostLane(wiring.Component):
     product: whether it can multiply, too.
     tables: 256-byte tables, 0 to 16.
     widths: of the requantizer's multiplication.
+    late: parameters come when the requantizer uses them (`Requantizer.delays_of`).
 
     Members
     -------
@@ -107,6 +108,7 @@ class PostLane(wiring.Component):
         tables: int,
         product: bool = False,
         widths: RequantWidths = FULL_WIDTHS,
+        late: bool = False,
     ) -> None:
         if not 0 <= tables <= 16:
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
@@ -114,7 +116,7 @@ class PostLane(wiring.Component):
         self.product = product
         self.tables = tables
         self.modes = modes
-        self.widths = widths
+        self.widths, self.late = widths, late
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
@@ -140,7 +142,9 @@ class PostLane(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Put what is built in a row."""
         m = Module()
-        m.submodules.requantizer = requantizer = Requantizer(self.modes, self.widths)
+        m.submodules.requantizer = requantizer = Requantizer(
+            self.modes, self.widths, late=self.late
+        )
         for name in ("valid", "acc", "bias", "multiplier", "shift", "offset"):
             m.d.comb += getattr(requantizer, f"i_{name}").eq(getattr(self, f"i_{name}"))
         for name in ("mode", "zero", "low", "high"):

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
-__all__ = ["bank_lines", "place_mask", "read_window", "rotate_line"]
+__all__ = ["bank_lines", "place_mask", "read_window", "rotate_line", "swapped_bytes"]
 
 
 def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
@@ -15,16 +15,37 @@ def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
     return (line + 1)[1 : len(line)], line[1:]
 
 
-def read_window(m: Module, even: Value, odd: Value, place: Value, line_bytes: int) -> Value:
-    """Select the ``line_bytes`` bytes that start at byte ``place`` of the pair (even, odd).
+def swapped_bytes(place: Value, line_bytes: int) -> Value:
+    """Which bytes of the window at ``place`` are those of the odd line, a bit each from byte 0 on.
 
     ``place`` is the address modulo ``2 * line_bytes``; past the odd line the window goes on in
-    even.
+    even. Bytes below ``place`` in their line are those of the line behind it.
     """
-    pair = Signal(16 * line_bytes, name="pair")
-    m.d.comb += pair.eq(Mux(place[-1], Cat(odd, even), Cat(even, odd)))
-    offset = place[:-1]
-    return (pair >> (offset << 3))[: 8 * line_bytes]
+    offset, odd = place[:-1], place[-1]
+    return Cat(odd ^ (offset > j) for j in range(line_bytes))
+
+
+def read_window(m: Module, even: Value, odd: Value, swapped: Value, offset: Value) -> Value:
+    """Select a window of a line's length of the pair (even, odd).
+
+    Every byte has its place in a line, whichever line it comes from: one choice a byte, then the
+    whole is turned.
+
+    Parameters
+    ----------
+    swapped: `swapped_bytes` of its place.
+    offset: of its first byte in a line.
+    """
+    window = Signal.like(even, name="chosen")
+    for j, from_odd in enumerate(swapped):
+        byte = slice(8 * j, 8 * j + 8)
+        m.d.comb += window[byte].eq(Mux(from_odd, odd[byte], even[byte]))
+    # The largest step first: of its result narrow readers need few bytes.
+    for bit in reversed(range(len(offset))):
+        turned = Signal.like(even, name=f"window_by_{1 << bit}")
+        m.d.comb += turned.eq(Mux(offset[bit], window.rotate_right(8 << bit), window))
+        window = turned
+    return window
 
 
 def place_mask(mask: Value, place: Value, line_bytes: int) -> Value:
@@ -34,11 +55,14 @@ def place_mask(mask: Value, place: Value, line_bytes: int) -> Value:
     return (shifted[:circle] | shifted[circle:])[:circle]
 
 
-def rotate_line(data: Value, offset: Value, line_bytes: int) -> Value:
+def rotate_line(m: Module, data: Value, offset: Value) -> Value:
     """Rotate a line so that its byte 0 comes to byte ``offset``.
 
     A window of a line that starts there has each of its bytes at that place of one of two lines, so
     both lines can be given the same rotated data.
     """
-    back = (-offset)[: len(offset)]
-    return (Cat(data, data) >> (back << 3))[: 8 * line_bytes]
+    for bit in range(len(offset)):
+        turned = Signal(len(data), name=f"line_by_{1 << bit}")
+        m.d.comb += turned.eq(Mux(offset[bit], data.rotate_left(8 << bit), data))
+        data = turned
+    return data

@@ -83,10 +83,11 @@ class MoveUnit(wiring.Component):
         m.submodules.queue = queue = CommandQueue(len(self.i), self.spec.queue_depth)
         m.submodules.nest = nest = LoopNest(
             len(COPY_LOOPS) + 1, 2, address_bits=self.spec.activation_address_bits,
-            cuttable=1, open_end=True,
+            count_bits=self.spec.count_bits, cuttable=1, open_end=True,
         )  # fmt: skip
-        fill, copy = (command_fields(o, queue.o) for o in (Opcode.FILL, Opcode.COPY))
-        copies, length = Signal(), Signal(16)
+        counts = self.spec.count_bits
+        fill, copy = (command_fields(o, queue.o, counts) for o in (Opcode.FILL, Opcode.COPY))
+        copies, length = Signal(), Signal(self.spec.count_bits)
         running, draining = Signal(), Signal()
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
@@ -184,7 +185,7 @@ class MoveUnit(wiring.Component):
     def _pieces(self, m: Module, nest: LoopNest, length: Value, sent: Value) -> tuple[Value, Value]:
         """Cut runs into pieces, the innermost loop: bytes that are written, the end of the last."""
         line = self.spec.line_bytes
-        rest = Signal(16)  # bytes, or numbers, of the run that are still to be sent
+        rest = Signal(self.spec.count_bits)  # bytes, or numbers, of the run to send
         count, run_ends, last = Signal(range(line + 1)), Signal(), Signal()
         most: Value = Const(line)
         strides: tuple[Value, Value] = (most, most)

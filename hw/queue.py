@@ -13,6 +13,9 @@ class CommandQueue(wiring.Component):
     Registers and not a memory, because entries are wide and few, and every field of the head is
     read at once.
 
+    With ``depth`` 0 there are no registers but whether there is a command: whoever pushes holds it
+    at `i`, and changes it after `pop` only.
+
     Parameters
     ----------
     width: bits of an entry.
@@ -36,6 +39,11 @@ class CommandQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Entries move towards the head."""
         m = Module()
+        if not self.depth:
+            m.d.comb += [self.o.eq(self.i), self.ready.eq(~self.valid)]
+            with m.If(self.push | self.pop):
+                m.d.sync += self.valid.eq(self.push)
+            return m
         entries = [Signal(self.width, name=f"entry{k}", reset_less=True) for k in range(self.depth)]
         level = Signal(range(self.depth + 1))
         m.d.comb += [

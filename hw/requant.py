@@ -6,6 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike, sign
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.partial_products import cut_operands, partial_product
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.rounding import clamp, saturate, shift_coarse, shift_fine, sticky_mask
 from systolith.spec.requant import FULL_WIDTHS, RequantMode, RequantWidths
@@ -35,6 +36,7 @@ class Requantizer(wiring.Component):
     ----------
     modes: formulas to build; the others cost nothing.
     widths: of the multiplication; each mode needs its own (`RequantWidths.least`).
+    late: parameters come when they are used, as `delays_of` says, and not with the sample.
 
     Members
     -------
@@ -58,7 +60,13 @@ class Requantizer(wiring.Component):
     o_valid: Signal
     o: Signal
 
-    def __init__(self, modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS) -> None:
+    def __init__(
+        self,
+        modes: frozenset[RequantMode],
+        widths: RequantWidths = FULL_WIDTHS,
+        *,
+        late: bool = False,
+    ) -> None:
         if not modes or not all(isinstance(mode, RequantMode) for mode in modes):
             raise ValueError(f"modes must be a non-empty set of RequantMode, not {modes!r}")
         for mode in sorted(modes):
@@ -66,7 +74,7 @@ class Requantizer(wiring.Component):
             if have[0] < least[0] or have[1] < least[1]:
                 raise ValueError(f"widths for {mode.name} must be at least {least}, not {have}")
         self.modes = frozenset(modes)
-        self.widths = widths
+        self.widths, self.late = widths, late
         narrow = modes == {FLOAT32}  # its operands have 25 and 24 bits, and no sign
         self._a_bits = 26 if narrow else widths.accumulator
         self._b_bits = widths.FLOAT32_MULTIPLIER if narrow else widths.multiplier
@@ -85,6 +93,17 @@ class Requantizer(wiring.Component):
         """Cycles from a sample to its code in a requantizer of these modes and widths."""
         return len(_stages(modes, widths))
 
+    @staticmethod
+    def delays_of(
+        modes: frozenset[RequantMode], widths: RequantWidths = FULL_WIDTHS
+    ) -> dict[str, int]:
+        """Cycles from a sample to the stage that first uses each parameter."""
+        names = [name for name, _ in _stages(modes, widths)]
+        return {
+            parameter: min(names.index(user) for user in users if user in names)
+            for parameter, users in _USERS.items()
+        }
+
     @property
     def latency(self) -> int:
         """Cycles from a sample to its code at ``o``; depends on `modes` and `widths` only."""
@@ -94,9 +113,14 @@ class Requantizer(wiring.Component):
         """Build the stages, a register after each."""
         m = Module()
         p = Pipeline(m, self.i_valid)
-        for name in ("acc", "bias", "multiplier", "shift", "offset"):
-            p[name] = getattr(self, f"i_{name}")
-        for build in _stages(self.modes, self.widths):
+        delays = dict.fromkeys(_USERS, 0)
+        if self.late:
+            delays = self.delays_of(self.modes, self.widths)
+        p["acc"] = self.i_acc
+        for stage, (_, build) in enumerate(_stages(self.modes, self.widths)):
+            for name, delay in delays.items():
+                if delay == stage:
+                    p[name] = getattr(self, f"i_{name}")
             build(self, p)
             p.advance()
         m.d.comb += [self.o_valid.eq(p.valid), self.o.eq(p["code"])]
@@ -128,7 +152,6 @@ class Requantizer(wiring.Component):
     def _saturate(self, p: Pipeline) -> None:
         """Saturate FIXED's operand, and MAGNITUDE's, which is not negative, to their width."""
         a, rest = p["operand"], self.widths.accumulator - 1
-        own = a[-1]
         own = a[-1]
         table = {FLOAT32: own, DOUBLE: own, FIXED: own, MAGNITUDE: Const(0, 1)}
         sign = p.wire("side", self._pick(table))
@@ -164,10 +187,10 @@ class Requantizer(wiring.Component):
 
     def _multiply(self, p: Pipeline) -> None:
         a, b = p["operand"][: self._a_bits].as_signed(), p["multiplier"][: self._b_bits].as_signed()
-        parts_a, parts_b = _parts(a, b)
+        parts_a, parts_b = cut_operands(a, b)
         for i, part_a in enumerate(parts_a):
             for j, part_b in enumerate(parts_b):
-                p[f"product_{i}{j}"] = _product(part_a, part_b)
+                p[f"product_{i}{j}"] = partial_product(part_a, part_b)
         self._cuts = len(parts_a) - 1, len(parts_b) - 1
         self._part = len((parts_b if len(parts_b) > 1 else parts_a)[0])
 
@@ -244,54 +267,33 @@ class Requantizer(wiring.Component):
 
 
 _Stage = Callable[[Requantizer, Pipeline], None]
+_USERS = {
+    "bias": ("add_bias",),
+    "multiplier": ("multiply",),
+    "shift": ("normalise", "round_operand", "shift"),
+    "offset": ("accumulate",),
+}
+"""Stages that use a parameter; the first of them is where it is needed."""
 
 
-_PART, _LONG_PART, _FEW = 16, 17, 3
-"""Bits of the lower part of an operand cut in two, of one with few bits more, and how many few is.
-"""
-
-
-def _parts(a: Value, b: Value) -> tuple[list[Value], list[Value]]:
-    """Cut the operands where no multiplier of 18x18 or 25x18 bits takes them."""
-
-    def cut(value: Value, part: int = _PART) -> list[Value]:
-        return [value[:part], value[part:].as_signed()]
-
-    parts_b = [b] if len(b) <= 25 else cut(b)
-    width = len(b) if len(parts_b) == 1 else len(b) - _PART + 1
-    if len(a) <= 18 or (len(a) <= 25 and width <= 18):
-        return [a], parts_b
-    few = len(a) <= _LONG_PART + _FEW and len(parts_b) == 1
-    return cut(a, _LONG_PART if few else _PART), parts_b
-
-
-def _product(a: Value, b: Value) -> Value:
-    """Multiply; a signed ``a`` of a few bits by additions, so that it takes no multiplier."""
-    if len(a) > _FEW:
-        return a * b
-    terms = [Mux(bit, b, 0) << place for place, bit in enumerate(a)]
-    total = sum(terms[:-1], Const(0, 1)) - terms[-1]
-    return total[: len(a) + len(b)].as_signed()
-
-
-def _stages(modes: frozenset[RequantMode], widths: RequantWidths) -> list[_Stage]:
-    """The stages that ``modes`` need, in order."""
+def _stages(modes: frozenset[RequantMode], widths: RequantWidths) -> list[tuple[str, _Stage]]:
+    """The stages that ``modes`` need, in order, with their names."""
     every = frozenset(RequantMode)
     saturating = every if widths.accumulator < 32 else frozenset({MAGNITUDE})
-    table: tuple[tuple[_Stage, frozenset[RequantMode]], ...] = (
-        (Requantizer._add_bias, every),
-        (Requantizer._magnitude, frozenset({FLOAT32, MAGNITUDE})),
-        (Requantizer._saturate, saturating),
-        (lambda self, p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
-        (lambda self, p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
-        (Requantizer._round_operand, frozenset({FLOAT32})),
-        (Requantizer._multiply, every),
-        (Requantizer._combine, every),
-        (Requantizer._accumulate, every),
-        (Requantizer._shift, every),
-        (lambda _, p: shift_fine(p), every),
-        (lambda _, p: saturate(p), every),
-        (Requantizer._round, every),
-        (Requantizer._clamp, every),
+    table: tuple[tuple[str, _Stage, frozenset[RequantMode]], ...] = (
+        ("add_bias", Requantizer._add_bias, every),
+        ("magnitude", Requantizer._magnitude, frozenset({FLOAT32, MAGNITUDE})),
+        ("saturate_operand", Requantizer._saturate, saturating),
+        ("normalise", lambda self, p: self._normalise(p, 16, 8), frozenset({FLOAT32, DOUBLE})),
+        ("normalise_on", lambda self, p: self._normalise(p, 4, 2, 1), frozenset({FLOAT32, DOUBLE})),
+        ("round_operand", Requantizer._round_operand, frozenset({FLOAT32})),
+        ("multiply", Requantizer._multiply, every),
+        ("combine", Requantizer._combine, every),
+        ("accumulate", Requantizer._accumulate, every),
+        ("shift", Requantizer._shift, every),
+        ("shift_fine", lambda _, p: shift_fine(p), every),
+        ("saturate", lambda _, p: saturate(p), every),
+        ("round", Requantizer._round, every),
+        ("clamp", Requantizer._clamp, every),
     )
-    return [build for build, needed_by in table if needed_by & modes]
+    return [(name, build) for name, build, needed_by in table if needed_by & modes]

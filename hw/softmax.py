@@ -66,7 +66,7 @@ class SoftmaxUnit(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Parts, then what connects them, then the states."""
         m = Module()
-        self._fields = command_fields(Opcode.SOFTMAX, self.i)
+        self._fields = command_fields(Opcode.SOFTMAX, self.i, self.spec.count_bits)
         for name in (
             "reader", "writer", "adder", "multiplier", "divider", "rounder", "high", "reciprocal"
         ):  # fmt: skip
@@ -190,7 +190,7 @@ class SoftmaxUnit(wiring.Component):
         """Addresses of the present row; whether it is the last."""
         fields, reader, writer = self._fields, self._reader, self._writer
         source, target = (Signal.like(self.c_address, name=n) for n in ("source", "target"))
-        rows = Signal(16)
+        rows = Signal(self.spec.count_bits)
         m.d.comb += [
             reader.address.eq(source), reader.length.eq(fields["length"]),
             writer.address.eq(target), writer.length.eq(fields["length"]),

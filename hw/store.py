@@ -7,7 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.activation import ActivationMemory
-from systolith.hw.delay import delay
+from systolith.hw.delay import delay, delay_samples
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.lane import LANE_CONTROL, PostLane
 from systolith.hw.loops import LoopNest
@@ -15,6 +15,7 @@ from systolith.hw.packing import NibblePacker
 from systolith.hw.parameters import ParameterMemory
 from systolith.hw.pipeline import Pipeline
 from systolith.hw.queue import CommandQueue
+from systolith.hw.requant import Requantizer
 from systolith.hw.words import parameter_data_bits
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import STORE_LOOPS, Opcode, Unit
@@ -59,7 +60,8 @@ class StoreUnit(wiring.Component):
         lanes, bits = spec.post.lanes, spec.activation_address_bits
         self.channels = spec.array.columns * spec.array.column_sums
         self._split = self.channels > lanes  # a result vector takes several lane vectors
-        self.parameters = ParameterMemory(spec)
+        self._delays = Requantizer.delays_of(spec.post.modes, spec.post.widths)
+        self.parameters = ParameterMemory(spec, self._delays)
         residual = {
             "r_valid": Out(1), "r_address": Out(bits), "r_ready": In(1), "r_data": In(8 * lanes)
         }  # fmt: skip
@@ -90,10 +92,10 @@ class StoreUnit(wiring.Component):
         m.submodules.nest = nest = LoopNest(
             len(STORE_LOOPS) + self._split, 2 + self.spec.post.residual,
             address_bits=max(self.spec.activation_address_bits, self.parameters.address_bits),
-            cuttable=int(self._split), open_end=self._split,
+            count_bits=self.spec.count_bits, cuttable=int(self._split), open_end=self._split,
         )  # fmt: skip
         m.submodules.parameters = self.parameters
-        fields = command_fields(Opcode.STORE, queue.o)
+        fields = command_fields(Opcode.STORE, queue.o, self.spec.count_bits)
         running, draining = Signal(), Signal()
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
@@ -180,7 +182,7 @@ class StoreUnit(wiring.Component):
         All of it is registers that are made from what comes next, as the issue is decided late.
         """
         lanes, width, channels = self.spec.post.lanes, fields["tile_channels"], fields["channels"]
-        left = Signal(16)  # channels from this tile on
+        left = Signal(self.spec.count_bits)  # channels from this tile on
         tile, rest, next_tile = Signal(8), Signal(8), Signal(8)
         last_beat, tile_is_last = Signal(), Signal()  # `tile` fits the lanes
         more = Signal(9)  # more channels than that are left if the next tile does not fit them
@@ -226,18 +228,23 @@ class StoreUnit(wiring.Component):
         ]  # fmt: skip
         p.advance()
         p["acc"] = self.result_data.word_select(p["beat"], 32 * spec.post.lanes)
-        for f in PARAMETER_FIELDS:
-            p[f.name] = getattr(self.parameters, f.name)
-        p.advance()
+        operands: dict[str, Value] = {}
+        for stage in range(max(self._delays.values()) + 1):
+            now = [name for name, late in self._delays.items() if late == stage]
+            for name in now:
+                p[name] = getattr(self.parameters, name)
+            p.advance()
+            operands |= {name: p[name] for name in (now if stage else (*now, "acc"))}
+            operands.setdefault("valid", p.valid)
         # The stubs do not know that a signal of a layout is a view.
         control = cast(data.View, Signal(LANE_CONTROL, name="control"))
         m.d.comb += [control[name].eq(fields[name]) for name in LANE_CONTROL.members]
-        return [self._lane(m, i, p, control, fields) for i in range(spec.post.lanes)]
+        return [self._lane(m, i, operands, control, fields) for i in range(spec.post.lanes)]
 
     def _lane(
-        self, m: Module, i: int, p: Pipeline, control: data.View, fields: dict[str, Value]
+        self, m: Module, i: int, operands: dict, control: data.View, fields: dict
     ) -> PostLane:
-        """Lane i with its slice of the operands that stand at the present stage of ``p``."""
+        """Lane i with its slice of the operands."""
         spec = self.spec
         lane = PostLane(
             spec.post.modes,
@@ -245,11 +252,12 @@ class StoreUnit(wiring.Component):
             product=spec.post.product,
             tables=spec.memory.tables,
             widths=spec.post.widths,
+            late=True,
         )
         m.submodules[f"lane{i}"] = lane
         m.d.comb += [
-            lane.i_valid.eq(p.valid),
-            lane.i_acc.eq(p["acc"][32 * i : 32 * i + 32]),
+            lane.i_valid.eq(operands["valid"]),
+            lane.i_acc.eq(operands["acc"][32 * i : 32 * i + 32]),
             lane.i_control.eq(control),
             lane.i_table_write.eq(self.t_write),
             lane.i_table_address.eq(self.t_address),
@@ -259,26 +267,17 @@ class StoreUnit(wiring.Component):
             code = self.r_data[8 * i : 8 * i + 8]
             m.d.comb += lane.i_r.eq(Cat(code, code[7] & fields["r_signed"]).as_signed())
         for f in PARAMETER_FIELDS:
-            value = p[f.name][f.bits * i : f.bits * (i + 1)]
+            value = operands[f.name][f.bits * i : f.bits * (i + 1)]
             m.d.comb += getattr(lane, f"i_{f.name}").eq(value)
         return lane
 
     def _write(
-        self,
-        m: Module,
-        nest: LoopNest,
-        fields: dict[str, Value],
-        lanes: list[PostLane],
-        beat: Signal,
-        part: dict[str, Value],
+        self, m: Module, nest: LoopNest, fields: dict, lanes: list, beat: Signal, part: dict
     ) -> None:
         """Delay the destination by the lanes' latency; finish when the last write has landed."""
-        p = Pipeline(m, self.post_busy)
-        p["destination"], p["odd_beat"] = nest.address0[: len(self.p_address)], beat[0]
-        for name, value in part.items():
-            p[name] = value
-        p.advance(_OPERANDS + lanes[0].latency)
-        ended = p.valid & p["last"]
+        waiting = part | {"destination": nest.address0[: len(self.p_address)], "odd": beat[0]}
+        p = delay_samples(m, self.post_busy, waiting, _OPERANDS + lanes[0].latency, "written")
+        ended = p["valid"] & p["last"]
         codes = Cat(*(lane.o for lane in lanes))
         m.d.comb += [
             self.p_address.eq(p["destination"]),
@@ -286,15 +285,15 @@ class StoreUnit(wiring.Component):
         ]
         if not self.spec.array.packs:
             m.d.comb += [
-                self.p_valid.eq(p.valid), self.p_count.eq(p["count"]), self.p_data.eq(codes)
+                self.p_valid.eq(p["valid"]), self.p_count.eq(p["count"]), self.p_data.eq(codes)
             ]  # fmt: skip
             return
         m.submodules.packer = packer = NibblePacker(self.spec.post.lanes)
         m.d.comb += [
-            packer.i_valid.eq(p.valid), packer.i.eq(codes), packer.i_count.eq(p["count"]),
+            packer.i_valid.eq(p["valid"]), packer.i.eq(codes), packer.i_count.eq(p["count"]),
             packer.i_packed.eq(fields["packed"]), packer.i_last.eq(p["last_beat"]),
             self.p_valid.eq(packer.o_valid), self.p_count.eq(packer.o_count),
             self.p_data.eq(packer.o),
         ]  # fmt: skip
         if self.spec.post.lanes % 2:
-            m.d.comb += packer.i_late.eq(fields["packed"] & p["odd_beat"])
+            m.d.comb += packer.i_late.eq(fields["packed"] & p["odd"])

@@ -18,7 +18,8 @@ _LOADER = (Unit.LOAD, Unit.COMPUTE)
 
 def token_pairs(spec: AcceleratorSpec) -> list[tuple[Unit, Unit]]:
     """Pairs of units that exist, the first of which gives tokens."""
-    absent = () if spec.external.data_bytes else (Unit.LOAD, Unit.SAVE)
+    absent = set() if spec.external.data_bytes else {Unit.LOAD, Unit.SAVE}
+    absent |= set() if spec.moves else {Unit.MOVE}
     units = [unit for unit in Unit if unit not in absent]
     return [(a, b) for a, b in itertools.permutations(units, 2) if a is not Unit.FETCH]
 

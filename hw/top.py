@@ -11,7 +11,8 @@ from systolith.hw.array_inputs import ArrayInputs
 from systolith.hw.axi import AXI_LITE, axi4, forward
 from systolith.hw.control import ControlSlave
 from systolith.hw.delay import delay
-from systolith.hw.external import ExternalMemory
+from systolith.hw.direct_fetch import DirectFetcher
+from systolith.hw.external import ExternalMemory, connect_constants, load_windows
 from systolith.hw.feeder import Feeder
 from systolith.hw.fetch import Fetcher
 from systolith.hw.move import MoveUnit
@@ -60,14 +61,17 @@ class Accelerator(wiring.Component):
         if spec.external.data_bytes:
             members["memory"] = Out(axi4(spec.external))
         super().__init__(members)
-        self.control, self.fetch = ControlSlave(spec), Fetcher(spec)
-        self.tokens, self.inputs = Tokens(pairs=token_pairs(spec)), ArrayInputs(spec)
-        self.move, self.feeder, self.store = MoveUnit(spec), Feeder(spec), StoreUnit(spec)
-        self.weights, self.activations = WeightLoader(spec, technology), ActivationMemory(spec)
-        self.array_is_model = array is not None
-        shape = spec.array
+        self.control, self.inputs = ControlSlave(spec), ArrayInputs(spec)
+        self.fetch = Fetcher(spec) if spec.queue_depth else DirectFetcher(spec)
+        self.tokens = Tokens(spec.token_bits, pairs=token_pairs(spec))
+        self.move = MoveUnit(spec) if spec.moves else None
+        self.feeder, self.store = Feeder(spec), StoreUnit(spec)
+        self.activations = ActivationMemory(spec, technology)
+        self.weights = WeightLoader(spec, technology)
+        shape, self.array_is_model = spec.array, array is not None
         self.array = array or WeightStationaryArray.of(shape, technology)
-        self.accumulators = Accumulators(spec, sum_bits(shape.rows), high_sum_bits(shape.rows))
+        widths = sum_bits(shape.rows), high_sum_bits(shape.rows)
+        self.accumulators = Accumulators(spec, *widths, technology)
         self.external = ExternalMemory(spec) if spec.external.data_bytes else None
 
     def elaborate(self, platform: object) -> Module:
@@ -78,7 +82,8 @@ class Accelerator(wiring.Component):
         # Held in reset while no program runs, so that a run which an error cut short leaves
         # neither tokens nor commands nor results to the next.
         for name in ("tokens", "move", "feeder", "store", "weights", "array", "accumulators"):
-            m.submodules[name] = ResetInserter(~self.fetch.running)(getattr(self, name))
+            if part := getattr(self, name):
+                m.submodules[name] = ResetInserter(~self.fetch.running)(part)
         if self.array_is_model:
             m.d.comb += self.array.reset.eq(~self.fetch.running)
         connect(m, flipped(self.bus), self.control.bus)
@@ -86,9 +91,10 @@ class Accelerator(wiring.Component):
             self.irq.eq(self.control.irq), self.busy.eq(self.fetch.running),
             self.stamps.eq(self.control.stamps),
         ]  # fmt: skip
-        wires = (self._commands, self._tokens, self._datapath, self._memories, self._host)
-        for wire in (*wires, self._counters):
-            wire(m)
+        for name in ("commands", "tokens", "datapath", "memories", "host", "counters"):
+            getattr(self, f"_{name}")(m)
+        if self.move:
+            self._move(m, self.move)
         if self.spec.array.depthwise_lines:
             self._depthwise(m)
         if self.external:
@@ -99,22 +105,19 @@ class Accelerator(wiring.Component):
         """Fetcher to queues; a MATMUL goes to the feeder and to the weight loader at once."""
         fetch, feeder, weights = self.fetch, self.feeder, self.weights
         both = feeder.push_ready & weights.push_ready
-        moves = [o.name.lower() for o in fetch.queued if COMMANDS[o].unit is Unit.MOVE]
         m.d.comb += [
             fetch.start.eq(self.control.start), fetch.entry.eq(self.control.entry),
             self.control.running.eq(fetch.running), self.control.finish.eq(fetch.finish),
             self.control.error.eq(fetch.error), fetch.timeout.eq(self.control.timeout),
             fetch.quiet.eq(self.external.quiet if self.external else 1),
             fetch.failure.eq(self.external.failure if self.external else 0),
-            feeder.i.eq(fetch.command), weights.i.eq(fetch.command),
-            self.store.i.eq(fetch.command), self.move.i.eq(fetch.command),
+            *(unit.i.eq(fetch.command_of(Unit.COMPUTE)) for unit in (feeder, weights)),
+            self.store.i.eq(fetch.command_of(Unit.STORE)),
             fetch.ready_matmul.eq(both),
             feeder.push.eq(fetch.push_matmul & both), weights.push.eq(fetch.push_matmul & both),
             fetch.ready_store.eq(self.store.push_ready), self.store.push.eq(fetch.push_store),
-            *(getattr(fetch, f"ready_{name}").eq(self.move.push_ready) for name in moves),
-            self.move.push.eq(Cat(getattr(fetch, f"push_{name}") for name in moves).any()),
             fetch.units_busy.eq(
-                feeder.busy | weights.busy | self.store.busy | self.move.busy
+                feeder.busy | weights.busy | self.store.busy | (self.move.busy if self.move else 0)
                 | (self.external.load.busy | self.external.save.busy if self.external else 0)
             ),
         ]  # fmt: skip
@@ -122,7 +125,9 @@ class Accelerator(wiring.Component):
     def _tokens(self, m: Module) -> None:
         """Every unit's start and finish go through the token counters."""
         tokens = self.tokens
-        units = {Unit.MOVE: self.move, Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        units = {Unit.COMPUTE: self.feeder, Unit.STORE: self.store}
+        if self.move:
+            units |= {Unit.MOVE: self.move}
         if self.external:
             units |= {Unit.LOAD: self.external.load, Unit.SAVE: self.external.save}
         jump = int(Unit.FETCH)
@@ -186,22 +191,35 @@ class Accelerator(wiring.Component):
 
     def _memories(self, m: Module) -> None:
         """The units' ports of the activation memory."""
-        memory, feeder, store, move = self.activations, self.feeder, self.store, self.move
+        memory, feeder, store = self.activations, self.feeder, self.store
         m.d.comb += [
             memory.x_valid.eq(feeder.x_valid), memory.x_address.eq(feeder.x_address),
             feeder.x_ready.eq(memory.x_ready),
             memory.p_valid.eq(store.p_valid), memory.p_address.eq(store.p_address),
             memory.p_count.eq(store.p_count), memory.p_data.eq(store.p_data),
-            memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
-            move.c_ready.eq(memory.c_ready), move.c_data.eq(memory.c_data),
-            memory.f_valid.eq(move.f_valid), memory.f_address.eq(move.f_address),
-            memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
-            move.f_ready.eq(memory.f_ready),
         ]  # fmt: skip
         if self.spec.post.residual:
             for port in ("valid", "address"):
                 m.d.comb += getattr(memory, f"r_{port}").eq(getattr(store, f"r_{port}"))
             m.d.comb += [store.r_ready.eq(memory.r_ready), store.r_data.eq(memory.r_data)]
+
+    def _move(self, m: Module, move: MoveUnit) -> None:
+        """The commands of the unit MOVE, its ports of the activation memory, and its tables."""
+        fetch, memory, control = self.fetch, self.activations, self.control
+        names = [o.name.lower() for o in fetch.queued if COMMANDS[o].unit is Unit.MOVE]
+        m.d.comb += [
+            move.i.eq(fetch.command_of(Unit.MOVE)),
+            *(getattr(fetch, f"ready_{name}").eq(move.push_ready) for name in names),
+            move.push.eq(Cat(getattr(fetch, f"push_{name}") for name in names).any()),
+            memory.c_valid.eq(move.c_valid), memory.c_address.eq(move.c_address),
+            move.c_ready.eq(memory.c_ready), move.c_data.eq(memory.c_data),
+            memory.f_valid.eq(move.f_valid), memory.f_address.eq(move.f_address),
+            memory.f_count.eq(move.f_count), memory.f_data.eq(move.f_data),
+            move.f_ready.eq(memory.f_ready),
+            move.h_valid.eq(control.w_select[Window.EXPONENTS]),
+            move.h_address.eq(control.w_address[2:]), move.h_data.eq(control.w_data),
+            control.event_move_busy.eq(move.f_valid & move.f_ready),
+        ]  # fmt: skip
 
     def _host(self, m: Module) -> None:
         """The windows of the control slave."""
@@ -231,8 +249,6 @@ class Accelerator(wiring.Component):
             ),
             self.fetch.h_valid.eq(select[Window.COMMANDS]), self.fetch.h_data.eq(control.w_data),
             self.fetch.h_address.eq(address[2:]),
-            self.move.h_valid.eq(select[Window.EXPONENTS]),
-            self.move.h_address.eq(address[2:]), self.move.h_data.eq(control.w_data),
             control.w_ready.eq(
                 Mux(select[Window.ACTIVATIONS], memory.hw_ready,
                     Mux(select[Window.TABLES], table_byte == 3,
@@ -250,8 +266,8 @@ class Accelerator(wiring.Component):
         m.d.comb += [
             external.base.eq(control.base), external.running.eq(fetch.running),
             external.stopping.eq(fetch.stopping),
-            load.i.eq(fetch.command), load.push.eq(fetch.push_load),
-            save.i.eq(fetch.command), save.push.eq(fetch.push_save),
+            load.i.eq(fetch.command_of(Unit.LOAD)), load.push.eq(fetch.push_load),
+            save.i.eq(fetch.command_of(Unit.SAVE)), save.push.eq(fetch.push_save),
             fetch.ready_load.eq(load.push_ready), fetch.ready_save.eq(save.push_ready),
             memory.l_valid.eq(load.l_valid), memory.l_address.eq(load.l_address),
             memory.l_count.eq(load.l_count), memory.l_data.eq(load.l_data),
@@ -261,40 +277,20 @@ class Accelerator(wiring.Component):
             weights.d_valid.eq(load.w_valid), weights.d_address.eq(load.w_address),
             weights.d_part.eq(load.w_part), weights.d_data.eq(load.w_data),
         ]  # fmt: skip
-        with m.If(load.p_valid):
-            m.d.comb += [
-                store.hp_valid.eq(1), store.hp_address.eq(load.p_address),
-                store.hp_lanes.eq(load.p_lanes), store.hp_enable.eq(load.p_enable),
-                store.hp_data.eq(load.p_data),
-            ]  # fmt: skip
-        with m.If(load.t_valid):
-            m.d.comb += [store.t_write.eq(1), store.t_address.eq(load.t_address)]
-            m.d.comb += store.t_data.eq(load.t_data)
-        for unit, letter in ((fetch, "c"), (self.move, "e")):
-            with m.If(getattr(load, f"{letter}_valid")):
-                for port in ("valid", "address", "data"):
-                    m.d.comb += getattr(unit, f"h_{port}").eq(getattr(load, f"{letter}_{port}"))
-        writes = {
-            Window.WEIGHTS: load.w_valid, Window.PARAMETERS: load.p_valid,
-            Window.TABLES: load.t_valid, Window.COMMANDS: load.c_valid,
-            Window.EXPONENTS: load.e_valid,
-        }  # fmt: skip
-        for window, valid in writes.items():
+        connect_constants(m, load, store, {"c": fetch, "e": self.move})
+        for window, valid in load_windows(load).items():
             with m.If(select[window] & valid):
                 m.d.comb += control.w_ready.eq(0)
 
     def _counters(self, m: Module) -> None:
         """Events to counters; time stamps."""
-        control, feeder, store, move = self.control, self.feeder, self.store, self.move
-        events = {
-            "array_busy": feeder.o_issue,
-            **{c.name: getattr(feeder, c.name) for c in COUNTERS if c.name.startswith("stall_")},
-            **{name: getattr(store, name) for name in ("post_busy", "post_wait")},
-            "move_busy": move.f_valid & move.f_ready,
-        }
-        if self.external:
-            events |= self.external.events
+        control, feeder, store = self.control, self.feeder, self.store
+        stalls = [c.name for c in COUNTERS if c.name.startswith("stall_")]
+        events = {name: getattr(feeder, name) for name in stalls}
+        events |= {name: getattr(store, name) for name in ("post_busy", "post_wait")}
+        events |= {"array_busy": feeder.o_issue} | (self.external.events if self.external else {})
         for name, event in events.items():
             m.d.comb += getattr(control, f"event_{name}").eq(event)
         # Tokens keep stamped commands of the two units apart: each stamp stands for one command.
-        m.d.comb += control.stamp.eq(store.finish & store.stamp | move.finish & move.stamp)
+        moved = self.move.finish & self.move.stamp if self.move else 0
+        m.d.comb += control.stamp.eq(store.finish & store.stamp | moved)

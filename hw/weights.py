@@ -81,10 +81,12 @@ class WeightLoader(wiring.Component):
         spec = self.spec
         rows = spec.array.rows
         m.submodules.queue = queue = CommandQueue(len(self.i), spec.queue_depth)
-        m.submodules.nest = nest = LoopNest(len(_LOOPS), 0, address_bits=1)
+        m.submodules.nest = nest = LoopNest(
+            len(_LOOPS), 0, address_bits=1, count_bits=spec.count_bits
+        )
         m.submodules.memory = memory = self.memory
         read, write = memory.read_port(), memory.write_port(granularity=8)
-        fields = command_fields(Opcode.MATMUL, queue.o)
+        fields = command_fields(Opcode.MATMUL, queue.o, spec.count_bits)
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.busy.eq(queue.valid),

@@ -39,7 +39,7 @@ def _memories(dut: Accelerator) -> dict[str, Memory]:
     """Every memory that is loaded or read directly, by its name in the accelerator."""
     result = {"fetch.memory": dut.fetch.memory, "weights.memory": dut.weights.memory}
     result["control.stamp_memory"] = dut.control.stamp_memory
-    if dut.move.softmax is not None:
+    if dut.move is not None and dut.move.softmax is not None:
         result["move.softmax.exponents"] = dut.move.softmax.exponents
     for name, memory in dut.store.parameters.memories.items():
         result[f"store.parameters.{name}_memory"] = memory

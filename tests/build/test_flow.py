@@ -1,5 +1,6 @@
 """From a small design to bitstreams: the real tools, seconds each."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,25 @@ def test_a_design_that_does_not_fit_once_packed() -> None:
     with pytest.raises(CapacityError, match=message):
         check_packing(log, board)
     check_packing(log.replace("8376", "5280"), board)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        "Unable to find legal placement for all cells, design is probably at utilisation limit.",
+        "Unable to place cell 'a_LC', no BELs remaining to implement cell type 'ICESTORM_LC'",
+    ],
+)
+def test_a_part_that_is_full(error: str) -> None:
+    """Nothing is too many, and yet there is no place."""
+    log = f"Info: \t         ICESTORM_LC:    5270/   5280    99%\nERROR: {error}\n"
+    message = (
+        r"^the accelerator does not fit icebreaker \(ICE40UP5K-SG48I\): no placement is left: "
+        + re.escape(error.rstrip("."))
+        + ": take a smaller array"
+    )
+    with pytest.raises(CapacityError, match=message):
+        check_packing(log, load_board("icebreaker"))
 
 
 def test_a_missing_tool_is_found_before_anything_runs(

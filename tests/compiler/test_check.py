@@ -322,3 +322,22 @@ def test_tokens_of_transitive_dependencies():
     tokens = assign_tokens(commands)
     assert [t.wait for t in tokens] == [0, 0, 1, 4, 0]
     assert [t.signal for t in tokens] == [4, 0, 2, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"moves": False}, r"^FILL \d+ needs the unit MOVE, which is not built in$"),
+        ({"count_bits": 6}, r"^MATMUL \d+: kc_count of MATMUL must be at most 63, not 64$"),
+    ],
+)
+def test_what_is_not_built(nets, fields, text):
+    def change(number, values):
+        if values["opcode"] == Opcode.MATMUL:
+            values["kc_count"] = 64
+
+    program = program_of(nets)
+    if "count_bits" in fields:
+        program = edited(program, change)
+    with pytest.raises(ProgramFault, match=text):
+        check_program(replace(program, spec=replace(program.spec, **fields)))

@@ -120,3 +120,27 @@ def test_constant_operands(nets):
     graph = net.graph(net.binary(Op.ADD, *constants))
     with pytest.raises(CompileError, match=r"^layer 'add0' \(ADD\): both operands are constant"):
         compile_graph(graph, load_spec("base"))
+
+
+def test_no_unit_move(nets):
+    """Padding is filled by the unit; networks without do without it."""
+    spec = replace(load_spec("tiny"), moves=False)
+    net = nets.Net(1)
+    padded = net.graph(net.conv(net.input(4, 4, 2), 4, pads=(1, 1, 1, 1)))
+    wanted = r"^layer '\w+': needs a FILL .* no unit MOVE: set moves to true$"
+    with pytest.raises(CompileError, match=wanted):
+        compile_graph(padded, spec)
+    net = nets.Net(1)
+    x = net.conv(net.input(4, 4, 2), 4, pads=(0,) * 4)
+    nets.compare(net.graph(net.conv(x, 8, kernel=(2, 2), pads=(0,) * 4)), spec)
+
+
+def test_narrow_counts(nets):
+    """75 passes of 4 rows are more than 63; 7 bits hold them."""
+    net = nets.Net(1)
+    graph = net.graph(net.dense(net.input(1, 1, 300), 4))
+    spec = replace(load_spec("tiny"), count_bits=6)
+    wanted = r"^layer '\w+': k\w_count of MATMUL must be at most 63, not 75: set count_bits to 7$"
+    with pytest.raises(CompileError, match=wanted):
+        compile_graph(graph, spec)
+    nets.compare(graph, replace(spec, count_bits=7))

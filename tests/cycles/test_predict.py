@@ -99,6 +99,21 @@ def test_mixed_programs(agree: Callable, programs: ModuleType) -> None:
     assert mixed_programs(agree, programs.SPECS["3x4"], range(30), MEMORIES[0]) == set(Opcode)
 
 
+@pytest.mark.parametrize("name", ["3x4", pytest.param("5x6", marks=pytest.mark.slow)])
+def test_random_programs_without_queues(agree: Callable, programs: ModuleType, name: str) -> None:
+    """Words go straight to the units: it shows in every push."""
+    spec = replace(programs.SPECS[name], queue_depth=0, count_bits=12)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        draw = programs.transfer_program if seed % 2 else programs.plain_program
+        program = draw(rng, spec)
+        inputs = stress.random_inputs(rng, program)
+        result = agree(program, inputs, f"{name} without queues, seed {seed}")
+        golden = {} if seed % 2 else execute(program, inputs)
+        for tensor, want in golden.items():
+            np.testing.assert_array_equal(result.tensors[tensor], want, f"{name}, seed {seed}")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(12))
 def test_mixed_programs_everywhere(agree: Callable, number: int) -> None:

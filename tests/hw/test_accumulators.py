@@ -5,6 +5,7 @@ import pytest
 from amaranth.sim import SimulatorContext
 
 from systolith.hw.accumulators import MINIMUM_PASS, Accumulators
+from systolith.hw.technology import Technology
 from systolith.sim.pysim import simulate
 from systolith.spec.accelerator import AcceleratorSpec, ArraySpec, MemorySpec, PostSpec
 from systolith.spec.precision import Precision
@@ -25,11 +26,16 @@ def spec_of(columns: int, depth: int, *precisions: Precision) -> AcceleratorSpec
     )
 
 
-def run(spec: AcceleratorSpec, tiles: list[tuple[np.ndarray, int]], pauses: float) -> list:
+def run(
+    spec: AcceleratorSpec,
+    tiles: list[tuple[np.ndarray, int]],
+    pauses: float,
+    technology: Technology = Technology.GENERIC,
+) -> list:
     """Feed tiles (sums [passes, vectors, channels], maximum); read results as they are credited."""
     columns, depth = spec.array.columns, spec.memory.accumulator_depth
     channels = columns * spec.array.column_sums
-    dut = Accumulators(spec, BITS, HIGH_BITS)
+    dut = Accumulators(spec, BITS, HIGH_BITS, technology)
     rng = np.random.default_rng(columns * depth)
     feed: list[tuple[dict[str, int], np.ndarray | None]] = []  # per cycle, unless the ring is full
     for values, maximum in tiles:
@@ -125,7 +131,8 @@ def test_two_sums_a_column(columns: int, depth: int, pauses: float) -> None:
     for number in range(10):
         shape = int(rng.integers(1, 5)), int(rng.integers(1, depth + 1)), 2 * columns
         tiles.append((rng.integers(-limits, limits, shape), number % 2))
-    np.testing.assert_array_equal(run(spec, tiles, pauses), expected(tiles))
+    for technology in (Technology.GENERIC, Technology.ICE40):
+        np.testing.assert_array_equal(run(spec, tiles, pauses, technology), expected(tiles))
 
 
 def test_one_sum_a_column_without_w4a8() -> None:
@@ -134,12 +141,14 @@ def test_one_sum_a_column_without_w4a8() -> None:
     assert not hasattr(dut, "i_highs") and len(dut.r_data) == 3 * 32
 
 
+@pytest.mark.parametrize("technology", [Technology.GENERIC, Technology.ICE40])
 @pytest.mark.parametrize("vectors", [1, 2, 3])
-def test_shortest_passes(vectors: int) -> None:
+def test_shortest_passes(vectors: int, technology: Technology) -> None:
     """Passes that follow each other as closely as `MINIMUM_PASS` allows."""
     rng = np.random.default_rng(vectors)
     tiles = [(rng.integers(-1000, 1000, (6, vectors, 3)), m) for m in (0, 1, 0, 1)]
-    np.testing.assert_array_equal(run(spec_of(3, 4), tiles, 0.0), expected(tiles))
+    got = run(spec_of(3, 4), tiles, 0.0, technology)
+    np.testing.assert_array_equal(got, expected(tiles))
 
 
 def test_sums_wrap_at_32_bits() -> None:

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from systolith.hw.delay import delay, skew
+from systolith.hw.delay import delay, delay_samples, skew
 from systolith.sim.pysim import simulate
 
 
@@ -80,3 +80,44 @@ def test_skew(count: int, width: int, step: int) -> None:
     simulate(dut, bench)
     for t in range(count * step, 40):
         assert seen[t] == [values[t - i * step][i] for i in range(count)]
+
+
+class Samples(wiring.Component):
+    """Two values that belong to samples."""
+
+    def __init__(self, cycles: int):
+        self.cycles = cycles
+        ports = {"valid": 1, "a": 7, "b": 3}
+        super().__init__(
+            {f"i_{n}": In(w) for n, w in ports.items()}
+            | {f"o_{n}": Out(w) for n, w in ports.items()}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        values = {"a": self.i_a, "b": self.i_b}
+        found = delay_samples(m, self.i_valid, values, self.cycles, "ring")
+        m.d.comb += [getattr(self, f"o_{name}").eq(value) for name, value in found.items()]
+        return m
+
+
+@pytest.mark.parametrize("cycles", [2, 3, 7, 8, 13])
+@pytest.mark.parametrize("density", [0.3, 1.0])
+def test_delay_samples(cycles: int, density: float) -> None:
+    rng = np.random.default_rng(cycles)
+    valid = rng.random(120) < density
+    samples = rng.integers(0, [128, 8], (120, 2)).tolist()
+    dut = Samples(cycles)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for cycle in range(120):
+            ctx.set(dut.i_valid, int(valid[cycle]))
+            ctx.set(dut.i_a, samples[cycle][0])
+            ctx.set(dut.i_b, samples[cycle][1])
+            there = cycle >= cycles and bool(valid[cycle - cycles])
+            assert ctx.get(dut.o_valid) == there
+            if there:
+                assert [ctx.get(dut.o_a), ctx.get(dut.o_b)] == samples[cycle - cycles]
+            await ctx.tick()
+
+    simulate(dut, bench)

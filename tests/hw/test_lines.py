@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import SimulatorContext
 
-from systolith.hw.lines import bank_lines, place_mask, read_window, rotate_line
+from systolith.hw.lines import bank_lines, place_mask, read_window, rotate_line, swapped_bytes
 from systolith.sim.pysim import simulate
 
 
@@ -31,10 +31,11 @@ class Window(wiring.Component):
         place = self.address[: self.place_bits]
         even, odd = bank_lines(self.address, self.line)
         assert len(even) == len(odd) == 2
+        swapped = swapped_bytes(place, self.line)
         m.d.comb += [
-            self.window.eq(read_window(m, self.even, self.odd, place, self.line)),
+            self.window.eq(read_window(m, self.even, self.odd, swapped, place[:-1])),
             self.placed.eq(place_mask(self.mask, place, self.line)),
-            self.rotated.eq(rotate_line(self.data, place[:-1], self.line)),
+            self.rotated.eq(rotate_line(m, self.data, place[:-1])),
             self.even_line.eq(even), self.odd_line.eq(odd),
         ]  # fmt: skip
         m.d.sync += Signal().eq(1)

@@ -39,3 +39,25 @@ def test_first_in_first_out(depth: int, pushing: float) -> None:
     simulate(queue, bench)
     assert pushing < 0.9 or depth in levels
     assert pushing > 0.2 or 0 in levels
+
+
+def test_without_registers() -> None:
+    """Depth 0: whoever pushes holds the command; the queue knows whether there is one."""
+    rng = np.random.default_rng(0)
+    queue, there = CommandQueue(40, 0), False
+
+    async def bench(ctx: SimulatorContext) -> None:
+        nonlocal there
+        for _ in range(300):
+            assert ctx.get(queue.valid) == there
+            assert ctx.get(queue.ready) == (not there)
+            push, pop = not there and rng.random() < 0.5, there and rng.random() < 0.5
+            value = int(rng.integers(1 << 40))
+            ctx.set(queue.push, push)
+            ctx.set(queue.i, value)
+            ctx.set(queue.pop, pop)
+            assert ctx.get(queue.o) == value
+            there = push or (there and not pop)
+            await ctx.tick()
+
+    simulate(queue, bench)

@@ -118,9 +118,24 @@ def test_types(part: str, field: str, value: object) -> None:
             "name must be a Verilog identifier, not 'a-b'",
         ),
         (
-            lambda: AcceleratorSpec(queue_depth=0),
+            lambda: AcceleratorSpec(queue_depth=-1),
             ValueError,
-            "queue_depth must be between 1 and 16, not 0",
+            "queue_depth must be between 0 and 16, not -1",
+        ),
+        (
+            lambda: AcceleratorSpec(count_bits=17),
+            ValueError,
+            "count_bits must be between 6 and 16, not 17",
+        ),
+        (
+            lambda: AcceleratorSpec(moves=0),  # type: ignore[arg-type]  # the point of the test
+            TypeError,
+            "moves must be true or false, not 0",
+        ),
+        (
+            lambda: AcceleratorSpec(moves=False, post=PostSpec(softmax_tables=1)),
+            ValueError,
+            "moves must be true for post.softmax_tables and post.quantize_lanes, not False",
         ),
         (
             lambda: AcceleratorSpec(event_counters=1),  # type: ignore[arg-type]  # the point of the test

@@ -88,4 +88,6 @@ def test_fingerprints_tell_specifications_apart() -> None:
     assert spec_fingerprint(spec_from_toml(spec_to_toml(base))) == spec_fingerprint(base)
     others = [*PRESETS.values(), replace(base, queue_depth=3), preset_for_array(16, 8)]
     others.append(replace(base, event_counters=False))
+    others.append(replace(base, count_bits=12))
+    others.append(replace(PRESETS["tiny"], moves=False))
     assert len({spec_fingerprint(spec) for spec in others}) == len(others)

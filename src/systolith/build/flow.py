@@ -84,7 +84,8 @@ def constraints_used(board: Board, ports: set[str]) -> str:
 def check_packing(log: str, board: Board) -> None:
     """Require that a design fits after packing, given what nextpnr printed.
 
-    Look-up tables and registers that cannot share a cell are only known then.
+    Look-up tables and registers that cannot share a cell are only known then. A design that fills
+    a part may have no legal placement, too, although nothing is too many.
 
     Raises
     ------
@@ -101,6 +102,13 @@ def check_packing(log: str, board: Board) -> None:
         raise CapacityError(
             f"the accelerator does not fit {board.name} ({board.part.number}) once packed: "
             f"{'; '.join(texts)}: take a smaller array, less memory or fewer lanes"
+        )
+    full = re.search(r"^ERROR: (.*(?:no BELs remaining|legal placement).*)$", log, re.MULTILINE)
+    if full:
+        raise CapacityError(
+            f"the accelerator does not fit {board.name} ({board.part.number}): no placement is "
+            f"left: {full[1].rstrip('.')}: take a smaller array, less memory or fewer lanes, or "
+            "try another --seed"
         )
 
 

@@ -20,7 +20,7 @@ from systolith.compiler.stream import stream_constants
 from systolith.compiler.weight_choice import Permitted, StoredWeights, encode_weights
 from systolith.errors import CompileError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import COMMANDS, Opcode, Target, encode
+from systolith.spec.commands import COMMANDS, Opcode, Target, Unit, count_fault, encode
 
 __all__ = ["Assembly", "assemble"]
 
@@ -117,6 +117,8 @@ def assemble(
     """
     spec = constants.spec
     resolved = [full_values(c.opcode, c.resolved()) for c in commands]
+    for command, values in zip(commands, resolved, strict=True):
+        _check_built(command, values, spec)
     footprints = _footprints(commands, resolved, constants, padded)
     constants, stored = encode_weights(
         [c.layer for c in commands],
@@ -148,6 +150,23 @@ def assemble(
         tables=tables,
         stored=stored,
     )
+
+
+def _check_built(
+    command: SymbolicCommand, values: Mapping[str, int], spec: AcceleratorSpec
+) -> None:
+    """Require that the accelerator has the unit and the width that a command needs."""
+    if COMMANDS[command.opcode].unit is Unit.MOVE and not spec.moves:
+        raise CompileError(
+            f"layer {command.layer!r}: needs a {command.opcode.name} (of padding, or of a tensor's "
+            "bytes), and there is no unit MOVE: set moves to true"
+        )
+    fault = count_fault(command.opcode, values, spec.count_bits)
+    if fault:
+        name = fault.split()[0]
+        raise CompileError(
+            f"layer {command.layer!r}: {fault}: set count_bits to {values[name].bit_length()}"
+        )
 
 
 def _check_words(commands: Sequence[SymbolicCommand], spec: AcceleratorSpec) -> None:

@@ -17,9 +17,6 @@ from systolith.spec.program import Program
 __all__ = ["CheckReport", "ProgramFault", "check_program"]
 
 
-_TOKENS = 255
-"""What a token counter of the hardware holds."""
-
 _Clock = tuple[int, ...]
 """Per unit, how many of its commands are known to be finished."""
 
@@ -260,11 +257,14 @@ def check_program(program: Program) -> CheckReport:
         raise ProgramFault(f"{items[uneven]} may pause in padding that is not filled evenly")
     if len(program.commands) > program.spec.memory.command_words:
         raise ProgramFault("program is longer than the command memory")
-    machine = _Machine(program.spec.queue_depth, program.spec.memory.accumulator_depth)
+    machine = _Machine(program.spec.commands_held, program.spec.memory.accumulator_depth)
     machine.run(items)
     ordered = _check_races(items, machine.started)
     _check_fetches(items, machine.started)
-    tokens = _most_tokens(items, program.spec.queue_depth)
-    if tokens > _TOKENS:
-        raise ProgramFault(f"{tokens} tokens can be open between two units, at most {_TOKENS}")
+    tokens = _most_tokens(items, program.spec.commands_held)
+    limit = (1 << program.spec.token_bits) - 1
+    if tokens > limit:
+        raise ProgramFault(
+            f"{tokens} tokens can be open between two units, at most {limit}: raise token_bits"
+        )
     return CheckReport(commands=len(items), ordered=ordered, tokens=tokens)

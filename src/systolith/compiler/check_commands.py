@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from systolith.compiler.check_depthwise import depthwise_fault
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.commands import Command, Opcode, Unit
+from systolith.spec.commands import COMMANDS, Command, Opcode, Unit, count_fault
 from systolith.spec.precision import Precision, WeightFormat, nibble_zeros
 from systolith.spec.program import Program
 from systolith.spec.quantize import scale_fault, zero_fault
@@ -139,6 +139,15 @@ def _check_tokens(name: str, command: Command) -> None:
         raise ProgramFault(f"{name} needs a token that the fetcher does not give")
 
 
+def _check_built(spec: AcceleratorSpec, name: str, command: Command) -> None:
+    """The unit is there, and its counters hold the command's counts."""
+    if COMMANDS[command.opcode].unit is Unit.MOVE and not spec.moves:
+        raise ProgramFault(f"{name} needs the unit MOVE, which is not built in")
+    fault = count_fault(command.opcode, command.values, spec.count_bits)
+    if fault:
+        raise ProgramFault(f"{name}: {fault}")
+
+
 def _check_pairing(spec: AcceleratorSpec, commands: Sequence[Command]) -> None:
     """STORE k consumes the tiles of MATMUL k, those left out that leave their sums for the next."""
     matmuls = _check_partial([c for c in commands if c.opcode is Opcode.MATMUL])
@@ -174,5 +183,6 @@ def check_commands(program: Program, commands: Sequence[Command]) -> None:
     for number, command in enumerate(commands):
         name = f"{command.opcode.name} {number}"
         _check_tokens(name, command)
+        _check_built(program.spec, name, command)
         if command.opcode in _CHECKS:
             _CHECKS[command.opcode](program, name, command.values)

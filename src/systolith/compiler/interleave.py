@@ -68,7 +68,7 @@ class _Writer:
     def __init__(self, spec: AcceleratorSpec, words: int) -> None:
         self.spec = spec
         self.sequencer = Sequencer()
-        self.prediction = Prediction(spec.queue_depth)
+        self.prediction = Prediction(spec.commands_held)
         self.chunks = [_Chunk(base=0)]
         self.remaining = words
         have = spec.memory.command_words

@@ -162,7 +162,7 @@ def copies_of(low: Lowering, step: Step) -> list[SymbolicCommand] | None:
         else:
             array += _array_cycles(low, list(_sides(low, step, index)))
     cycles = copy_cycles(commands, low.spec.line_bytes)
-    if cycles >= array:
+    if cycles >= array or (not low.spec.moves and array < _NEVER):
         return None
     low.notes[node.name] = f"copied {len(needed)} of {len(node.inputs)}, about {cycles} cycles"
     return commands

@@ -105,7 +105,7 @@ def plan_gather(low: Lowering, layer: MacLayer, job: Job, direct: int) -> Gather
     job: it, reading gathered windows.
     direct: cycles of reading the input itself.
     """
-    if not low.scratch:
+    if not low.scratch or not low.spec.moves:
         return None
     whole = low.region(layer.step, layer.packed)
     plans = []

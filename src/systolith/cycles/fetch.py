@@ -11,6 +11,8 @@ __all__ = ["Fetch"]
 
 _FEWEST = 2
 """Words that are read before a command is known to be whole."""
+_HEADER = 2
+"""Cycles from a header's address to its opcode, where there are no queues."""
 
 
 class Fetch(Process):
@@ -18,6 +20,9 @@ class Fetch(Process):
 
     A command of n words, END of 2, is read in n + 1 cycles; reading the next begins in the cycle
     after the push. `clock` is the cycle before which no push happens that is not known yet.
+
+    Without queues a command's header is read first, in 2 cycles, while the last word of the command
+    before goes to its unit; the command itself once its unit is free.
 
     Parameters
     ----------
@@ -31,23 +36,25 @@ class Fetch(Process):
     def run(self) -> Iterator[None]:
         """Push, and stop at END once every queue is empty."""
         begin = 0
+        direct = not self.machine.spec.queue_depth
         for issued in self._program:
-            ready = begin + max(issued.words, _FEWEST) + 1
+            ready = begin + (_HEADER if direct else max(issued.words, _FEWEST) + 1)
             self.wait_until(ready)
             if issued.unit is None:
                 yield from self._stop(issued, ready)
                 break
             if issued.unit is Unit.FETCH:
-                yield from self._jump(issued, ready)
+                yield from self._jump(issued, ready + issued.words * direct)
                 begin = issued.finish + 1
                 continue
             earlier = self._leaver(issued)
             while earlier is not None and earlier.popped < 0:
                 leaves = self.machine.processes[issued.unit].leave_bound()
-                self.wait_until(leaves + 1)
+                self.wait_until(leaves + 1 + (issued.words + 1) * direct)
                 yield
-            issued.pushed = max(ready, earlier.popped + 1 if earlier else 0)
-            begin = issued.pushed + 1
+            found = max(ready, earlier.popped + 1 if earlier else 0)
+            issued.pushed = found + (issued.words + 1) * direct
+            begin = issued.pushed - 1 if direct else issued.pushed + 1
             self.machine.decided += 1
         self.clock = NEVER
 
@@ -62,7 +69,7 @@ class Fetch(Process):
     def _leaver(self, issued: Issued) -> Issued | None:
         """The command that has to leave the queue first."""
         assert issued.unit is not None
-        before = issued.index - self.machine.spec.queue_depth
+        before = issued.index - self.machine.spec.commands_held
         return self.machine.lines[issued.unit][before] if before >= 0 else None
 
     def _stop(self, issued: Issued, ready: int) -> Iterator[None]:

@@ -97,7 +97,13 @@ class AcceleratorSpec:
     ----------
     name: the Verilog top module's name.
     array, memory, post, external, bus: the nested specifications.
-    queue_depth: commands waiting in each unit's queue.
+    queue_depth: commands waiting in each unit's queue; 0: the fetcher writes the words of a command
+        straight to the unit that will run it, once that is free.
+    count_bits: width of iteration counts, run lengths and numbers of channels in commands, 6 to 16;
+        what is larger does not compile.
+    token_bits: width of the counters of tokens, 2 to 8; a program that leaves more open between two
+        units does not compile.
+    moves: whether there is the unit MOVE, which fills and copies.
     event_counters: whether there are counters besides `cycles`; without them they read 0.
 
     Raises
@@ -112,6 +118,9 @@ class AcceleratorSpec:
     external: ExternalSpec = field(default_factory=ExternalSpec)
     bus: BusSpec = field(default_factory=BusSpec)
     queue_depth: int = 2
+    count_bits: int = 16
+    token_bits: int = 8
+    moves: bool = True
     event_counters: bool = True
 
     def __post_init__(self) -> None:
@@ -119,9 +128,16 @@ class AcceleratorSpec:
             raise ValueError(f"name must be a Verilog identifier, not {self.name!r}")
         if self.name in KEYWORDS:
             raise ValueError(f"name must not be a keyword of Verilog, which {self.name!r} is")
-        check("queue_depth", self.queue_depth, 1, 16)
-        if not isinstance(self.event_counters, bool):
-            raise TypeError(f"event_counters must be true or false, not {self.event_counters!r}")
+        check("queue_depth", self.queue_depth, 0, 16)
+        check("count_bits", self.count_bits, 6, 16)
+        check("token_bits", self.token_bits, 2, 8)
+        for flag in ("moves", "event_counters"):
+            if not isinstance(getattr(self, flag), bool):
+                raise TypeError(f"{flag} must be true or false, not {getattr(self, flag)!r}")
+        if not self.moves and (self.post.softmax_tables or self.post.quantize_lanes):
+            raise ValueError(
+                "moves must be true for post.softmax_tables and post.quantize_lanes, not False"
+            )
         lanes, memory = self.post.lanes, self.memory
         if self.external.data_bytes > self.line_bytes:
             raise ValueError(
@@ -154,6 +170,11 @@ class AcceleratorSpec:
             raise ValueError(
                 "bus.bus_clock must be 'same' where a UART is the only bus, not 'separate'"
             )
+
+    @property
+    def commands_held(self) -> int:
+        """Commands that a unit holds, the running one among them."""
+        return max(1, self.queue_depth)
 
     @property
     def line_bytes(self) -> int:

@@ -45,6 +45,7 @@ __all__ = [
     "ParameterForm",
     "Target",
     "Unit",
+    "count_fault",
     "decode",
     "decode_one",
     "encode",
@@ -186,6 +187,18 @@ COMMANDS: Mapping[Opcode, CommandLayout] = {
     Opcode.QUANTIZE: _layout(Opcode.QUANTIZE, Unit.MOVE, QUANTIZE_FIELDS),
     Opcode.DEQUANTIZE: _layout(Opcode.DEQUANTIZE, Unit.MOVE, DEQUANTIZE_FIELDS),
 }
+
+
+def count_fault(opcode: Opcode, values: Mapping[str, int], count_bits: int) -> str | None:
+    """Return which count of a command does not fit into so many bits; those of transfers do."""
+    layout, most = COMMANDS[opcode], (1 << count_bits) - 1
+    if layout.unit in (Unit.LOAD, Unit.SAVE):
+        return None
+    for item in layout.fields:
+        value = values.get(item.name, 0)
+        if item.is_count and value > most:
+            return f"{item.name} of {opcode.name} must be at most {most}, not {value}"
+    return None
 
 
 def encode(opcode: Opcode, **values: int) -> list[int]:

@@ -33,7 +33,7 @@ __all__ = [
     "spec_to_toml",
 ]
 
-_PLAIN = ("name", "queue_depth", "event_counters")
+_PLAIN = ("name", "queue_depth", "count_bits", "token_bits", "moves", "event_counters")
 _SECTIONS = {
     "array": ArraySpec,
     "memory": MemorySpec,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 __all__ = [
     "COPY_FIELDS",
     "COPY_LOOPS",
+    "COUNT_BITS",
     "DEQUANTIZE_FIELDS",
     "FILL_FIELDS",
     "FILL_LOOPS",
@@ -23,6 +24,9 @@ __all__ = [
     "TRANSFER_LOOPS",
     "Field",
 ]
+
+COUNT_BITS = 16
+"""Width of a count in a command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,12 @@ class Field:
     def high(self) -> int:
         """Largest value."""
         return (1 << (self.bits - (1 if self.signed else 0))) - 1
+
+    @property
+    def is_count(self) -> bool:
+        """Whether `AcceleratorSpec.count_bits` limits it."""
+        counts = self.name.endswith("_count") or self.name in ("length", "channels")
+        return counts and self.bits == COUNT_BITS
 
 
 HEADER = (
