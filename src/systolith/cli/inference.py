@@ -130,7 +130,7 @@ def _print_time(job: Job, engine: Any, results: Sequence[Any]) -> None:
     console, last, bus = stdout(), results[-1], job.spec.bus
     if last.cycles:
         console.print(Text(f"cycles {last.cycles:,} an inference"))
-        for name, value in last.counters.items():
+        for name, value in last.counters.items() if job.spec.event_counters else ():
             console.print(Text(f"  {name:20} {value:>12,}"))
     if last.traffic is None:
         return

@@ -15,6 +15,10 @@ __all__ = ["Device"]
 
 _PAGE = 4096
 """What the bus address of external memory must be a multiple of, bytes."""
+_ANOTHER = (
+    "the network was compiled for another specification: compile it for the spec.toml that is "
+    "beside the bitstream"
+)
 
 
 class Device:
@@ -69,7 +73,7 @@ class Device:
         for name, what in (
             ("identifier", "no accelerator is at this address"),
             ("version", "the accelerator has another register map"),
-            ("fingerprint", "the network was compiled for another specification"),
+            ("fingerprint", _ANOTHER),
         ):
             found, wanted = self.register(name), self._map[name]
             if found != wanted:
