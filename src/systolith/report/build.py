@@ -53,6 +53,7 @@ def build_values(result: BuildResult, spec: AcceleratorSpec) -> dict[str, Any]:
         "placed": {kind: {"used": u, "available": a} for kind, (u, a) in result.used.items()},
         "clocks": [_clock(clock) for clock in result.timing.clocks],
         "bitstream": result.bitstream.name if result.bitstream else None,
+        "rtlil_sha256": result.rtlil_sha256,
     }
 
 
