@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -55,6 +55,15 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ToolError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def _clear(folder: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier build left, so that nobody takes it for this one's."""
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise ToolError(f"cannot replace {str(folder / name)!r}: {error.strerror}") from error
 
 
 def _run(name: str, arguments: list[str], folder: Path, hint: str) -> None:
@@ -164,6 +173,7 @@ def build_bitstream(
     route = _route(board)
     setting = pll_setting(board, frequency or board.core_mhz)
     core_mhz = setting.output_mhz if setting else board.clock_mhz
+    _clear(folder, (route.bitstream, NETLIST, REPORT, "report.json"))
     progress("elaborating", 0, STEPS)
     shell = BoardShell(board, setting, design)
     rtlil = to_rtlil(shell, "top")
