@@ -170,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["ecp5", "xc7"])
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)
-    spec = PRESETS[options.spec] if options.spec in PRESETS else load_spec(Path(options.spec))
+    spec = PRESETS[options.spec] if options.spec in PRESETS else load_spec(options.spec)
     records, loose = {}, 0
     for name in options.targets:
         uses = measure(spec, TARGETS[name])

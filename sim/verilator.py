@@ -214,6 +214,7 @@ def _run(
 def _verilate(job: _Job, folder: Path) -> None:
     (folder / "design.sv").write_text(job.verilog)
     memories = {name.strip().lstrip("\\") for name in _MEMORY.findall(job.verilog)}
+    memories -= {name for name in memories if "$auto$" in name}  # Yosys' own, of constants
     names = sorted(memories | set(job.public))
     lines = [f'public_flat_rw -module "*" -var "{name}"' for name in names]
     (folder / "public.vlt").write_text("\n".join(["`verilator_config", *lines, ""]))

@@ -72,7 +72,7 @@ LEAST = AcceleratorSpec(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("name", ["netlist-ecp5", "netlist-xilinx7"])
+@pytest.mark.parametrize("name", ["netlist-ecp5", "netlist-gowin", "netlist-xilinx7"])
 @pytest.mark.parametrize("fuse", [True, False])
 def test_the_shipped_network(name: str, fuse: bool) -> None:
     """Every tensor is golden's; every time stamp and counter is that of the design itself."""

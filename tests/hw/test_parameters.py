@@ -60,3 +60,41 @@ def test_random_writes(lanes: int, bus: int, words: int) -> None:
                     assert value == want, (word, lane, field.name)
 
     simulate(dut, bench)
+
+
+@pytest.mark.parametrize("density", [0.4, 1.0])
+def test_fields_that_come_later(density: float) -> None:
+    """Every field a few cycles late, its read with or without others behind it."""
+    spec = AcceleratorSpec(
+        array=ArraySpec(rows=4, columns=2),
+        memory=MemorySpec(parameter_channels=14),
+        post=PostSpec(lanes=2),
+    )
+    delays = {"multiplier": 2, "offset": 5, "shift": 6}
+    dut = ParameterMemory(spec, delays)
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 1 << 32, (7, 8), np.uint64)
+    valid, words = rng.random(60) < density, rng.integers(0, 7, 60)
+
+    async def bench(ctx: SimulatorContext) -> None:
+        for word, part in np.ndindex(7, 8):
+            for name, data in (
+                ("h_valid", 1), ("h_address", word), ("h_lanes", 3), ("h_enable", 1 << part),
+                ("h_data", int(image[word, part]) << 32 * part),
+            ):  # fmt: skip
+                ctx.set(getattr(dut, name), data)
+            await ctx.tick()
+        ctx.set(dut.h_valid, 0)
+        for cycle in range(60):
+            ctx.set(dut.r_valid, int(valid[cycle]))
+            ctx.set(dut.r_address, int(words[cycle]))
+            for field in PARAMETER_FIELDS:
+                read = cycle - 1 - delays.get(field.name, 0)
+                if read >= 0 and valid[read]:
+                    low, high = (int(v) for v in image[words[read]][field.word :][:2])
+                    want = (low | high << 32) & (1 << field.bits) - 1
+                    got = ctx.get(getattr(dut, field.name)) & (1 << field.bits) - 1
+                    assert got == want, (cycle, field.name)
+            await ctx.tick()
+
+    simulate(dut, bench)

@@ -341,6 +341,14 @@ def test_latency_depends_on_modes_and_widths_only() -> None:
     assert Requantizer.latency_of(frozenset({RequantMode.FIXED}), narrow) == 10
 
 
+def test_parameters_are_needed_late() -> None:
+    """Cycles from the sample to the stage that uses them, with the fewest stages and with all."""
+    fixed = Requantizer.delays_of(frozenset({RequantMode.FIXED}))
+    assert fixed == {"bias": 0, "multiplier": 1, "offset": 3, "shift": 4}
+    every = Requantizer.delays_of(frozenset(RequantMode))
+    assert every == {"bias": 0, "multiplier": 6, "offset": 8, "shift": 3}
+
+
 @pytest.mark.parametrize("modes", [frozenset(), frozenset({1})])
 def test_modes_are_checked(modes: frozenset) -> None:
     with pytest.raises(ValueError, match=r"^modes must be a non-empty set of RequantMode, not "):

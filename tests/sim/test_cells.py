@@ -21,6 +21,7 @@ SHAPES = [(2048, 8, 8), (1024, 32, 8), (512, 36, 36), (4096, 12, 12), (700, 64, 
 """Words, bits, bits written at a time."""
 NAMES = {
     Technology.ECP5: {"DP16KD", "TRELLIS_DPR16X4"},
+    Technology.GOWIN: {"SDPX9B", "DPB", "DPX9B", "RAM16SDP4"},
     Technology.ICE40: {"SB_RAM40_4K"},
     Technology.XILINX7: {"RAMB18E1", "RAMB36E1", "RAM64M"},
 }
@@ -152,4 +153,5 @@ def test_models_bring_those_they_are_made_of() -> None:
 def test_own_models() -> None:
     multipliers = {"MULT18X18D", "MULT9X9", "MULT18X18"}
     memories = {"DP16KD", "RAMB18E1", "RAMB36E1", "SB_RAM40_4K", "SB_SPRAM256KA"}
+    memories |= {"SDPX9B", "DPB", "DPX9B"}
     assert set(own_models()) == multipliers | memories

@@ -54,7 +54,10 @@ def synthesise(rtlil: str, family: Family) -> Netlist:
     files = run_yosys(rtlil, passes, outputs=["stat.json", "netlist.json", "log"])
     cells = stat_cells(files["stat.json"])["design"]["num_cells_by_type"]
     return Netlist(
-        json=files["netlist.json"], cells=cells, resources=target.count(cells), log=files["log"]
+        json=target.amend(files["netlist.json"]),
+        cells=cells,
+        resources=target.count(cells),
+        log=files["log"],
     )
 
 

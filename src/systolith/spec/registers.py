@@ -153,7 +153,12 @@ REGISTERS = (
         "memory_low", 0x20, "rw", "Bus address of external byte 0, bits 31:12; bits 11:0 are 0."
     ),
     Register("memory_high", 0x24, "rw", "Bus address of external byte 0, bits 63:32."),
-    Register("watchdog", 0x28, "rw", "Cycles after which a run stops with an error; 0 for never."),
+    Register(
+        "watchdog",
+        0x28,
+        "rw",
+        "Cycles after which a run stops with an error; 0 for never. Set it while no program runs.",
+    ),
     Register("fingerprint", 0x2C, "ro", "CRC-32 of the specification, see `spec_fingerprint`."),
     *(Register(c.name, 0x80 + 4 * i, "ro", c.doc) for i, c in enumerate(COUNTERS)),
 )
