@@ -43,6 +43,11 @@ class HostPath(StrEnum):
     """Ports `s_axi_*` (and `m_axi_*`) of a block in a larger chip."""
 
 
+def _check_text(name: str, value: object) -> None:
+    if not isinstance(value, str):
+        raise BoardError(f"{name} must be a text, not {value!r}")
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Part:
     """The chip.
@@ -58,6 +63,12 @@ class Part:
     device: str = ""
     package: str = ""
     speed: str = ""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_text(f"part.{item.name}", getattr(self, item.name))
+        if not self.number:
+            raise BoardError("part.number must be the part's number, not empty")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -132,6 +143,14 @@ class Board:
                 raise BoardError(f"{name} must be a number of MHz, not {value!r}")
             if not 1 <= value <= 1000:
                 raise BoardError(f"{name} must be from 1 to 1000 MHz, not {value!r}")
+        for name in ("title", "program"):
+            _check_text(name, getattr(self, name))
+        for source in self.sources:
+            _check_text("each of sources", source)
+        for name, value in self.vendor.items():
+            _check_text(f"vendor.{name}", value)
+        if not isinstance(self.led_active_low, bool):
+            raise BoardError(f"led_active_low must be true or false, not {self.led_active_low!r}")
         if not self.sources:
             raise BoardError("sources must name where the pins come from, not nothing")
         for port in self.needed_pins:

@@ -10,7 +10,7 @@ from systolith.constraints.board import Board, Capacity, Family, HostPath, Part
 from systolith.constraints.pin_files import PIN_FORMATS
 from systolith.errors import BoardError
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.configuration import load_spec, spec_from_mapping
+from systolith.spec.configuration import PRESETS, spec_from_mapping
 
 __all__ = ["board_from_toml", "board_names", "load_board"]
 
@@ -40,7 +40,11 @@ def load_board(name: str) -> Board:
         hint = f"; did you mean {' or '.join(near)}?" if near else ""
         raise BoardError(f"board must be one of {', '.join(names)}, not {name!r}{hint}")
     path = FOLDER / f"{name}.toml"
-    return board_from_toml(name, path.read_text(encoding="utf-8"), path.parent)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise BoardError(f"board {name}: the file must be text in UTF-8") from None
+    return board_from_toml(name, text, path.parent)
 
 
 def board_from_toml(name: str, text: str, folder: Path) -> Board:
@@ -68,10 +72,17 @@ def _board(name: str, values: Mapping[str, Any], folder: Path) -> Board:
     missing -= set(values)
     if missing:
         raise BoardError(f"the field {min(missing)!r} is missing")
-    pin_file = folder / str(values["pin_file"])
+    for field, kind, what in (
+        ("pin_file", str, "the name of a file"),
+        ("sources", list, "a list of texts"),
+        ("vendor", dict, "a table"),
+    ):
+        if not isinstance(values.get(field, kind()), kind):
+            raise BoardError(f"{field} must be {what}, not {values[field]!r}")
+    pin_file = folder / values["pin_file"]
     return Board(
         name=name,
-        title=str(values["title"]),
+        title=values["title"],
         sources=tuple(values["sources"]),
         family=_member("family", Family, values["family"]),
         part=Part(**_section("part", Part, values["part"])),
@@ -84,7 +95,7 @@ def _board(name: str, values: Mapping[str, Any], folder: Path) -> Board:
         spec=_spec(values),
         led_active_low=values.get("led_active_low", False),
         vendor=dict(values.get("vendor", {})),
-        program=str(values.get("program", "")),
+        program=values.get("program", ""),
     )
 
 
@@ -116,6 +127,8 @@ def _pins(path: Path) -> dict[str, str]:
         return PIN_FORMATS[path.suffix].pins(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BoardError(f"cannot read {path.name!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise BoardError(f"{path.name} must be text in UTF-8") from None
 
 
 def _spec(values: Mapping[str, Any]) -> AcceleratorSpec:
@@ -123,5 +136,11 @@ def _spec(values: Mapping[str, Any]) -> AcceleratorSpec:
     if ("preset" in values) == ("accelerator" in values):
         raise BoardError("either preset or [accelerator] must be given, not both or neither")
     if "preset" in values:
-        return load_spec(str(values["preset"]))
+        if values["preset"] not in tuple(PRESETS):
+            raise BoardError(
+                f"preset must be one of {', '.join(PRESETS)}, not {values['preset']!r}"
+            )
+        return PRESETS[values["preset"]]
+    if not isinstance(values["accelerator"], dict):
+        raise BoardError(f"[accelerator] must be a table, not {values['accelerator']!r}")
     return spec_from_mapping(values["accelerator"])

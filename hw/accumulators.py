@@ -114,8 +114,11 @@ class Accumulators(wiring.Component):
         """
         depth, width = self.spec.memory.accumulator_depth, 32 * self.sums
         bits = (depth - 1).bit_length()
-        m.submodules[f"sums{c}"] = partial = Memory(shape=width, depth=depth, init=[])
-        m.submodules[f"results{c}"] = results = Memory(shape=width, depth=depth, init=[])
+        style = self.spec.memory.small_attributes
+        partial, results = (
+            Memory(shape=width, depth=depth, init=[], attrs=style) for _ in range(2)
+        )
+        m.submodules[f"sums{c}"], m.submodules[f"results{c}"] = partial, results
         read, write = partial.read_port(), partial.write_port()
         give, append = results.read_port(), results.write_port()
         now, following, summing, writing = stages

@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.lines import bank_lines, place_mask, rotate_line
+from systolith.hw.lines import bank_lines, must_wait, place_mask, rotate_line
 from systolith.hw.technology import Technology
 from systolith.hw.window import ReadWindow
 from systolith.spec.accelerator import AcceleratorSpec
@@ -135,10 +135,11 @@ class ActivationMemory(wiring.Component):
 
     def _reads(self, m: Module, banks: list) -> None:
         """Grant one reader per region, then select region and window for each reader."""
-        m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._readers]
-        alone = len(self._regions) == 1
-        if "c" in self._readers:
-            m.d.comb += self.hr_ready.eq(~self.c_valid)
+        names, alone = list(self._readers), len(self._regions) == 1
+        requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in names}
+        for port in names:
+            waits = must_wait(requests, port, self._offset_bits, len(banks))
+            m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
             taken, by_stream, wanted = self._grant(m, asks)
@@ -152,7 +153,7 @@ class ActivationMemory(wiring.Component):
                 m.d.comb += [read.addr.eq(line), read.en.eq(self._held(m, taken, "read_taken"))]
             if alone:
                 request = {"valid": taken, "place": wanted[-1][: self._place_bits]}
-                self._window(m, list(self._readers), banks, request)
+                self._window(m, names, banks, request)
         if not alone:
             self._windows(m, banks)
 
@@ -173,8 +174,6 @@ class ActivationMemory(wiring.Component):
             pairs = zip(wanted, self._wants("r"), strict=True)
             wanted = [Mux(by_stream, own, theirs) for own, theirs in pairs]
         for port in [port for port in self._readers if port not in "rx"]:
-            with m.If(taken & asks[port]):
-                m.d.comb += getattr(self, f"{port}_ready").eq(0)
             theirs = self._wants(port)
             wanted = [Mux(taken, one, own) for one, own in zip(wanted, theirs, strict=True)]
             taken = taken | asks[port]

@@ -122,6 +122,9 @@ class Feeder(wiring.Component):
             m.d.comb += self.o_sparse.eq(fields["w_format"] == WeightFormat.TWO_OF_FOUR)
         flags = self._pass_flags(m, nest, fields)
         flags |= {"running": running, "tight": self._room(m, fields)}
+        flags["k_last"] = k_last = Signal()  # the next vector is one of an output's last pass
+        with m.If(self.start | self.o_issue):
+            m.d.sync += k_last.eq(nest.ahead2 & nest.ahead3 & nest.ahead4 & ~fields["partial"])
         full = Signal()  # the vector must wait for room in the ring
         if self.spec.array.depthwise_lines:
             self._outputs(m, nest, fields, flags, full)
@@ -217,9 +220,11 @@ class Feeder(wiring.Component):
             on_grid.eq(begins | due),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
+            # An output that ends the last of the rows with outputs.
             nest.cut.eq(
-                depthwise & is_output & row_ends
-                & Mux(begins, rows_left.is_one, rows_left.is_zero)
+                depthwise
+                & Mux(begins, rows_away.is_zero & single & rows_left.is_one,
+                      due & live & outputs_left.is_one & rows_left.is_zero)
             ),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
@@ -263,12 +268,12 @@ class Feeder(wiring.Component):
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""
         running = flags["running"]
         age = Signal(range(MINIMUM_PASS + 1), init=MINIMUM_PASS)  # cycles since the pass began
-        spaced = Signal()
+        ripe, spaced = Signal(init=1), Signal()  # it has reached its end
         m.d.comb += [
             self.o_k_first.eq(flags["k_first"] & ~fields["accumulate"]),
-            self.o_k_last.eq(nest.last2 & nest.last3 & nest.last4 & ~fields["partial"]),
+            self.o_k_last.eq(flags["k_last"]),
             self.o_maximum.eq(fields["maximum"]),
-            spaced.eq(~flags["pass_first"] | (age == MINIMUM_PASS)),
+            spaced.eq(~flags["pass_first"] | ripe),
             self.stall_weights.eq(running & flags["needs_tile"] & ~self.i_tile_ready),
             self.stall_accumulators.eq(
                 running & ~self.stall_weights & ((self.o_k_last & full) | ~spaced)
@@ -283,7 +288,7 @@ class Feeder(wiring.Component):
             self.finish.eq(self.o_issue & nest.done),
         ]
         with m.If(self.o_issue & flags["pass_first"]):
-            m.d.sync += age.eq(1)
+            m.d.sync += [age.eq(1), ripe.eq(0)]
         # A vector that waited for the read port comes late: the pass after it must wait as long.
-        with m.Elif((age != MINIMUM_PASS) & ~self.stall_activations):
-            m.d.sync += age.eq(age + 1)
+        with m.Elif(~ripe & ~self.stall_activations):
+            m.d.sync += [age.eq(age + 1), ripe.eq(age == MINIMUM_PASS - 1)]

@@ -1,5 +1,7 @@
 """A post-processing lane: requantizer, residual operand and byte table in a row."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 from amaranth.lib.memory import Memory
@@ -69,8 +71,10 @@ class PostLane(wiring.Component):
     ----------
     modes: formulas of the requantizer to build.
     residual: whether to build the residual add.
+    residual_multipliers: whether it has multipliers, see `ResidualAdd`.
     product: whether it can multiply, too.
     tables: 256-byte tables, 0 to 16.
+    table_attributes: what synthesis is told about their memory.
     widths: of the requantizer's multiplication.
     late: parameters come when the requantizer uses them (`Requantizer.delays_of`).
 
@@ -107,6 +111,8 @@ class PostLane(wiring.Component):
         residual: bool,
         tables: int,
         product: bool = False,
+        residual_multipliers: bool = True,
+        table_attributes: Mapping[str, str] | None = None,
         widths: RequantWidths = FULL_WIDTHS,
         late: bool = False,
     ) -> None:
@@ -114,7 +120,8 @@ class PostLane(wiring.Component):
             raise ValueError(f"tables must be 0 to 16, not {tables!r}")
         self.residual = residual
         self.product = product
-        self.tables = tables
+        self.residual_multipliers = residual_multipliers
+        self.tables, self.table_attributes = tables, dict(table_attributes or {})
         self.modes = modes
         self.widths, self.late = widths, late
         super().__init__(
@@ -160,7 +167,9 @@ class PostLane(wiring.Component):
 
     def _add_residual(self, m: Module, valid: Signal, value: Signal) -> tuple[Signal, Signal]:
         """Append the residual add, whose operand waits as long as the requantizer takes."""
-        m.submodules.residual_add = residual_add = ResidualAdd(product=self.product)
+        m.submodules.residual_add = residual_add = ResidualAdd(
+            product=self.product, multipliers=self.residual_multipliers
+        )
         p = Pipeline(m, self.i_valid)
         p["residual"] = self.i_r
         p.advance(Requantizer.latency_of(self.modes, self.widths))
@@ -175,7 +184,9 @@ class PostLane(wiring.Component):
 
     def _look_up(self, m: Module, valid: Signal, value: Signal) -> None:
         """Append the tables: a memory of their bytes, read in one cycle."""
-        m.submodules.tables = memory = Memory(shape=8, depth=256 * self.tables, init=[])
+        m.submodules.tables = memory = Memory(
+            shape=8, depth=256 * self.tables, init=[], attrs=self.table_attributes
+        )
         write, read = memory.write_port(), memory.read_port()
         m.d.comb += [
             write.en.eq(self.i_table_write),

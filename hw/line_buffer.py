@@ -76,8 +76,9 @@ class LineBuffer(wiring.Component):
         lines: Value = pixel
         if array.depthwise_lines > 1:
             kept = Memory(
-                shape=bits * (array.depthwise_lines - 1), depth=array.depthwise_width, init=[]
-            )
+                shape=bits * (array.depthwise_lines - 1), depth=array.depthwise_width, init=[],
+                attrs=self.spec.memory.small_attributes,
+            )  # fmt: skip
             m.submodules.kept = kept
             read, write = kept.read_port(), kept.write_port()
             valid = delay(m, issued, early, "valid", reset=True)

@@ -1,8 +1,10 @@
 """Byte-addressed access to a memory of lines kept in an even and an odd bank."""
 
+from collections.abc import Mapping
+
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
 
-__all__ = ["bank_lines", "place_mask", "read_window", "rotate_line", "swapped_bytes"]
+__all__ = ["bank_lines", "must_wait", "place_mask", "read_window", "rotate_line", "swapped_bytes"]
 
 
 def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
@@ -46,6 +48,23 @@ def read_window(m: Module, even: Value, odd: Value, swapped: Value, offset: Valu
         m.d.comb += turned.eq(Mux(offset[bit], window.rotate_right(8 << bit), window))
         window = turned
     return window
+
+
+def must_wait(requests: Mapping[str, tuple[Value, Value]], port: str, bits: int, of: int) -> Value:
+    """Whether a reader waits for one before it in ``requests``, for the same one ``of`` regions.
+
+    Requests are valid, address, with the region from bit ``bits`` on. The array's stream is known
+    last: all else about a pair is known by then. The stream and the residual settle it between
+    themselves; the host waits for copies wherever they read.
+    """
+    claims: list[Value] = []
+    for first, (valid, address) in requests.items():
+        if port in ("r", "x") or first == port:
+            break
+        region, own = address[bits:], requests[port][1][bits:]
+        anywhere = of == 1 or (first, port) == ("c", "hr")
+        claims.append(valid if anywhere else valid & (region == own) & (region < of))
+    return Cat(*claims).any()
 
 
 def place_mask(mask: Value, place: Value, line_bytes: int) -> Value:

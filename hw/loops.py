@@ -32,6 +32,7 @@ class LoopNest(wiring.Component):
     base{s}, stride{s}_{d}: start and bytes per iteration of loop d, for stream s.
     address{s}: the current address of stream s.
     first{d}, last{d}: loop d is at its first, last iteration.
+    ahead{d}: if there is a load or a step, loop d will be at its last iteration by its count.
     done: every loop is at its last iteration: the next step would end the nest.
     """
 
@@ -56,7 +57,7 @@ class LoopNest(wiring.Component):
         for d in range(depth):
             members |= {f"first{d}": Out(1), f"last{d}": Out(1)}
             if d < self._counted:
-                members[f"count{d}"] = In(count_bits)
+                members |= {f"count{d}": In(count_bits), f"ahead{d}": Out(1)}
         for s in range(streams):
             members |= {f"base{s}": In(address_bits), f"address{s}": Out(address_bits)}
             members |= {f"stride{s}_{d}": In(signed(stride_bits)) for d in range(depth)}
@@ -66,7 +67,8 @@ class LoopNest(wiring.Component):
         """Down-counters for the loops, one address register per loop and stream.
 
         That a loop is at its end is a register, too: a step is decided late in a cycle, and what it
-        does must not wait for comparisons.
+        does must not wait for comparisons. It only enables registers, of which the loops from the
+        outermost to one have the same.
         """
         m = Module()
         left = [Signal(self.count_bits, name=f"left{d}") for d in range(self.depth)]
@@ -80,18 +82,22 @@ class LoopNest(wiring.Component):
             m.d.comb += [last.eq(ended[d] | ends), moves[d].eq(inner & ~last)]
             inner = inner & last
         m.d.comb += self.done.eq(inner)
+        enables = [Signal(name=f"enable{d}") for d in range(self.depth)]
+        for d, enable in enumerate(enables):
+            m.d.comb += enable.eq(self.load | (self.step & self._any(moves[: d + 1])))
 
         for d in range(self._counted):
             count = getattr(self, f"count{d}")
-            outer_moves = 0 if d == 0 else self._any(moves[:d])
-            with m.If(self.load | (self.step & outer_moves)):
-                m.d.sync += [left[d].eq(count), ended[d].eq(count == 1)]
-                m.d.sync += getattr(self, f"first{d}").eq(1)
-            with m.Elif(self.step & moves[d]):
-                m.d.sync += [left[d].eq(left[d] - 1), ended[d].eq(left[d] == 2)]
-                m.d.sync += getattr(self, f"first{d}").eq(0)
+            restarts = self.load | (self._any(moves[:d]) if d else 0)
+            ends = Mux(restarts, count == 1, left[d] == 2)
+            with m.If(enables[d]):
+                m.d.sync += [
+                    left[d].eq(Mux(restarts, count, left[d] - 1)), ended[d].eq(ends),
+                    getattr(self, f"first{d}").eq(restarts),
+                ]  # fmt: skip
+            m.d.comb += getattr(self, f"ahead{d}").eq(Mux(restarts | moves[d], ends, ended[d]))
         for s in range(self.streams):
-            self._addresses(m, s, moves)
+            self._addresses(m, s, moves, enables)
         return m
 
     @staticmethod
@@ -101,7 +107,7 @@ class LoopNest(wiring.Component):
             result = result | bit
         return result
 
-    def _addresses(self, m: Module, s: int, moves: list[Signal]) -> None:
+    def _addresses(self, m: Module, s: int, moves: list[Signal], enables: list[Signal]) -> None:
         """The address at the index of loops 0..d, for every d; loops inside d restart there."""
         width = self.address_bits
         level = [Signal(width, name=f"level{s}_{d}") for d in range(self.depth)]
@@ -111,10 +117,7 @@ class LoopNest(wiring.Component):
         for d in range(self.depth):
             moved = Mux(moves[d], level[d] + getattr(self, f"stride{s}_{d}"), moved)
         m.d.comb += target.eq(moved)
-        any_moves = self._any(moves)
         for d in range(self.depth):
-            with m.If(self.load):
-                m.d.sync += level[d].eq(base)
-            with m.Elif(self.step & any_moves & self._any(moves[: d + 1])):
-                m.d.sync += level[d].eq(target)
+            with m.If(enables[d]):
+                m.d.sync += level[d].eq(Mux(self.load, base, target))
         m.d.comb += getattr(self, f"address{s}").eq(level[-1])

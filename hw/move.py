@@ -88,6 +88,7 @@ class MoveUnit(wiring.Component):
         counts = self.spec.count_bits
         fill, copy = (command_fields(o, queue.o, counts) for o in (Opcode.FILL, Opcode.COPY))
         copies, length = Signal(), Signal(self.spec.count_bits)
+        copying = Signal()  # as of the running command, a cycle after it came
         running, draining = Signal(), Signal()
         m.d.comb += [
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
@@ -98,6 +99,7 @@ class MoveUnit(wiring.Component):
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
             nest.load.eq(self.start), self.busy.eq(queue.valid),
         ]  # fmt: skip
+        m.d.sync += copying.eq(copies)
         with m.If(self.start):
             m.d.sync += running.eq(1)
         self._connect_nest(m, nest, fill, copy, copies)
@@ -108,9 +110,9 @@ class MoveUnit(wiring.Component):
             m.d.sync += [running.eq(0), draining.eq(1)]
         taken, ended = self.f_valid & self.f_ready, Signal()
         valid, place, data, single = self._copy(
-            m, running & copies, Cat(target, count), taken & copies
+            m, running & copying, Cat(target, count), taken & copying
         )
-        with m.If(copies):
+        with m.If(copying):
             m.d.comb += [
                 self.f_valid.eq(valid), Cat(self.f_address, self.f_count).eq(place),
                 self.f_data.eq(data),

@@ -53,10 +53,9 @@ class CommandQueue(wiring.Component):
         ]
         taken = self.push & self.ready
         m.d.sync += level.eq(level + taken - self.pop)
-        place = level - self.pop
-        # One enable an entry, in a form that tools find: most cycles move nothing.
+        # One enable an entry, in a form that tools find: most cycles move nothing. `pop`, which
+        # comes late, does nothing else: an entry that it leaves empty may take anything.
         for k, (entry, behind) in enumerate(zip(entries, [*entries[1:], entries[-1]], strict=True)):
-            load = taken & (place == k)
-            with m.If(self.pop | load):
-                m.d.sync += entry.eq(Mux(load, self.i, behind))
+            with m.If(self.pop | (taken & (level == k))):
+                m.d.sync += entry.eq(Mux(level > k + 1, behind, self.i))
         return m

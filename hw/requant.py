@@ -113,9 +113,10 @@ class Requantizer(wiring.Component):
         """Build the stages, a register after each."""
         m = Module()
         p = Pipeline(m, self.i_valid)
-        delays = dict.fromkeys(_USERS, 0)
-        if self.late:
-            delays = self.delays_of(self.modes, self.widths)
+        self._chosen = {mode: Signal(name=mode.name.lower()) for mode in self.modes}  # from stage 1
+        m.d.sync += [chosen.eq(self.i_mode == mode) for mode, chosen in self._chosen.items()]
+        late = self.delays_of(self.modes, self.widths)
+        delays = late if self.late else dict.fromkeys(_USERS, 0)
         p["acc"] = self.i_acc
         for stage, (_, build) in enumerate(_stages(self.modes, self.widths)):
             for name, delay in delays.items():
@@ -136,7 +137,7 @@ class Requantizer(wiring.Component):
         rows = [(mode, Value.cast(row)) for mode, row in table.items() if mode in self.modes]
         result = rows[-1][1]
         for mode, row in rows[:-1]:
-            result = Mux(self.i_mode == mode, row, result)
+            result = Mux(self._chosen[mode], row, result)
         return result
 
     def _add_bias(self, p: Pipeline) -> None:
@@ -160,17 +161,17 @@ class Requantizer(wiring.Component):
 
     def _normalise(self, p: Pipeline, *steps: int) -> None:
         """Shift left: by the leading zeros (FLOAT32), by ``max(shift, 0)`` (DOUBLE) or not."""
-        value = p["operand"].as_unsigned()
-        shift = p["shift"]
-        for step in steps:
+        start = value = p["operand"].as_unsigned()
+        shift, zeros = p["shift"], list[Value]()
+        for i, step in enumerate(steps):
             bit = step.bit_length() - 1
-            go = {
-                FLOAT32: ~value[32 - step :].any(),
-                DOUBLE: shift[bit] & ~shift[-1],
-                FIXED: Const(0, 1),
-                MAGNITUDE: Const(0, 1),
-            }
-            p[f"leading_{step}"] = self._pick(go)
+            ends = [32 - sum(s for k, s in enumerate(steps[:i]) if n >> k & 1) for n in range(2**i)]
+            clear = [~start[end - step : end].any() for end in ends]
+            for zero in zeros:
+                clear = [Mux(zero, b, a) for a, b in zip(clear[::2], clear[1::2], strict=True)]
+            zeros += clear
+            go = {FLOAT32: clear[0], DOUBLE: shift[bit] & ~shift[-1]}
+            p[f"leading_{step}"] = self._pick(go | {FIXED: Const(0, 1), MAGNITUDE: Const(0, 1)})
             moved = Mux(p[f"leading_{step}"], Cat(Const(0, step), value[: 32 - step]), value)
             value = p.wire(f"normalised_{step}", moved)
         p["operand"] = value.as_signed()

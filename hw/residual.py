@@ -1,6 +1,6 @@
 """A code plus another tensor's value, each on its own scale, or times another's."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,10 @@ __all__ = ["ResidualAdd"]
 
 _SUM_BITS = 48
 _PRODUCT_BITS = 18  # 256 * 511 and a sign
+_DIGIT_BITS = 3
+
+_Term = tuple[int, Value]
+"""A signed number, and the place of its bit 0 in a sum."""
 
 
 class ResidualAdd(wiring.Component):
@@ -24,9 +28,14 @@ class ResidualAdd(wiring.Component):
 
     Defined for ``i_shift`` 0 to 47 and ``i_low <= i_high``.
 
+    Without ``multipliers`` the products with the factors are sums of their multiples, chosen by
+    groups of three bits of the sample: look-up tables in place of four multipliers. The multiples,
+    which are the same for all samples of a command, are registers.
+
     Parameters
     ----------
     product: whether to build the product; without it ``i_product`` and ``i_zero_r`` do nothing.
+    multipliers: whether the products with the factors are made by multipliers.
 
     Members
     -------
@@ -34,7 +43,8 @@ class ResidualAdd(wiring.Component):
     i_y, i_r: the sample.
     i_multiplier_y, i_multiplier_r, i_offset, i_shift, i_rounding, i_zero, i_low, i_high, i_enable,
     i_product, i_zero_r:
-        must hold still from a command's first sample until its last one has left.
+        must hold still from a command's first sample (two cycles before it, without
+        ``multipliers``) until its last one has left.
     o_valid, o: the result's code.
     """
 
@@ -58,8 +68,8 @@ class ResidualAdd(wiring.Component):
     latency = 8
     """Cycles from ``i_y`` and ``i_r`` to ``o``."""
 
-    def __init__(self, *, product: bool = False) -> None:
-        self.product = product
+    def __init__(self, *, product: bool = False, multipliers: bool = True) -> None:
+        self.product, self.multipliers = product, multipliers
         super().__init__(
             {
                 "i_valid": In(1, init=1),  # type: ignore[call-arg]  # stubs lack init
@@ -91,10 +101,11 @@ class ResidualAdd(wiring.Component):
             p.advance()
         else:
             p["left"], p["right"] = self.i_y, self.i_r
+        products = (self._multiply, self._add_products, self._add_offset)
+        if not self.multipliers:
+            products = (self._choose, self._add_chosen, self._add_last)
         for build in (
-            self._multiply,
-            self._add_products,
-            self._add_offset,
+            *products,
             self._shift,
             shift_fine,
             saturate,
@@ -127,8 +138,86 @@ class ResidualAdd(wiring.Component):
     def _add_offset(self, p: Pipeline) -> None:
         weighted = Cat(Const(0, 16), p["high"]).as_signed() + p["low"]
         p["total"] = (weighted + self.i_offset)[:_SUM_BITS].as_signed()
+        self._make_mask(p)
+
+    def _make_mask(self, p: Pipeline) -> None:
         near = self.i_rounding == ResidualRounding.NEAR_EVEN
         p["mask"] = sticky_mask(self.i_shift, _SUM_BITS - 1, near)
+
+    def _choose(self, p: Pipeline) -> None:
+        """Choose a multiple of a factor for every digit of an operand, and add up two and two.
+
+        An operand is made positive by flipping its sign, which adds a constant to it; what that
+        adds to the sum is taken off the offset.
+        """
+        m, terms, excess = p.m, list[_Term](), list[Value]()
+        operands = (("y", p["left"], self.i_multiplier_y), ("r", p["right"], self.i_multiplier_r))
+        for name, operand, factor in operands:
+            multiples = self._multiples(m, name, factor)
+            digits = Cat(operand[:-1], ~operand[-1])
+            excess.append(Cat(Const(0, len(operand) - 1), factor).as_signed())
+            for place in range(0, len(digits), _DIGIT_BITS):
+                digit = digits[place : place + _DIGIT_BITS]
+                chosen = p.wire(f"{name}_{place}", multiples[digit])
+                terms.append((place, chosen.as_signed()))
+        both = Signal(signed(_SUM_BITS), reset_less=True)
+        self._rest = Signal(signed(_SUM_BITS), reset_less=True)
+        m.d.sync += [both.eq(excess[0] + excess[1]), self._rest.eq(self.i_offset - both)]
+        self._keep(p, self._in_pairs(terms))
+
+    @staticmethod
+    def _multiples(m: Module, name: str, factor: Signal) -> Array:
+        """A factor times 0 to 7; those that are no shifts of another are registers."""
+        shape = signed(len(factor) + _DIGIT_BITS)
+        made: list[Value] = [Const(0, shape), factor]
+        for n in range(2, 1 << _DIGIT_BITS):
+            if n % 2:
+                made.append(Signal(shape, name=f"{name}_times_{n}", reset_less=True))
+                m.d.sync += made[n].eq(
+                    Cat(Const(0, n.bit_length() - 1), factor).as_signed()
+                    + made[n - (1 << (n.bit_length() - 1))]
+                )
+            else:
+                made.append(Cat(Const(0, 1), made[n // 2]).as_signed())
+        wide = [Signal(shape, name=f"{name}_multiple_{n}") for n in range(len(made))]
+        m.d.comb += [signal.eq(value) for signal, value in zip(wide, made, strict=True)]
+        return Array(wide)
+
+    @staticmethod
+    def _in_pairs(terms: list[_Term]) -> list[_Term]:
+        """Add neighbours, by place; one may be left over."""
+        terms = sorted(terms, key=lambda term: term[0])
+        sums = [] if len(terms) % 2 == 0 else [terms.pop()]
+        for (place, low), (above, high) in zip(terms[::2], terms[1::2], strict=True):
+            gap = above - place
+            upper = (low[gap:].as_signed() + high)[: _SUM_BITS - above]
+            sums.append((place, Cat(low[:gap], upper).as_signed()))
+        return sums
+
+    def _keep(self, p: Pipeline, terms: list[_Term]) -> None:
+        """Put numbers into the next stage's registers."""
+        self._places = [place for place, _ in terms]
+        for i, (_, value) in enumerate(terms):
+            p[f"sum_{i}"] = value
+
+    def _kept(self, p: Pipeline) -> list[_Term]:
+        return [(place, p[f"sum_{i}"]) for i, place in enumerate(self._places)]
+
+    def _add_chosen(self, p: Pipeline) -> None:
+        self._keep(p, self._in_pairs([*self._kept(p), (0, self._rest)]))
+
+    def _add_last(self, p: Pipeline) -> None:
+        """Add the two numbers, or three, of which one level of logic makes two."""
+        terms = [Cat(Const(0, place), value).as_signed() for place, value in self._kept(p)]
+        wide = [
+            p.wire(f"term_{i}", Cat(v, v[-1].replicate(_SUM_BITS))[:_SUM_BITS])
+            for i, v in enumerate(terms)
+        ]
+        if len(wide) == 3:
+            a, b, c = wide
+            wide = [a ^ b ^ c, Cat(Const(0, 1), (a & b) | (a & c) | (b & c))[:_SUM_BITS]]
+        p["total"] = (wide[0] + wide[1])[:_SUM_BITS].as_signed()
+        self._make_mask(p)
 
     def _shift(self, p: Pipeline) -> None:
         """Start the shift, with a fraction bit below the unit."""

@@ -246,14 +246,12 @@ class StoreUnit(wiring.Component):
     ) -> PostLane:
         """Lane i with its slice of the operands."""
         spec = self.spec
+        post, memory = spec.post, spec.memory
         lane = PostLane(
-            spec.post.modes,
-            residual=spec.post.residual,
-            product=spec.post.product,
-            tables=spec.memory.tables,
-            widths=spec.post.widths,
-            late=True,
-        )
+            post.modes, residual=post.residual, product=post.product, widths=post.widths,
+            residual_multipliers=post.residual_multipliers, late=True,
+            tables=memory.tables, table_attributes=memory.small_attributes,
+        )  # fmt: skip
         m.submodules[f"lane{i}"] = lane
         m.d.comb += [
             lane.i_valid.eq(operands["valid"]),

@@ -5,6 +5,7 @@ from amaranth.lib import wiring
 from amaranth.lib.memory import Memory, WritePort
 from amaranth.lib.wiring import In, Out
 
+from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
@@ -14,6 +15,7 @@ from systolith.hw.weight_words import WeightWords
 from systolith.hw.words import weight_part_bytes
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import Opcode, Unit
+from systolith.spec.precision import WeightFormat
 from systolith.spec.registers import Window, window_stride
 
 __all__ = ["WeightLoader"]
@@ -59,6 +61,9 @@ class WeightLoader(wiring.Component):
         # The large memories of an iCE40 have one port. LOAD, which writes while the loader reads,
         # needs two.
         self.one_port = technology is Technology.ICE40 and not spec.external.data_bytes
+        # Whether what makes operands of a word is behind the register that ends the latency.
+        array = spec.array
+        self.late = array.multiplier_stages > 0 and array.weight_formats == {WeightFormat.DENSE}
         self.address_bits = max(1, (spec.weight_words - 1).bit_length())
         super().__init__(
             {
@@ -122,12 +127,13 @@ class WeightLoader(wiring.Component):
         m.d.comb += [
             words.load.eq(nest.load), words.active.eq(active), words.row.eq(row),
             words.last.eq(last), words.group_ends.eq(group_ends),
-            words.again.eq(group_ends & nest.last1), words.data.eq(read.data),
+            words.again.eq(group_ends & nest.last1),
             read.addr.eq(words.address), read.en.eq(words.read), self.h_ready.eq(1),
         ]  # fmt: skip
         for name in words.fields:
-            m.d.comb += getattr(words, name).eq(fields[name])
-        self._shift(m, row, word, words)
+            decodes = self.late and name != "w_base"
+            m.d.comb += getattr(words, name).eq(delay(m, fields[name], int(decodes), name))
+        self._shift(m, row, word, words, read.data)
         self._writes(m, write)
         if self.one_port:
             m.d.comb += [self.h_ready.eq(~words.read), read.addr.eq(write.addr)]
@@ -135,17 +141,29 @@ class WeightLoader(wiring.Component):
                 m.d.comb += [write.addr.eq(words.address), write.en.eq(0)]
         return m
 
-    def _shift(self, m: Module, row: Value, word: Value, words: WeightWords) -> None:
-        """A row of operands to the array, two cycles after it was read, and shift enables."""
+    def _shift(self, m: Module, row: Value, word: Value, words: WeightWords, data: Value) -> None:
+        """A row of operands to the array, two cycles after it was read, and shift enables.
+
+        A large block RAM takes most of a cycle. Where the array begins with a register of its own,
+        the one of the operands is moved in front of what makes them of a word.
+        """
         reached = Signal(self.spec.array.rows)  # rows that the words of the tile have reached
         is_row = Signal()
         m.d.sync += is_row.eq(row)
         with m.If(row):
             m.d.sync += reached.eq(Mux(word == 0, 1, (reached << 1) | 1))
-        with m.If(is_row):
-            m.d.sync += self.o_w.eq(words.o)
-            if self.spec.array.nibbles:
-                m.d.sync += self.o_nibbles.eq(words.o_nibbles)
+        outputs = [self.o_w.eq(words.o)]
+        if self.spec.array.nibbles:
+            outputs.append(self.o_nibbles.eq(words.o_nibbles))
+        if self.late:
+            kept = Signal(len(data), reset_less=True)
+            with m.If(is_row):
+                m.d.sync += kept.eq(data)
+            m.d.comb += [words.data.eq(kept), *outputs]
+        else:
+            m.d.comb += words.data.eq(data)
+            with m.If(is_row):
+                m.d.sync += outputs
         m.d.sync += self.o_shift.eq(Mux(is_row, reached, 0))
 
     def _load_members(self) -> dict[str, wiring.Member]:

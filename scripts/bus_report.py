@@ -47,7 +47,7 @@ def main() -> int:
         tests.append("tests/cocotb/test_board.py")
     with tempfile.TemporaryDirectory(prefix="systolith-buses-") as folder:
         environment = {**os.environ, "SYSTOLITH_BUS_REPORT": folder}
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "", *tests]
+        command = [sys.executable, "-m", "pytest", "-q", "-m", "", "--timeout", "3600", *tests]
         status = subprocess.run(command, cwd=ROOT, env=environment, check=False).returncode
         counts = {p.stem: json.loads(p.read_text()) for p in sorted(Path(folder).glob("*.json"))}
     print(table(counts))

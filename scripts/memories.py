@@ -20,6 +20,8 @@ from rich.table import Table
 from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
+from systolith.sim.ice40 import synth_ice40
+from systolith.sim.netlist import UNDEFINED_READS, reads_apart
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.configuration import PRESETS, load_spec
 
@@ -36,6 +38,7 @@ class Target:
     blocks: bits of each cell that is a block RAM.
     small: cells of memories in look-up tables.
     step: name of the step that makes them.
+    before: passes ahead of that step, if they are not those of `synthesis`.
     """
 
     title: str
@@ -44,6 +47,7 @@ class Target:
     blocks: Mapping[str, int]
     small: str
     step: str = "map_ram"
+    before: Sequence[str] = ()
 
 
 _K = 1024
@@ -63,6 +67,7 @@ TARGETS = {
         synthesis="synth_ice40 -dsp -spram",
         blocks={"SB_SPRAM256KA": 256 * _K, r"SB_RAM40_4K\w*": 4 * _K},
         small="none",
+        before=synth_ice40()[:-1],
     ),
     "gowin": Target(
         title="GW2A",
@@ -126,9 +131,11 @@ def measure(spec: AcceleratorSpec, target: Target) -> list[Use]:
     ToolError: yosys failed.
     """
     rtlil = to_rtlil(Accelerator(spec, technology=target.technology))
+    if target.technology in UNDEFINED_READS:
+        rtlil = reads_apart(rtlil)
     run = f"{target.synthesis} -top top -run"
     passes = [
-        f"{run} begin:{target.step}",
+        *(target.before or [f"{run} begin:{target.step}"]),
         "tee -q -o before.txt dump t:$mem_v2",
         f"{run} {target.step}:map_ffram",
         "tee -q -o cells.txt dump t:*RAM* t:*DPR* t:DP16KD t:SP* t:SDP* t:DP* t:SB_* t:$mem_v2",
@@ -163,7 +170,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--targets", nargs="+", choices=TARGETS, default=["ecp5", "xc7"])
     parser.add_argument("--json", type=Path, help="write the figures to this file, too")
     options = parser.parse_args(arguments)
-    spec = PRESETS[options.spec] if options.spec in PRESETS else load_spec(Path(options.spec))
+    spec = PRESETS[options.spec] if options.spec in PRESETS else load_spec(options.spec)
     records, loose = {}, 0
     for name in options.targets:
         uses = measure(spec, TARGETS[name])

@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from systolith.build.timing import read_timing
+from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
 from systolith.sim.emit import run_yosys, to_rtlil
 from systolith.sim.ice40 import synth_ice40
@@ -64,9 +65,9 @@ class Shell(wiring.Component):
         return m
 
 
-def netlist(spec_name: str, folder: Path, passes: Sequence[str]) -> None:
+def netlist(spec_name: str, folder: Path, technology: Technology, passes: Sequence[str]) -> None:
     """Synthesise, with the components' names, to `netlist.json`."""
-    design = Accelerator(load_spec(spec_name))
+    design = Accelerator(load_spec(spec_name), technology=technology)
     text = run_yosys(
         reads_apart(to_rtlil(Shell(design))),
         [*passes, "tee -q -o stat.json stat -json", "write_json netlist.json"],
@@ -102,9 +103,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--no-route", action="store_true", help="only synthesise")
     options = parser.parse_args(arguments)
     options.folder.mkdir(parents=True, exist_ok=True)
-    netlist(
-        options.spec, options.folder, synth_ice40() if options.ice40 else ["synth_ecp5 -top top"]
-    )
+    technology = Technology.ICE40 if options.ice40 else Technology.ECP5
+    passes = synth_ice40() if options.ice40 else ["synth_ecp5 -top top"]
+    netlist(options.spec, options.folder, technology, passes)
     if options.no_route or options.ice40:
         return 0
     flags = [f"--{options.device}", "--package", "CABGA381", "--speed", options.speed]

@@ -113,7 +113,7 @@ def netlist_model(spec: AcceleratorSpec, technology: Technology) -> Path:
         return synthesise(Accelerator(spec, technology=technology), technology, TOP)
 
     netlist = cached_verilog(f"netlist {technology}", spec, emit)
-    return build_model(with_models(netlist, technology, TOP), TOP)
+    return build_model(with_models(netlist, technology, TOP), TOP, quick=True)
 
 
 def axi_write(dut: Dut, address: int, data: int) -> None:

@@ -15,6 +15,7 @@ __all__ = [
     "Progress",
     "Result",
     "RunError",
+    "Traffic",
     "external_image",
     "read_buffer",
     "write_inputs",
@@ -28,6 +29,26 @@ class RunError(SystolithError):
     """The accelerator stopped with an error, or did not stop."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Traffic:
+    """Bytes that went over a serial line, as sent.
+
+    Parameters
+    ----------
+    sent, received: to the accelerator, and from it.
+    """
+
+    sent: int
+    received: int
+
+    def __sub__(self, earlier: "Traffic") -> "Traffic":
+        return Traffic(sent=self.sent - earlier.sent, received=self.received - earlier.received)
+
+    def seconds(self, baud: int) -> float:
+        """The time that they take at a rate, 10 bits a byte, one direction at a time."""
+        return 10 * (self.sent + self.received) / baud
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Result:
     """What a run left behind.
@@ -38,12 +59,16 @@ class Result:
     counters: hardware counters by name (`systolith.spec.registers.COUNTERS`); empty for golden.
     stamps: cycle at which each of the program's layers was complete; empty for golden.
     seconds: wall time of the run itself, without building or loading.
+    loading, traffic: over a serial line, if there is one: to load the network, None if it was there
+        already; and for the inference, its input and its output.
     """
 
     tensors: Mapping[str, NDArray[np.generic]]
     counters: Mapping[str, int] = field(default_factory=dict)
     stamps: tuple[int, ...] = ()
     seconds: float = 0.0
+    loading: Traffic | None = None
+    traffic: Traffic | None = None
 
     @property
     def cycles(self) -> int:

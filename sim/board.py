@@ -1,5 +1,6 @@
-"""Verilated board tops: the module that goes into a bitstream, with a serial line at its pins."""
+"""Verilated boards: the design of a bitstream, with a serial line at its pins."""
 
+import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,49 +8,69 @@ import numpy as np
 from numpy.typing import NDArray
 
 from systolith.hw.board import BoardTop
-from systolith.hw.technology import Technology
-from systolith.sim.accelerator import TOP, cached_verilog
+from systolith.sim.accelerator import cached_verilog
 from systolith.sim.cells import cell_models
 from systolith.sim.dut import Dut
-from systolith.sim.emit import simulation_verilog
+from systolith.sim.emit import simulation_verilog, to_rtlil
 from systolith.sim.verilator import build_model
 from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["PinLine", "board_model", "board_verilog"]
+__all__ = ["PinLine", "board_dut", "board_rtlil", "board_verilog"]
 
+TOP = "top"
+"""Name of the top module in the RTLIL of a board's design."""
+START_CYCLES = 64
+"""Cycles after which a board's own reset has ended, its PLL's lock included."""
+_PLLS = Path(__file__).with_name("plls.sv")
 _BITS = 10
 """Bits of a character: start, 8 of data, stop."""
 _CHUNK = 4096
-"""Cycles that are simulated at once while an answer is awaited."""
+"""Most cycles that are simulated at once while an answer is awaited."""
 
 
-def board_verilog(spec: AcceleratorSpec, technology: Technology = Technology.GENERIC) -> str:
-    """Simulation Verilog of a board top, made once per specification and source version.
+def board_rtlil(spec: AcceleratorSpec) -> str:
+    """RTLIL of a board top between no particular pins, with clock and reset as ports."""
+    return to_rtlil(BoardTop(spec), TOP)
+
+
+def board_verilog(rtlil: str, spec: AcceleratorSpec) -> str:
+    """Simulation Verilog of the RTLIL that synthesis gets; made once, then cached.
+
+    Nothing is left out or replaced but cells that a chip has by name: multipliers by their models
+    (`sim/cells.sv`), and the PLL by one whose output is its input (`sim/plls.sv`), so that a cycle
+    of the pin `clk` is one of the core.
 
     Parameters
     ----------
-    technology: whose primitives the top has; models of them are added.
+    rtlil: a whole design, with the top module `top`.
+    spec: of its accelerator.
     """
+    models = _PLLS.read_text()
+    digest = hashlib.sha256((rtlil + models).encode()).hexdigest()
+    text = cached_verilog(
+        f"pins {digest}", spec, lambda: simulation_verilog(rtlil, TOP, gated=True, models=models)
+    )
+    return f"{text}\n{cell_models(text)}\n"
 
-    def emit() -> str:
-        text = simulation_verilog(BoardTop(spec, technology=technology), TOP)
-        return f"{text}\n{cell_models(text)}\n"
 
-    return cached_verilog(f"board {technology}", spec, emit)
-
-
-def board_model(spec: AcceleratorSpec, technology: Technology = Technology.GENERIC) -> Path:
-    """Shared library of a board top's model; built the first time, then cached.
+def board_dut(rtlil: str, spec: AcceleratorSpec) -> Dut:
+    """Return a board that has just been configured: its line is idle, its reset has ended.
 
     Raises
     ------
     ToolError: no C++ compiler, or another tool is missing.
     """
-    return build_model(board_verilog(spec, technology), TOP)
+    dut = Dut(build_model(board_verilog(rtlil, spec), TOP), name=spec.name)
+    dut.io["uart_rx"] = 1
+    if "rst" in dut.io:
+        dut.reset()
+    else:  # the board's own logic makes it
+        dut.clock.tick(START_CYCLES)
+    return dut
 
 
 class PinLine:
-    """A serial line at the pins `uart_rx` and `uart_tx` of a simulated board top.
+    """A serial line at the pins `uart_rx` and `uart_tx` of a simulated board.
 
     Every bit is a level of the pin for as many clock cycles as its time takes, and what the board
     sends is sampled in every cycle. It has the interface of `serial.Serial`; its time is the
@@ -57,7 +78,7 @@ class PinLine:
 
     Parameters
     ----------
-    dut: the board top, out of reset.
+    dut: the board, out of reset.
     clock_hz: frequency of its clock.
     baudrate: bits a second of the host's side; a little off the board's is allowed.
     """
@@ -91,8 +112,9 @@ class PinLine:
     def read(self, size: int = 1) -> bytes:
         """Return that many bytes, or those that came until the timeout."""
         left = int((self.timeout or 0.0) * self._clock_hz)
-        while len(self._received) < size and left > 0:
-            count = min(_CHUNK, left)
+        while (missing := size - len(self._received)) > 0 and left > 0:
+            # No more than the bytes take that are missing, but for a pause: answers are short.
+            count = min(_CHUNK, left, 1 + int(missing * _BITS * self._cycles))
             self._drive(np.ones(count, np.uint8))
             left -= count
         result = bytes(self._received[:size])

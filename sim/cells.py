@@ -18,7 +18,7 @@ MODELS: Mapping[Technology, str] = {
 }
 """Yosys' models of each technology, in its shared files."""
 
-_OWN = Path(__file__).with_name("cells.sv")
+_OWN = tuple(Path(__file__).with_name(name) for name in ("cells.sv", "cells_gowin.sv"))
 _MODULE = re.compile(r"^module\s+(\w+).*?\bendmodule\b", re.MULTILINE | re.DOTALL)
 _WORD = re.compile(r"\w+")
 
@@ -26,7 +26,8 @@ _WORD = re.compile(r"\w+")
 @functools.cache
 def _modules() -> Mapping[str, str]:
     """Texts of our own models by name."""
-    return {found[1]: found[0] for found in _MODULE.finditer(_OWN.read_text())}
+    texts = [path.read_text() for path in _OWN]
+    return {found[1]: found[0] for text in texts for found in _MODULE.finditer(text)}
 
 
 def own_models() -> list[str]:

@@ -1,9 +1,9 @@
-// Behaviour of blocks of chips for which Yosys has no model: as their data sheets state it, for
-  what
-// this project's netlists use of them. A parameter that would ask for more ends the simulation.
+// Behaviour of blocks of chips for which Yosys has no model, or none that shows what may go wrong: as
+// their data sheets state it, for what this project's netlists use of them. A parameter that would
+// ask for more ends the simulation.
 
-// ECP5 (Lattice FPGA-TN-02205, sysDSP): 18 x 18 bits, registers of operands, inside, of the
-  product.
+// ECP5 (Lattice FPGA-TN-02205, sysDSP): 18 x 18 bits, registers of operands, inside, of
+// the product.
 module MULT18X18D #(
   parameter REG_INPUTA_CLK = "NONE", parameter REG_INPUTA_CE = "CE0",
   parameter REG_INPUTB_CLK = "NONE", parameter REG_INPUTB_CE = "CE0",
@@ -117,8 +117,7 @@ endmodule
 // The memory of a block RAM: two ports of one clock, each with a width to read and one to write, of
 // 1, 2, 4 bits of a byte of 9, or of a whole number of bytes. A port that reads what the other one
 // writes in the same cycle gets what was there before if that one reads it first and FIRST says
-  that
-// this helps, and else nothing to rely on: here the complement.
+// that this helps, and else nothing to rely on: here the complement.
 module systolith_block_ram #(
   parameter int BITS = 14,
   parameter int READ_A = 0, parameter int WRITE_A = 0,
@@ -322,6 +321,70 @@ module DP16KD #(
       $fatal(1, "DP16KD: ports must have their clock as it is, and no output register");
   always @(posedge CLKA)
     if (CSA0 | CSA1 | CSA2 | CSB0 | CSB1 | CSB2) $fatal(1, "DP16KD: chip selects must be 0");
+endmodule
+
+// iCE40 (Lattice FPGA-TN-02002): 4 Kbit, a port to write and one to read, each of 16 bits of 256
+// words, or of every second, fourth or eighth of them as the upper bits of the address choose. What
+// is read while it is written is nothing to rely on: here the complement of what was there.
+module SB_RAM40_4K #(
+  parameter int READ_MODE = 0, parameter int WRITE_MODE = 0,
+  parameter [255:0] INIT_0 = 0, parameter [255:0] INIT_1 = 0, parameter [255:0] INIT_2 = 0,
+  parameter [255:0] INIT_3 = 0, parameter [255:0] INIT_4 = 0, parameter [255:0] INIT_5 = 0,
+  parameter [255:0] INIT_6 = 0, parameter [255:0] INIT_7 = 0, parameter [255:0] INIT_8 = 0,
+  parameter [255:0] INIT_9 = 0, parameter [255:0] INIT_A = 0, parameter [255:0] INIT_B = 0,
+  parameter [255:0] INIT_C = 0, parameter [255:0] INIT_D = 0, parameter [255:0] INIT_E = 0,
+  parameter [255:0] INIT_F = 0
+) (
+  input RCLK, RCLKE, RE, WCLK, WCLKE, WE,
+  input [10:0] RADDR, input [10:0] WADDR, input [15:0] MASK, input [15:0] WDATA,
+  output reg [15:0] RDATA
+);
+  localparam int READ = 1 << READ_MODE, WRITE = 1 << WRITE_MODE;
+  localparam [4095:0] BITS = {
+    INIT_F, INIT_E, INIT_D, INIT_C, INIT_B, INIT_A, INIT_9, INIT_8, INIT_7,
+    INIT_6, INIT_5, INIT_4, INIT_3, INIT_2, INIT_1, INIT_0
+  };
+  reg [15:0] memory [0:255];
+  reg [15:0] word = 0;
+  reg [2:0] column = 0;
+  reg [15:0] data, written;
+  initial for (int i = 0; i < 256; i = i + 1) memory[i] = BITS[16*i+:16];
+  always @* begin
+    for (int i = 0; i < 16; i = i + 1) begin
+      data[i] = WDATA[WRITE == 1 ? i : i / WRITE * WRITE + WRITE / 2 - 1];
+      written[i] = WE & WCLKE
+        & (WRITE == 1 ? ~MASK[i] : 3'(i % WRITE) == (WADDR[10:8] & 3'(WRITE - 1)));
+    end
+    RDATA = 0;
+    for (int i = 0; i < 16; i = i + READ)
+      RDATA[READ == 1 ? i : i + READ / 2 - 1] = word[i+32'(column)];
+  end
+  always @(posedge WCLK) memory[WADDR[7:0]] <= memory[WADDR[7:0]] & ~written | data & written;
+  always @(posedge RCLK)
+    if (RE & RCLKE) begin
+      word <= memory[RADDR[7:0]] ^ (RADDR[7:0] == WADDR[7:0] ? written : 16'b0);
+      column <= RADDR[10:8] & 3'(READ - 1);
+    end
+endmodule
+
+// iCE40 UltraPlus (Lattice FPGA-TN-02022): 256 Kbit, one port. It begins with anything, and gives
+// nothing to rely on behind a write.
+module SB_SPRAM256KA (
+  input CLOCK, CHIPSELECT, WREN, STANDBY, SLEEP, POWEROFF,
+  input [13:0] ADDRESS, input [15:0] DATAIN, input [3:0] MASKWREN, output reg [15:0] DATAOUT
+);
+  reg [15:0] memory [0:16383];
+  initial for (int i = 0; i < 16384; i = i + 1) memory[i] = 16'(40503 * (i + 1));
+  initial DATAOUT = 16'h5aa5;
+  always @(posedge CLOCK) begin
+    if (CHIPSELECT & ~WREN) DATAOUT <= memory[ADDRESS];
+    if (CHIPSELECT & WREN) begin
+      DATAOUT <= ~DATAOUT;
+      for (int i = 0; i < 4; i = i + 1)
+        if (MASKWREN[i]) memory[ADDRESS][4*i+:4] <= DATAIN[4*i+:4];
+    end
+    if (STANDBY | SLEEP | ~POWEROFF) $fatal(1, "SB_SPRAM256KA: its power must be on");
+  end
 endmodule
 
 // Xilinx 7 series (UG473): 18 Kbit, true or simple dual port; one clock.

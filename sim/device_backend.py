@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ from systolith.drivers.manifest import manifest, network_files
 from systolith.drivers.network import network_of
 from systolith.errors import InputError
 from systolith.sim.accelerator import accelerator_model, axi_read, axi_write
-from systolith.sim.backend import Progress, Result, RunError
+from systolith.sim.backend import Progress, Result, RunError, Traffic
 from systolith.sim.dut import Dut
 from systolith.sim.external import DEFAULT_TIMING, MemoryTiming
 from systolith.sim.limits import cycle_limit
@@ -60,14 +60,22 @@ class DeviceBackend(ABC):
     """
 
     name = "device"
+    outputs_only = True
+    """A host sees what the program leaves in memory at its end."""
 
     def __init__(self, *, timeout: float = 3600.0, watchdog: int | None = None) -> None:
         self._timeout, self._watchdog = timeout, watchdog
         self._loaded: tuple[Program, Device] | None = None
+        self.on_load: Callable[[int, int], None] = lambda done, total: None
+        """Told how many bytes of the network have been loaded, and how many there are."""
 
     @abstractmethod
     def connect(self, spec: AcceleratorSpec) -> Host:
         """Return a way to a device of this specification, the same one at every call."""
+
+    def traffic(self, spec: AcceleratorSpec) -> Traffic | None:
+        """Bytes that have gone over the serial line, if the device is at one."""
+        return None
 
     def run(
         self,
@@ -79,32 +87,59 @@ class DeviceBackend(ABC):
     ) -> Result:
         """Run ``program`` once; see `Backend.run`."""
         self._check(program, inputs)
+        new = self._loaded is None or self._loaded[0] is not program
         try:
+            first = self.traffic(program.spec)
             device = self._device(program)
-            start = time.perf_counter()
+            start, second = time.perf_counter(), self.traffic(program.spec)
             tensors = dict(device.run_codes(dict(inputs)))
-            seconds = time.perf_counter() - start
+            seconds, third = time.perf_counter() - start, self.traffic(program.spec)
             counters, stamps = device.counters(), device.stamps()
         except DeviceError as error:
-            self._loaded = None  # what the device holds now is not known
+            self._forget()
             raise RunError(str(error)) from None
         tensors |= {name: np.asarray(inputs[name]) for name in set(capture) & set(program.inputs)}
         if progress is not None:
             progress(len(program.layers), len(program.layers))
-        return Result(tensors=tensors, counters=counters, stamps=tuple(stamps), seconds=seconds)
+        return Result(
+            tensors=tensors,
+            counters=counters,
+            stamps=tuple(stamps),
+            seconds=seconds,
+            loading=second - first if new and first and second else None,
+            traffic=third - second if second and third else None,
+        )
+
+    def _forget(self) -> None:
+        """After an error: what the device holds is not known."""
+        self._loaded = None
 
     def _device(self, program: Program) -> Device:
         if self._loaded is None or self._loaded[0] is not program:
-            host = self.connect(program.spec)
+            self._loaded = None  # should loading fail
+            host, container = self.connect(program.spec), container_of(program)
+            self._watch(host.mmio, container)
             device = Device(
                 host.mmio,
-                container_of(program),
+                container,
                 allocate=host.allocate,
                 timeout=self._timeout,
                 watchdog=cycle_limit(program) if self._watchdog is None else self._watchdog,
             )
             self._loaded = program, device
         return self._loaded[1]
+
+    def _watch(self, mmio: Any, container: Container) -> None:
+        """Tell `on_load` of the segments' bytes, where a bus says when it has written some."""
+        total, done = sum(s["words"] * s["stride"] for s in container.manifest["segments"]), 0
+
+        def written(size: int) -> None:
+            nonlocal done
+            done += size
+            if done <= total:  # what follows is inputs
+                self.on_load(done, total)
+
+        mmio.on_write = written
 
     @staticmethod
     def _check(program: Program, inputs: Mapping[str, NDArray[np.generic]]) -> None:

@@ -171,7 +171,9 @@ def readable_verilog(design: Component | str, name: str = "top") -> str:
     return with_header(merge_modules(ansi_ports(text), name))
 
 
-def simulation_verilog(design: Component | str, name: str = "top", *, gated: bool = False) -> str:
+def simulation_verilog(
+    design: Component | str, name: str = "top", *, gated: bool = False, models: str = ""
+) -> str:
     """Return flat SystemVerilog for Verilator: one module, hierarchical names as `\\a.b.c `.
 
     Same function as `readable_verilog`, cycle by cycle.
@@ -181,14 +183,18 @@ def simulation_verilog(design: Component | str, name: str = "top", *, gated: boo
     design: component, or RTLIL text whose top module is `name`.
     gated: logic is evaluated only in cycles in which a register takes it (`gate_logic`): faster,
         but most wires are not there to be traced or read.
+    models: Verilog of cells that the design has by name, to be put in their places.
     """
     # Registers that always hold the same, as the valid bits of all lanes, are simulated once; once
     # more after `opt_dff`, which makes the same enables and resets anew for every register.
     merge = "opt_merge -share_all"
-    passes = ["proc", "flatten", "opt_expr", merge, *_PASSES[:-1], "opt_clean"]
+    passes = ["read_verilog -sv models.v", f"hierarchy -top {name}"] if models else []
+    passes += ["proc", "flatten", "opt_expr", merge, *_PASSES[:-1], "opt_clean"]
     passes += [merge, "opt_expr", "opt_dff", merge, "opt_clean -purge" if gated else "opt_clean"]
     passes += ["write_verilog -noattr -sv out.v"]
-    text = run_yosys(_as_rtlil(design, name), passes, outputs=["out.v"])["out.v"]
+    inputs = {"models.v": models} if models else {}
+    rtlil = _as_rtlil(design, name)
+    text = run_yosys(rtlil, passes, outputs=["out.v"], inputs=inputs)["out.v"]
     text = skip_case_checks(repeat_elements(join_writes(join_assertions(compact_memories(text)))))
     return with_header(gate_logic(text) if gated else text)
 

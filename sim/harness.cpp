@@ -350,15 +350,25 @@ SL_API uint64_t sl_drive(Sim* sim, uint64_t count, uint32_t inputs, void** input
                          uint32_t outputs, void** output_data, const uint32_t* output_bytes,
                          uint8_t** output_arrays) {
     return guarded(sim, [&] {
+        // A memory may change inputs between cycles, and a trace wants every edge.
+        const bool plain = !sim->memory && !sim->tracing();
         uint64_t at = 0;
         for (; at < count && !sim->stopped(); ++at) {
-            for (uint32_t i = 0; i < inputs; ++i)
-                std::memcpy(input_data[i], input_arrays[i] + at * input_bytes[i], input_bytes[i]);
-            sim->eval();
+            bool same = plain && at;
+            for (uint32_t i = 0; i < inputs; ++i) {
+                const uint8_t* next = input_arrays[i] + at * input_bytes[i];
+                same = same && !std::memcmp(input_data[i], next, input_bytes[i]);
+                std::memcpy(input_data[i], next, input_bytes[i]);
+            }
+            if (!same) sim->eval();
             for (uint32_t i = 0; i < outputs; ++i)
                 std::memcpy(output_arrays[i] + at * output_bytes[i], output_data[i],
                             output_bytes[i]);
-            sim->run(1, [] { return false; });
+            if (plain) {
+                sim->cycle(true); // the logic behind the inputs has settled
+            } else {
+                sim->run(1, [] { return false; });
+            }
         }
         return at;
     });

@@ -1,28 +1,56 @@
 """Boards behind a serial line, and the same boards simulated at their pins."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import Any
 
 from systolith.drivers.host import DeviceError, UartMmio, open_port
 from systolith.errors import InputError
-from systolith.hw.technology import Technology
-from systolith.sim.backend import RunError
-from systolith.sim.board import PinLine, board_model
+from systolith.sim.backend import RunError, Traffic
+from systolith.sim.board import PinLine, board_dut, board_rtlil
 from systolith.sim.device_backend import DeviceBackend
-from systolith.sim.dut import Dut
 from systolith.spec.accelerator import AcceleratorSpec
-from systolith.spec.bus import BusSpec, HostBus
+from systolith.spec.bus import LEAST_PERIOD, MOST_BAUD, BusSpec, HostBus
 
 __all__ = ["UART_PREFIX", "UartBackend", "UartSimBackend", "uart_spec"]
 
 UART_PREFIX = "uart:"
-_FAST = BusSpec(host=HostBus.UART, clock_hz=48_000_000, uart_baud=12_000_000)
-"""Four cycles a bit: the fastest line there is, for simulation of a specification without one."""
+_LEAST_BAUD = 300
 
 
-def uart_spec(spec: AcceleratorSpec) -> AcceleratorSpec:
-    """Return the specification with a UART, if it has none."""
-    return spec if spec.bus.host is HostBus.UART else replace(spec, bus=_FAST)
+def uart_spec(spec: AcceleratorSpec, baud: int | None = None) -> AcceleratorSpec:
+    """Return the specification with a UART of a rate.
+
+    Parameters
+    ----------
+    baud: bits a second; None for the most: four cycles a bit, or what the UART can do at all.
+
+    Raises
+    ------
+    InputError: the UART cannot have that rate.
+    """
+    bus = spec.bus
+    base = bus if bus.host is HostBus.UART else BusSpec(clock_hz=bus.clock_hz)
+    rate = min(bus.clock_hz // LEAST_PERIOD, MOST_BAUD) if baud is None else baud
+    try:
+        return replace(spec, bus=replace(base, host=HostBus.UART, uart_baud=rate))
+    except ValueError as error:
+        raise InputError(f"backend uart-sim@{rate}: {error}") from error
+
+
+def parse_baud(text: str, name: str) -> int:
+    """Return the rate that stands behind an @.
+
+    Raises
+    ------
+    InputError: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and int(text) >= _LEAST_BAUD):
+        raise InputError(
+            f"backend {name}: the rate behind @ must be {_LEAST_BAUD} baud or more, not {text!r}"
+        )
+    return int(text)
 
 
 class UartHost:
@@ -55,11 +83,11 @@ class UartBackend(DeviceBackend):
 
     def __init__(self, port: str) -> None:
         super().__init__()
-        path, _, baud = port.partition("@")
-        if not path or (baud and not baud.isdecimal()):
-            raise InputError(f"backend must be uart:PORT or uart:PORT@BAUD, not 'uart:{port}'")
+        path, at, baud = port.rpartition("@") if "@" in port else (port, "", "")
         self.name = f"{UART_PREFIX}{port}"
-        self._port, self._baud = path, int(baud or 0)
+        if not path:
+            raise InputError(f"backend must be uart:PORT or uart:PORT@BAUD, not {self.name!r}")
+        self._port, self._baud = path, parse_baud(baud, self.name) if at else None
         self._host: UartHost | None = None
 
     def connect(self, spec: AcceleratorSpec) -> UartHost:
@@ -69,37 +97,72 @@ class UartBackend(DeviceBackend):
             self._host = UartHost(UartMmio(line, where=self._port))
         return self._host
 
+    def traffic(self, spec: AcceleratorSpec) -> Traffic | None:
+        """See `DeviceBackend.traffic`."""
+        mmio = self.connect(spec).mmio
+        return Traffic(sent=mmio.sent, received=mmio.received)
+
+    def _forget(self) -> None:
+        """See `DeviceBackend._forget`: the port is closed, too, should the board come back."""
+        super()._forget()
+        if self._host is not None:
+            self._host.mmio.close()
+            self._host = None
+
 
 class UartSimBackend(DeviceBackend):
-    """The Verilated top of a board with a UART, driven bit by bit at its pins.
+    """The Verilated design of a board with a UART, driven bit by bit at its pins.
 
-    What is simulated is the module that goes into a bitstream (`systolith.hw.board.BoardTop`); a
-    specification whose host bus is another one gets a UART of four cycles a bit.
+    What is simulated is the RTLIL that a bitstream is synthesised from, or, if no board is named,
+    its part between PLL and pins (`systolith.hw.board.BoardTop`). One thing is chosen anew: the
+    UART's rate, because a character at 1 Mbaud takes 480 cycles at 48 MHz and one of four cycles a
+    bit 40.
 
     Parameters
     ----------
-    technology: whose primitives the module has, as on a board of that family.
+    baud: bits a second; the most that the UART can do if None.
+    design: RTLIL of the design of a specification that has a UART.
     """
 
-    name = "uart-sim"
-
-    def __init__(self, technology: Technology = Technology.GENERIC) -> None:
+    def __init__(
+        self,
+        baud: int | None = None,
+        design: Callable[[AcceleratorSpec], str] = board_rtlil,
+    ) -> None:
         super().__init__()
-        self._technology = technology
+        self.name = "uart-sim" if baud is None else f"uart-sim@{baud}"
+        self.baud, self._design = baud, design
         self._hosts: dict[AcceleratorSpec, UartHost] = {}
+        self._digests: dict[AcceleratorSpec, str] = {}
 
     def connect(self, spec: AcceleratorSpec) -> UartHost:
         """See `DeviceBackend.connect`."""
-        spec = uart_spec(spec)
+        spec = uart_spec(spec, self.baud)
         if spec.external.data_bytes:
             raise RunError(
                 "backend uart-sim has no external memory: choose a specification without one"
             )
         if spec not in self._hosts:
-            dut = Dut(board_model(spec, self._technology), name=spec.name)
-            dut.io["uart_rx"] = 1
-            dut.reset()
-            bus = spec.bus
+            rtlil, bus = self._design(spec), spec.bus
+            self._digests[spec] = sha256(rtlil.encode()).hexdigest()
+            dut = board_dut(rtlil, spec)
             line = PinLine(dut, clock_hz=bus.clock_hz, baudrate=bus.uart_baud)
             self._hosts[spec] = UartHost(UartMmio(line, slack=0.002, where="the simulated pins"))
         return self._hosts[spec]
+
+    def traffic(self, spec: AcceleratorSpec) -> Traffic | None:
+        """See `DeviceBackend.traffic`."""
+        mmio = self.connect(spec).mmio
+        return Traffic(sent=mmio.sent, received=mmio.received)
+
+    def design_text(self, spec: AcceleratorSpec) -> str:
+        """Say which design was simulated, and what of it is not the bitstream's."""
+        simulated = uart_spec(spec, self.baud)
+        if simulated == spec:
+            return f"simulated RTLIL: sha256 {self._digests[spec]}"
+        bus = simulated.bus
+        wanted = f"the board's {spec.bus.uart_baud:,}" if spec.bus.host is HostBus.UART else "none"
+        return (
+            f"simulated line: {bus.uart_baud:,} baud, {bus.clock_hz / bus.uart_baud:.3g} cycles a "
+            f"bit, in place of {wanted}: nothing else differs"
+        )

@@ -92,6 +92,7 @@ class _Job:
     public: tuple[str, ...]
     verilator: Verilator
     compiler: Compiler
+    quick: bool
 
     @property
     def defines(self) -> tuple[str, ...]:
@@ -131,6 +132,7 @@ def build_model(
     trace: bool | str = False,
     public: Iterable[str] = (),
     jobs: int | None = None,
+    quick: bool = False,
 ) -> Path:
     """Return the shared library of a Verilog design's model, building it unless it is cached.
 
@@ -144,6 +146,7 @@ def build_model(
     trace: False, True (FST if the headers exist, else VCD), "vcd" or "fst".
     public: names of internals with dots, wildcards allowed: "ctrl.state", "*.fifo.*".
     jobs: compilers run at once; default one per processor.
+    quick: compile the model without optimisation: in a tenth of the time, for few cycles.
 
     Raises
     ------
@@ -158,10 +161,11 @@ def build_model(
         public=tuple(sorted(set(public))),
         verilator=find_verilator(),
         compiler=find_compiler(),
+        quick=quick,
     )
     parts = [*job.tools, *job.defines, verilog, top, *job.public, _HARNESS.read_text(), *_VERILATE]
     parts.append(_HEADER.read_text())
-    parts += job.options
+    parts += [*job.options, *(["quick"] if quick else [])]
     folder = cache_folder("models") / _key(parts)
     workers = jobs or os.cpu_count() or 1
     _build_once(folder, lambda scratch: _build(job, scratch, workers))
@@ -210,6 +214,7 @@ def _run(
 def _verilate(job: _Job, folder: Path) -> None:
     (folder / "design.sv").write_text(job.verilog)
     memories = {name.strip().lstrip("\\") for name in _MEMORY.findall(job.verilog)}
+    memories -= {name for name in memories if "$auto$" in name}  # Yosys' own, of constants
     names = sorted(memories | set(job.public))
     lines = [f'public_flat_rw -module "*" -var "{name}"' for name in names]
     (folder / "public.vlt").write_text("\n".join(["`verilator_config", *lines, ""]))
@@ -239,13 +244,13 @@ def _write_ports(job: _Job, folder: Path) -> bool:
     return "clk" in names
 
 
-def _gather(folder: Path) -> list[tuple[str, str]]:
+def _gather(folder: Path, quick: bool) -> list[tuple[str, str]]:
     """Gather the verilated sources into few files; return them with their optimisation level."""
     kinds: dict[str, list[Path]] = {"-O2": [], "-O1": [], "-O0": []}
     for path in sorted(folder.glob("Vdut*.cpp")):
         # Slow files run once per instance: there the compiler's time matters.
         slow, tracing = path.stem.endswith("__Slow"), "__Trace" in path.stem
-        kinds["-O0" if slow else "-O1" if tracing else "-O2"].append(path)
+        kinds["-O0" if slow or quick else "-O1" if tracing else "-O2"].append(path)
     every = [path for paths in kinds.values() for path in paths]
     if sum(path.stat().st_size for path in every) < _SMALL_BYTES:
         # Parsing the headers is most of the work: do it once.
@@ -308,7 +313,7 @@ def _build(job: _Job, folder: Path, workers: int) -> None:
     (folder / "sl_hooks.h").write_text(_HOOKS)
     for source in (_HARNESS, _HEADER):
         shutil.copyfile(source, folder / source.name)
-    units = _gather(folder)
+    units = _gather(folder, job.quick)
     root = (folder / "Vdut___024root.h").read_text()
     single = clock and set(_TRIGGER.findall(root)) == {"__Vtrigprevexpr___TOP__clk__0"}
     defines = [*job.defines, f"-DSL_CLOCK={int(clock)}", f"-DSL_SINGLE_CLOCK={int(single)}"]

@@ -53,6 +53,7 @@ def test_bitstream(
 
 def test_timing_that_is_not_met_gives_no_bitstream(tmp_path: Path, echo: wiring.Component) -> None:
     board = load_board("icebreaker")
+    (tmp_path / "design.bin").write_bytes(b"of an earlier build")
     result = build_bitstream(echo, board, tmp_path, frequency=240)
     assert result.bitstream is None
     assert not list(tmp_path.glob("*.bin"))

@@ -99,14 +99,30 @@ def test_missing_tool(cli: Any, inside: Path, monkeypatch: pytest.MonkeyPatch) -
         (["build", "asic", "--liberty", "none.lib"], 2, "cannot read 'none.lib': No such file"),
         (["build", "icebreaker", "--array", "4"], 2, "array must be ROWSxCOLUMNS"),
         (["build", "icebreaker", "--preset", "stream"], 4, "external.data_bytes must be 0"),
+        (["build", "icebreaker", "--seed", "-1"], 2, "Invalid value for '--seed'"),
+        (["build", "icebreaker", "--seed", "4294967296"], 2, "Invalid value for '--seed'"),
+        (["build", "icebreaker", "--seed", "1.5"], 2, "Invalid value for '--seed'"),
+        (["build", "icebreaker", "-o", "file"], 2, "cannot write 'file': '"),
+        (["build", "pynq_z2", "-o", "file/out"], 2, "cannot write 'file/out': '"),
+        (["build", "icebreaker", "--json", "file/x"], 2, "is not a folder"),
+        (["build", "icebreaker", "--spec", "file"], 2, "file: specification must be TOML"),
+        (["build", "icebreaker", "--spec", "bytes"], 2, "bytes: specification must be text in"),
+        (["build", "icebreaker", "--spec", "kind"], 2, "array.rows must be an integer, not '4'"),
+        (["estimate", "--json", "file/x"], 2, "is not a folder"),
+        (["estimate", "--place"], 4, "--place must have a --board"),
+        (["estimate", "--board", "kv260", "--place"], 4, "an open place and route, not kv260"),
         (["estimate", "--board", "asic"], 4, "the board asic has no resources to count"),
         (["estimate", "--family", "max10"], 4, "--family must be one of ecp5, ice40"),
         (["estimate", "--family", "ecp5", "--board", "asic"], 4, "only one of --board and"),
     ],
 )
 def test_bad_options(cli: Any, inside: Path, words: list[str], status: int, text: str) -> None:
+    (inside / "file").write_text("a file")
+    (inside / "bytes").write_bytes(b"\xff\xfe")
+    (inside / "kind").write_text("[array]\nrows = '4'\n")
     result = cli(*words)
     assert (result.status, result.out) == (status, "")
+    assert result.err.count("\n") == 1
     assert text in result.err
 
 

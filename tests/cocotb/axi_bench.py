@@ -28,11 +28,11 @@ def pauses(seed: int, often: float):
 
 
 class Board:
-    """The accelerator with a host at its bus."""
+    """The accelerator with a host at its bus, whose ports begin with `prefix` and an underscore."""
 
-    def __init__(self, dut, often: float, seed: int) -> None:
+    def __init__(self, dut, often: float, seed: int, prefix: str = "bus_") -> None:
         self.dut = dut
-        self.axi = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "bus_"), dut.clk, dut.rst)
+        self.axi = AxiLiteMaster(AxiLiteBus.from_prefix(dut, prefix), dut.clk, dut.rst)
         write, read = self.axi.write_if, self.axi.read_if
         channels = (
             write.aw_channel, write.w_channel, write.b_channel, read.ar_channel, read.r_channel,
@@ -94,13 +94,13 @@ class Board:
         raise AssertionError("the accelerator must stop")
 
 
-async def board(dut, often: float = 0.0, seed: int = 0) -> Board:
+async def board(dut, often: float = 0.0, seed: int = 0, prefix: str = "bus_") -> Board:
     for port in ("awvalid", "wvalid", "bready", "arvalid", "rready"):
-        getattr(dut, f"bus__{port}").value = 0
+        getattr(dut, f"{prefix}_{port}").value = 0
     cocotb.start_soon(Clock(dut.clk, 10, unit="ns").start())
     dut.rst.value = 1
     await ClockCycles(dut.clk, 4)
-    result = Board(dut, often, seed)
+    result = Board(dut, often, seed, prefix)
     dut.rst.value = 0
     await ClockCycles(dut.clk, 2)
     return result

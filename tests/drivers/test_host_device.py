@@ -5,7 +5,7 @@ import importlib
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -156,7 +156,7 @@ def test_damaged_containers(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "n" / "commands.bin"
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
-    with pytest.raises(DeviceError, match=r"commands.bin is damaged: its checksum"):
+    with pytest.raises(DeviceError, match=r"commands.bin is damaged .* bytes\): its checksum"):
         Network.load(tmp_path / "n")
     path.unlink()
     with pytest.raises(DeviceError, match=r"commands.bin is missing beside network.json"):
@@ -166,9 +166,47 @@ def test_damaged_containers(folder: Path, tmp_path: Path) -> None:
     text.write_text(json.dumps({**values, "format_version": 9}))
     with pytest.raises(DeviceError, match="systolith-network of version 1, not .* of version 9"):
         Network.load(tmp_path / "n")
+    for whole in ([], 5, None):
+        text.write_text(json.dumps(whole))
+        with pytest.raises(DeviceError, match=r"^network.json is damaged: it must be a mapping$"):
+            Network.load(tmp_path / "n")
     text.write_text("{")
     with pytest.raises(DeviceError, match=r"network.json is damaged"):
         Network.load(tmp_path / "n")
+
+
+def keys_of(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Paths to every key of a container that a driver reads."""
+    items = value.items() if isinstance(value, dict) else enumerate(value[:1])
+    for key, inner in items:
+        if isinstance(value, dict):
+            yield (*path, key)
+        if isinstance(inner, dict | list):
+            yield from keys_of(inner, (*path, key))
+
+
+def test_containers_without_a_key(folder: Path) -> None:
+    """Each key in turn: an error in one line, or one that no driver reads."""
+    files = {path.name: path.read_bytes() for path in folder.glob("*.bin")}
+    text = (folder / "network.json").read_text()
+    refused = 0
+    for path in keys_of(json.loads(text)):
+        values = json.loads(text)
+        *before, last = path
+        inner = values
+        for key in before:
+            inner = inner[key]
+        del inner[last]
+        try:
+            Network(values, files)
+        except DeviceError as error:
+            assert "network.json" in str(error) and "\n" not in str(error)
+            refused += 1
+    assert refused > 30
+    values = json.loads(text)
+    values["segments"][0]["words"] += 1
+    with pytest.raises(DeviceError, match=r"network.json is damaged: .*bin must be \d+ words of"):
+        Network(values, files)
 
 
 def test_the_copy_beside_the_network_works_alone(

@@ -1,5 +1,6 @@
 """The host's side of the UART protocol: lines that lose, change and delay, and errors."""
 
+import os
 import random
 import zlib
 from collections.abc import Callable
@@ -132,6 +133,46 @@ def test_late_answers_are_not_taken_for_others() -> None:
     assert mmio.read(0) == 0x04030201
 
 
+def test_what_another_program_has_left_is_dropped() -> None:
+    """Half a request in the bridge, and an answer that looks like that to the first request."""
+    bridge = Bridge()
+    bridge.memory[0:4] = b"\1\2\3\4"
+    bridge.write(_framed(bytes([UartRequest.WRITE, 9, 3, 8, 0, 0, 0, 5, 5, 5, 5]))[:9])
+    bridge._queue += _framed(bytes([UartStatus.OK, 1, 9, 9, 9, 9]))
+    mmio = UartMmio(bridge, slack=0.01)
+    assert mmio.read(0) == 0x04030201 and mmio.repeated == 0
+    assert bytes(bridge.memory[8:12]) == bytes(4)
+
+
+@pytest.mark.parametrize("way", ["write", "read", "timeout"])
+def test_a_line_that_is_lost(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever the system says no to when a board is unplugged, the error is one line."""
+    mmio = UartMmio(bridge := Bridge(), where="/dev/ttyX")
+
+    def lost(*arguments: object) -> None:
+        raise OSError(5, "gone")
+
+    if way == "timeout":  # pyserial asks the system to set it
+        monkeypatch.setattr(Bridge, "timeout", property(lambda self: 0, lost), raising=False)
+    else:
+        monkeypatch.setattr(bridge, way, lost)
+    verb = "write" if way == "write" else "read"
+    wanted = f"/dev/ttyX: the line was lost, cannot {verb}: Input/output error: connect the board"
+    with pytest.raises(DeviceError, match=wanted):
+        mmio.read(0)
+
+
+def test_bytes_are_counted() -> None:
+    """Those of the protocol's example, and the END that settles the line."""
+    mmio, told = UartMmio(Bridge()), []
+    before = mmio.sent, mmio.received
+    mmio.on_write = told.append
+    mmio.read(0)
+    assert (mmio.sent - before[0], mmio.received - before[1]) == (13, 12)
+    mmio.write_block(0, np.zeros(300, np.uint32))
+    assert sum(told) == 1200 and len(told) == 5
+
+
 def silent(way: str, data: bytes) -> bytes:
     return b""
 
@@ -162,8 +203,26 @@ def test_refused_accesses() -> None:
 
 def test_ports() -> None:
     pytest.importorskip("serial")
-    with pytest.raises(DeviceError, match=r"cannot open serial port /dev/none: No such file"):
+    with pytest.raises(DeviceError, match=r"serial port /dev/none at 115200 baud: No such file"):
         open_port("/dev/none", 115200)
+    master, slave = os.openpty()
+    name = os.ttyname(slave)
+    try:
+        for baud in (10**30, -1):
+            with pytest.raises(DeviceError, match=f"cannot open serial port {name} at {baud} baud"):
+                open_port(name, baud)
+        first = open_port(name, 115200)
+        with pytest.raises(DeviceError, match=f"{name} at 9600 baud: another program has it open"):
+            open_port(name, 9600)
+        first.close()  # type: ignore[attr-defined]
+        os.write(master, b"old")
+        later = open_port(name, 9600)
+        later.timeout = 0.05
+        assert later.read(3) == b""
+        later.close()  # type: ignore[attr-defined]
+    finally:
+        os.close(master)
+        os.close(slave)
 
 
 def test_checksum_is_that_of_the_protocol() -> None:

@@ -15,7 +15,7 @@ from systolith.compiler.compile import compile_graph
 from systolith.host import run_model
 from systolith.sim.backend import RunError
 from systolith.sim.backends import get_backend
-from systolith.sim.board import PinLine, board_model
+from systolith.sim.board import PinLine, board_dut, board_rtlil
 from systolith.sim.dut import Dut
 from systolith.sim.uart_backend import uart_spec
 from systolith.spec.program import Program
@@ -26,10 +26,8 @@ COUNT = 6
 @pytest.fixture(scope="module")
 def dut() -> Dut:
     """The board top, out of reset."""
-    result = Dut(board_model(uart_spec(SPECS["on-chip"])), name="board")
-    result.io["uart_rx"] = 1
-    result.reset()
-    return result
+    spec = uart_spec(SPECS["on-chip"])
+    return board_dut(board_rtlil(spec), spec)
 
 
 def test_digits_at_the_pins() -> None:
@@ -60,8 +58,13 @@ def test_a_line_that_is_a_little_off(dut: Dut, error: float) -> None:
 
 
 @contextmanager
-def terminal(dut: Dut) -> Iterator[str]:
-    """A pseudo-terminal with the simulated board behind it."""
+def terminal(dut: Dut, unplug_after: int = 1 << 62) -> Iterator[str]:
+    """A pseudo-terminal with the simulated board behind it.
+
+    Parameters
+    ----------
+    unplug_after: bytes from the host after which the other end is closed.
+    """
     bus = uart_spec(SPECS["on-chip"]).bus
     line = PinLine(dut, clock_hz=bus.clock_hz, baudrate=bus.uart_baud)
     line.timeout = 20e-6
@@ -71,14 +74,18 @@ def terminal(dut: Dut) -> Iterator[str]:
     stop = threading.Event()
 
     def serve() -> None:
-        while not stop.is_set():
+        seen = 0
+        while not stop.is_set() and seen < unplug_after:
             try:
-                line.write(os.read(master, 4096))
+                line.write(data := os.read(master, 4096))
+                seen += len(data)
             except BlockingIOError:
                 stop.wait(0.0005)
             answer = line.read(64)
             if answer:
                 os.write(master, answer)
+        os.close(slave)
+        os.close(master)
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -87,8 +94,6 @@ def terminal(dut: Dut) -> Iterator[str]:
     finally:
         stop.set()
         thread.join()
-        os.close(master)
-        os.close(slave)
 
 
 def test_a_serial_port(dut: Dut) -> None:
@@ -105,6 +110,22 @@ def test_a_serial_port(dut: Dut) -> None:
         other = replace(SPECS["on-chip"], queue_depth=3)
         with pytest.raises(RunError, match="the network was compiled for another specification"):
             run_model(compile_graph(compiled.graph, other), backend, {name: images[0]})
+
+
+def test_a_board_that_is_unplugged(dut: Dut) -> None:
+    """While its network is loaded: the error says so, and the port is free for a board that is."""
+    pytest.importorskip("serial")
+    compiled = compiled_digits("on-chip")
+    images, codes = digits(1)
+    (name,), (output,) = compiled.graph.inputs, compiled.program.outputs
+    with terminal(dut, unplug_after=3000) as port:
+        backend = get_backend(f"uart:{port}@115200")
+        with pytest.raises(RunError, match=f"{port}: the line was lost, cannot .*: connect the"):
+            run_model(compiled, backend, {name: images[0]})
+    with terminal(dut) as port:
+        backend._port = port  # type: ignore[attr-defined]
+        run = run_model(compiled, backend, {name: images[0]})
+        np.testing.assert_array_equal(run.tensors[output].ravel(), codes[0])
 
 
 def test_what_a_line_does_not_reach() -> None:

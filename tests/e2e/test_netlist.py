@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 from systolith.compiler.compile import compile_graph
+from systolith.constraints import load_board
+from systolith.cycles import predict
 from systolith.errors import InputError
 from systolith.importers.load import load_model
 from systolith.sim.backends import get_backend
+from systolith.sim.stress import random_inputs, random_program
 from systolith.spec.accelerator import (
     AcceleratorSpec,
     ArraySpec,
@@ -41,11 +44,35 @@ SPEC = AcceleratorSpec(
     ),
 )
 """What the network needs, and no more: synthesis takes minutes."""
+LEAST = AcceleratorSpec(
+    array=ArraySpec(rows=2, columns=2, pipelined=True, multiplier_stages=1),
+    memory=MemorySpec(
+        activation_regions=1,
+        activation_bytes=512,
+        weight_bytes=256,
+        accumulator_depth=8,
+        parameter_channels=24,
+        command_words=512,
+        tables=0,
+        stamps=4,
+    ),
+    post=PostSpec(
+        lanes=1,
+        modes=frozenset({RequantMode.FIXED}),
+        multiplier_bits=16,
+        accumulator_bits=20,
+        residual=False,
+        product=False,
+        softmax_tables=0,
+    ),
+    queue_depth=1,
+    event_counters=False,
+)
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
-@pytest.mark.parametrize("name", ["netlist-ecp5", "netlist-xilinx7"])
+@pytest.mark.parametrize("name", ["netlist-ecp5", "netlist-gowin", "netlist-xilinx7"])
 @pytest.mark.parametrize("fuse", [True, False])
 def test_the_shipped_network(name: str, fuse: bool) -> None:
     """Every tensor is golden's; every time stamp and counter is that of the design itself."""
@@ -66,6 +93,36 @@ def test_the_shipped_network(name: str, fuse: bool) -> None:
         same = design.run(program, inputs)
         assert (result.stamps, result.counters) == (same.stamps, same.counters)
         assert sum(values.size for values in right.values()) > 1000
+
+
+def compare_programs(name: str, spec: AcceleratorSpec, seeds: range) -> int:
+    """Run random programs, and return the number of values compared."""
+    backend, compared = get_backend(name), 0
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        program = random_program(rng, spec)
+        inputs = random_inputs(rng, program)
+        result = backend.run(program, inputs)
+        for tensor, values in get_backend("golden").run(program, inputs).tensors.items():
+            message = f"seed {seed}: {tensor}"
+            np.testing.assert_array_equal(result.tensors[tensor], values, err_msg=message)
+            compared += values.size
+        predicted, kept = predict(program), spec.memory.stamps
+        assert (result.cycles, result.stamps) == (predicted.cycles, predicted.stamps[:kept]), seed
+    return compared
+
+
+@pytest.mark.usefixtures("compiler")
+def test_a_small_accelerator() -> None:
+    """Random programs on the least that there is, in the cells of an ECP5."""
+    assert compare_programs("netlist-ecp5", LEAST, range(8)) > 4000
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("compiler")
+def test_the_smallest_board() -> None:
+    """Random programs on iCEBreaker's accelerator, in the cells of its iCE40UP5K."""
+    assert compare_programs("netlist-ice40", load_board("icebreaker").spec, range(20)) > 20_000
 
 
 def test_external_memory_is_refused() -> None:

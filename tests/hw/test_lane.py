@@ -134,6 +134,23 @@ def test_every_combination_of_units(mode: RequantMode) -> None:
     check(PostLane(EVERY, residual=True, product=True, tables=3), cases, tables)
 
 
+@pytest.mark.parametrize("mode", RequantMode)
+def test_residual_without_multipliers(mode: RequantMode) -> None:
+    """The same bytes from look-up tables in place of multipliers, and from tables so placed."""
+    rng = np.random.default_rng(SEED + mode)
+    tables = rng.integers(0, 256, (1, 256))
+    cases = [
+        case(rng, 100, mode, residual=1, **RESIDUAL),
+        case(rng, 100, mode, residual=1, table=1, table_index=0, **PRODUCT),
+        case(rng, 100, mode, residual=1, **RESIDUAL),
+    ]
+    lane = PostLane(
+        EVERY, residual=True, product=True, residual_multipliers=False,
+        tables=1, table_attributes={"ram_style": "distributed"},
+    )  # fmt: skip
+    check(lane, cases, tables)
+
+
 @pytest.mark.parametrize("residual", [False, True])
 @pytest.mark.parametrize("tables", [0, 1, 16])
 def test_every_build(residual: bool, tables: int) -> None:

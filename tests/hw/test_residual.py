@@ -59,16 +59,18 @@ def expected(y: int, r: int, c: Coefficients) -> int:
 
 
 def simulate(
-    batches: list[tuple[Coefficients, list[tuple[int, int]]]], product: bool
+    batches: list[tuple[Coefficients, list[tuple[int, int]]]], product: bool, multipliers: bool
 ) -> list[list[int]]:
     """Outputs of back-to-back pairs; the coefficients change once the pipeline is empty."""
-    dut = ResidualAdd(product=product)
+    dut = ResidualAdd(product=product, multipliers=multipliers)
     results: list[list[int]] = []
 
     async def bench(ctx: SimulatorContext) -> None:
         for coefficients, pairs in batches:
             for field, value in zip(fields(Coefficients), astuple(coefficients), strict=True):
                 ctx.set(getattr(dut, f"i_{field.name}"), value)
+            if not multipliers:
+                await ctx.tick().repeat(2)
             outputs = []
             for y, r in pairs + [(0, 0)] * dut.latency:
                 ctx.set(dut.i_y, y)
@@ -85,10 +87,14 @@ def simulate(
 
 
 def check(
-    batches: list[tuple[Coefficients, list[tuple[int, int]]]], *, product: bool = False
+    batches: list[tuple[Coefficients, list[tuple[int, int]]]],
+    *,
+    product: bool = False,
+    multipliers: bool = True,
 ) -> int:
     compared = 0
-    for (coefficients, pairs), got in zip(batches, simulate(batches, product), strict=True):
+    outputs = simulate(batches, product, multipliers)
+    for (coefficients, pairs), got in zip(batches, outputs, strict=True):
         want = [expected(y, r, coefficients) for y, r in pairs]
         wrong = [(p, w, g) for p, w, g in zip(pairs, want, got, strict=True) if w != g]
         assert not wrong, f"seed {SEED}: {coefficients}: (y, r), expected, got {wrong[0]}"
@@ -125,15 +131,19 @@ def random_pairs(rng: Random, count: int) -> list[tuple[int, int]]:
     return pairs + [(rng.randint(-256, 255), rng.randint(-256, 255)) for _ in range(count)]
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("rounding", ResidualRounding)
-def test_ties_and_rails(rounding: ResidualRounding) -> None:
+def test_ties_and_rails(rounding: ResidualRounding, multipliers: bool) -> None:
     rng = Random(SEED)
     batches = [(c, random_pairs(rng, 250)) for c in tie_rich(rounding) + extreme(rounding)]
-    assert check(batches) == 11 * 299
+    assert check(batches, multipliers=multipliers) == 11 * 299
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("rounding", ResidualRounding)
-def test_every_shift_with_ties_around_its_half(rounding: ResidualRounding) -> None:
+def test_every_shift_with_ties_around_its_half(
+    rounding: ResidualRounding, multipliers: bool
+) -> None:
     rng = Random(SEED + 1)
     batches = []
     for shift in range(48):
@@ -142,10 +152,11 @@ def test_every_shift_with_ties_around_its_half(rounding: ResidualRounding) -> No
         pairs = [(y, r) for y in (-1, 0, 1) for r in (-1, 0, 1)]
         batches.append((Coefficients(1, 0, near_tie, shift, rounding), pairs))
         batches.append((Coefficients(-1, 2, -near_tie, shift, rounding, zero=9), pairs))
-    assert check(batches) == 96 * 9
+    assert check(batches, multipliers=multipliers) == 96 * 9
 
 
-def test_random_coefficients() -> None:
+@pytest.mark.parametrize("multipliers", [True, False])
+def test_random_coefficients(multipliers: bool) -> None:
     rng = Random(SEED + 2)
     batches = []
     for _ in range(60):
@@ -162,13 +173,19 @@ def test_random_coefficients() -> None:
             high=rng.randint(0, 255),
         )
         batches.append((coefficients, random_pairs(rng, 40)))
-    assert check(batches) == 60 * 89
+    assert check(batches, multipliers=multipliers) == 60 * 89
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("product", [False, True])
-def test_bypass_keeps_y(product: bool) -> None:
+def test_bypass_keeps_y(product: bool, multipliers: bool) -> None:
     off = Coefficients(7, 9, 11, 3, ResidualRounding.HALF_AWAY, 5, -10, 10, enable=0)
-    assert check([(off, [(y, -y) for y in range(-255, 256)])], product=product) == 511
+    assert (
+        check(
+            [(off, [(y, -y) for y in range(-255, 256)])], product=product, multipliers=multipliers
+        )
+        == 511
+    )
 
 
 def products(rounding: ResidualRounding) -> list[Coefficients]:
@@ -184,18 +201,20 @@ def products(rounding: ResidualRounding) -> list[Coefficients]:
     ]
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("rounding", ResidualRounding)
-def test_product_and_sum_on_one_unit(rounding: ResidualRounding) -> None:
+def test_product_and_sum_on_one_unit(rounding: ResidualRounding, multipliers: bool) -> None:
     """Also the largest product that 9-bit operands have, and sums as without the product."""
     rng = Random(SEED + 3)
     pairs = [(-256, 255), (-256, -256), (255, -256), (255, 255)]
     batches = [(c, pairs + random_pairs(rng, 250)) for c in products(rounding)]
     batches += [(c, random_pairs(rng, 50)) for c in tie_rich(rounding) + extreme(rounding)]
-    assert check(batches, product=True) == 6 * 303 + 11 * 99
+    assert check(batches, product=True, multipliers=multipliers) == 6 * 303 + 11 * 99
 
 
+@pytest.mark.parametrize("multipliers", [True, False])
 @pytest.mark.parametrize("rounding", ResidualRounding)
-def test_product_at_every_shift(rounding: ResidualRounding) -> None:
+def test_product_at_every_shift(rounding: ResidualRounding, multipliers: bool) -> None:
     rng = Random(SEED + 4)
     batches = []
     for shift in range(48):
@@ -204,7 +223,7 @@ def test_product_at_every_shift(rounding: ResidualRounding) -> None:
         offset = wrap48(sign * ((rng.randint(-40, 40) * unit) + unit // 2 + (unit >> 16)))
         c = Coefficients(1, rng.randint(-9, 9), offset, shift, rounding, product=1, zero_r=3)
         batches.append((c, [(y, r) for y in (-1, 0, 1, 2) for r in (2, 3, 4, 5)]))
-    assert check(batches, product=True) == 48 * 16
+    assert check(batches, product=True, multipliers=multipliers) == 48 * 16
 
 
 @pytest.fixture(scope="module")

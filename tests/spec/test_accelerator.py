@@ -83,6 +83,16 @@ def test_types(part: str, field: str, value: object) -> None:
         (lambda: PostSpec(residual=0), TypeError, "post.residual must be true or false, not 0"),
         (lambda: PostSpec(product=1), TypeError, "post.product must be true or false, not 1"),
         (
+            lambda: PostSpec(residual_multipliers=1),
+            TypeError,
+            "post.residual_multipliers must be true or false, not 1",
+        ),
+        (
+            lambda: MemorySpec(small_distributed=0),
+            TypeError,
+            "memory.small_distributed must be true or false, not 0",
+        ),
+        (
             lambda: PostSpec(residual=False, product=True),
             ValueError,
             "post.residual must be true for post.product, not False",

@@ -1,4 +1,4 @@
-"""Resources of an accelerator, per component, without placing it.
+"""Resources of an accelerator, per component, and its clock, without placing it.
 
 A module with several equal instances (elements of the array, lanes) is synthesised once, apart from
 the rest, and counted as often as it is there: the time does not grow with the array. The rest is
@@ -12,6 +12,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from systolith.build.clock import LongestPath, longest_path
 from systolith.build.families import FAMILIES, Resources
 from systolith.build.modules import Module, instances, read_modules
 from systolith.build.timing import TOP, component_of
@@ -54,10 +55,12 @@ class Estimate:
     ----------
     family: of parts.
     components: by name, the largest first.
+    clock: the longest path by typical delays; None for a family whose delays are not known.
     """
 
     family: Family
     components: Mapping[str, Resources]
+    clock: LongestPath | None = None
 
     @property
     def total(self) -> Resources:
@@ -127,6 +130,8 @@ def estimate(rtlil: str, family: Family) -> Estimate:
         text = reads_apart(text)
     passes = [*target.passes, "autoname", "write_json netlist.json"]
     files = run_yosys(text, passes, outputs=["netlist.json"])
-    components = _count(json.loads(files["netlist.json"]), modules, top, family)
+    netlist = json.loads(files["netlist.json"])
+    components = _count(netlist, modules, top, family)
     largest = sorted(components.items(), key=lambda item: -item[1].luts)
-    return Estimate(family=family, components=dict(largest))
+    clock = longest_path(netlist["modules"], "top", family)
+    return Estimate(family=family, components=dict(largest), clock=clock)

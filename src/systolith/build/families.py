@@ -1,9 +1,10 @@
 """Families of parts: how each is synthesised, and how much of the part a cell takes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import ceil
 
+from systolith.build.gowin import tie_output_enables
 from systolith.constraints import Capacity, Family
 from systolith.hw.technology import Technology
 from systolith.sim.netlist import SYNTHESIS
@@ -51,12 +52,14 @@ class Target:
         carries beside the look-up tables they belong to).
     names: what the family calls its resources.
     undefined_reads: its block RAMs give anything for a word that is written in the same cycle.
+    amend: changes the netlist, in Yosys' JSON.
     """
 
     passes: tuple[str, ...]
     cells: Mapping[str, Resources]
     names: Mapping[str, str]
     undefined_reads: bool = False
+    amend: Callable[[str], str] = lambda netlist: netlist
 
     def count(self, cells: Mapping[str, int]) -> Resources:
         """Add up the cells of a design, given the number of each type."""
@@ -163,6 +166,7 @@ FAMILIES: Mapping[Family, Target] = {
         cells=_gowin_cells(),
         names=_names("MULT9X9", "BSRAM"),
         undefined_reads=True,
+        amend=tie_output_enables,
     ),
     Family.XC7: Target(
         passes=tuple(SYNTHESIS[Technology.XILINX7]("top")),

@@ -2,24 +2,23 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from math import ceil
 from pathlib import Path
 
 from amaranth.lib.wiring import Component
 
 from systolith.build.families import Resources
-from systolith.build.pll import pll_setting
 from systolith.build.routes import NETLIST, REPORT, ROUTES, Route
-from systolith.build.shell import BoardShell
+from systolith.build.shell import board_shell, shell_rtlil
 from systolith.build.synthesis import check_capacity, synthesise
 from systolith.build.timing import Timing, read_timing
 from systolith.build.tools import find_tool, run_logged
 from systolith.constraints import Board
 from systolith.constraints.pin_files import PIN_FORMATS, keep_ports
 from systolith.errors import BoardError, CapacityError, TimingError, ToolError
-from systolith.sim.emit import to_rtlil
 
 __all__ = ["BuildResult", "build_bitstream", "check_timing"]
 
@@ -38,6 +37,7 @@ class BuildResult:
     used: the part's sites that the placed design takes, and how many there are, by kind.
     timing: after routing.
     bitstream: the file, or None if timing is not met.
+    rtlil_sha256: digest of the RTLIL that was synthesised.
     """
 
     board: Board
@@ -47,6 +47,7 @@ class BuildResult:
     used: dict[str, tuple[int, int]]
     timing: Timing
     bitstream: Path | None
+    rtlil_sha256: str
 
 
 def _write(path: Path, text: str) -> None:
@@ -55,6 +56,15 @@ def _write(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ToolError(f"cannot write {str(path)!r}: {error.strerror or error}") from error
+
+
+def _clear(folder: Path, names: Iterable[str]) -> None:
+    """Remove what an earlier build left, so that nobody takes it for this one's."""
+    for name in names:
+        try:
+            (folder / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise ToolError(f"cannot replace {str(folder / name)!r}: {error.strerror}") from error
 
 
 def _run(name: str, arguments: list[str], folder: Path, hint: str) -> None:
@@ -162,11 +172,11 @@ def build_bitstream(
     ToolError: a tool is missing or failed.
     """
     route = _route(board)
-    setting = pll_setting(board, frequency or board.core_mhz)
-    core_mhz = setting.output_mhz if setting else board.clock_mhz
     progress("elaborating", 0, STEPS)
-    shell = BoardShell(board, setting, design)
-    rtlil = to_rtlil(shell, "top")
+    shell = board_shell(design, board, frequency)
+    core_mhz = shell.setting.output_mhz if shell.setting else board.clock_mhz
+    _clear(folder, (route.bitstream, NETLIST, REPORT, "report.json"))
+    rtlil = shell_rtlil(shell)
     progress("synthesis (yosys)", 1, STEPS)
     netlist = synthesise(rtlil, board.family)
     _write(folder / NETLIST, netlist.json)
@@ -195,5 +205,6 @@ def build_bitstream(
             for kind, entry in report.get("utilization", {}).items()
         },
         timing=timing,
+        rtlil_sha256=sha256(rtlil.encode()).hexdigest(),
         bitstream=folder / route.bitstream if timing.met else None,
     )

@@ -4,10 +4,15 @@ from amaranth.hdl import Cat, ClockDomain, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from systolith.build.pll import PllSetting, pll_instance
-from systolith.constraints import Board
+from systolith.build.accelerator import board_top
+from systolith.build.pll import PllSetting, pll_instance, pll_setting
+from systolith.constraints import Board, HostPath
+from systolith.errors import BoardError
+from systolith.sim.board import TOP
+from systolith.sim.emit import to_rtlil
+from systolith.spec.accelerator import AcceleratorSpec
 
-__all__ = ["BoardShell"]
+__all__ = ["BoardShell", "board_shell", "check_uart", "design_rtlil", "shell_rtlil"]
 
 RESET_CYCLES = 16
 
@@ -65,3 +70,48 @@ class BoardShell(wiring.Component):
         if self.board.has_led:
             m.d.comb += self.led.eq(design.busy ^ self.board.led_active_low)
         return m
+
+
+def board_shell(design: wiring.Component, board: Board, frequency: float | None) -> BoardShell:
+    """Return the whole of a bitstream.
+
+    Parameters
+    ----------
+    frequency: MHz of the core, or None for the board's.
+
+    Raises
+    ------
+    BoardError: the board's PLL has no setting for the frequency.
+    """
+    return BoardShell(board, pll_setting(board, frequency or board.core_mhz), design)
+
+
+def shell_rtlil(shell: BoardShell) -> str:
+    """Return what is synthesised, and what is simulated at a board's pins: the same text."""
+    return to_rtlil(shell, TOP)
+
+
+def check_uart(board: Board) -> None:
+    """Require that the host reaches the board's accelerator over a UART.
+
+    Raises
+    ------
+    BoardError: it does not.
+    """
+    if board.host is not HostPath.UART:
+        raise BoardError(
+            f"{board.name}: a board must have a UART to be run at its pins, but its host is "
+            f"{board.host}: take --backend registers"
+        )
+
+
+def design_rtlil(board: Board, spec: AcceleratorSpec, frequency: float | None = None) -> str:
+    """Return the RTLIL of a board's bitstream.
+
+    Parameters
+    ----------
+    board: has a UART.
+    spec: as `systolith.build.accelerator.board_spec` returns it.
+    frequency: as of `board_shell`.
+    """
+    return shell_rtlil(board_shell(board_top(board, spec), board, frequency))

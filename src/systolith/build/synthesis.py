@@ -66,7 +66,10 @@ def synthesise(rtlil: str, family: Family) -> Netlist:
         raise
     cells = stat_cells(files["stat.json"])["design"]["num_cells_by_type"]
     return Netlist(
-        json=files["netlist.json"], cells=cells, resources=target.count(cells), log=files["log"]
+        json=target.amend(files["netlist.json"]),
+        cells=cells,
+        resources=target.count(cells),
+        log=files["log"],
     )
 
 

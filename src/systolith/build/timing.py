@@ -1,12 +1,12 @@
 """Clocks and critical paths of a nextpnr report, in terms of our components."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-__all__ = ["ClockTiming", "Segment", "Timing", "component_of", "read_timing"]
+__all__ = ["ClockTiming", "Segment", "Timing", "component_of", "path_text", "read_timing"]
 
 TOP = "design"
 """Instance name of the design in the shell."""
@@ -26,6 +26,11 @@ class Segment:
     component: str
     delay_ns: float
     cells: int
+
+
+def path_text(path: Iterable[Segment]) -> str:
+    """A path's components with their delays."""
+    return " -> ".join(f"{s.component} {s.delay_ns:.1f} ns" for s in path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -54,7 +59,7 @@ class ClockTiming:
 
     def path_text(self) -> str:
         """The path's components with their delays."""
-        return " -> ".join(f"{s.component} {s.delay_ns:.1f} ns" for s in self.path)
+        return path_text(self.path)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

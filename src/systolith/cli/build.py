@@ -13,7 +13,9 @@ from systolith.cli.options import (
     Array,
     Preset,
     Quiet,
+    Seed,
     SpecFile,
+    check_writable,
     choose_spec,
     stdout,
     write_files,
@@ -50,7 +52,7 @@ def build(
     frequency: Annotated[
         float | None, typer.Option("--frequency", help="Clock of the accelerator in MHz.")
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of placement.")] = 1,
+    seed: Seed = 1,
     liberty: Annotated[
         Path | None, typer.Option("--liberty", help="Board asic: liberty file of the cells.")
     ] = None,
@@ -79,6 +81,9 @@ def build(
         json=json,
         quiet=quiet,
     )
+    check_writable(options.folder)
+    if json is not None and str(json) != "-":
+        check_writable(json.parent)
     flows = {Family.ASIC: _asic, Family.XC7: _vivado, Family.XCUP: _vivado}
     flows.get(chosen.family, _bitstream)(options)
 
@@ -141,7 +146,7 @@ def _bitstream(options: _Options) -> None:
 
 def _vivado(options: _Options) -> None:
     from systolith.build.accelerator import board_top
-    from systolith.build.estimate import estimate
+    from systolith.build.cache import cached_estimate
     from systolith.build.synthesis import check_capacity
     from systolith.build.vivado import project_files
     from systolith.report.build import estimate_json, print_estimate
@@ -152,7 +157,7 @@ def _vivado(options: _Options) -> None:
         progress("writing the project", 0, 2)
         files = project_files(board, spec)
         progress("synthesis (yosys)", 1, 2)
-        found = estimate(to_rtlil(board_top(board, spec), "top"), board.family)
+        found = cached_estimate(to_rtlil(board_top(board, spec), "top"), board.family)
     files["report.json"] = estimate_json(found, spec, board)
     options.finish(files, lambda console: print_estimate(found, spec, board, console))
     check_capacity(found.total, board)

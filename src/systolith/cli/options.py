@@ -1,5 +1,6 @@
 """Options that several commands share."""
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -24,8 +25,10 @@ __all__ = [
     "Precisions",
     "Preset",
     "Quiet",
+    "Seed",
     "SpecFile",
     "WeightFormats",
+    "check_writable",
     "choose_spec",
     "stdout",
     "write_text",
@@ -87,6 +90,7 @@ WeightFormats = Annotated[
         "often as needed; without LAYER= what all others may have.",
     ),
 ]
+Seed = Annotated[int, typer.Option("--seed", help="Of placement.", min=0, max=2**31 - 1)]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress on stderr.")]
 
 
@@ -117,6 +121,8 @@ def choose_spec(array: str | None, spec: Path | None, preset: str | None) -> Acc
         return load_spec(preset or "base")
     except OSError as error:
         raise SpecError(f"cannot read {str(spec)!r}: {error.strerror or error}") from error
+    except UnicodeDecodeError:
+        raise SpecError(f"{spec}: specification must be text in UTF-8") from None
     except (ValueError, TypeError) as error:
         if isinstance(error, SpecError):
             raise
@@ -143,6 +149,22 @@ def write_text(path: Path, text: str) -> None:
         typer.echo(text, nl=False)
         return
     write_files([(path, text.encode())])
+
+
+def check_writable(path: Path) -> None:
+    """Require that files can be made in a folder, which need not be there yet.
+
+    Raises
+    ------
+    ToolError: it, or the nearest folder above it that is there, is none, or may not be written.
+    """
+    there = path.absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    if not there.is_dir():
+        raise ToolError(f"cannot write {str(path)!r}: {str(there)!r} is not a folder")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise ToolError(f"cannot write {str(path)!r}: no permission for {str(there)!r}")
 
 
 def write_files(items: Iterable[tuple[Path, bytes]]) -> None:

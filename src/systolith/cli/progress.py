@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-__all__ = ["reporting"]
+__all__ = ["loading", "reporting"]
 
 
 @contextlib.contextmanager
@@ -40,3 +40,12 @@ def reporting(quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
             bar.update(task, description=escape(stage), completed=done, total=total or None)
 
         yield report
+
+
+def loading(progress: Callable[[str, int, int], None]) -> Callable[[int, int], None]:
+    """Return what a backend is to call while it loads a network: (bytes loaded, bytes in all)."""
+
+    def report(done: int, total: int) -> None:
+        progress(f"loading the network, {done:,} of {total:,} bytes", done, total)
+
+    return report

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from systolith.cli.engine import BoardOption, Frequency, choose_board
 from systolith.cli.inference import Job, infer
 from systolith.cli.options import (
     Against,
@@ -18,25 +19,9 @@ from systolith.cli.options import (
     Quiet,
     SpecFile,
     WeightFormats,
-    choose_spec,
 )
-from systolith.constraints import load_board
-from systolith.errors import SpecError
-from systolith.spec.accelerator import AcceleratorSpec
 
 __all__ = ["run"]
-
-_Choice = tuple[AcceleratorSpec, str]
-"""An accelerator, and the technology it is made for."""
-
-
-def _of_board(name: str, chosen: AcceleratorSpec | None, frequency: float | None) -> _Choice:
-    """Return what `systolith build` puts on a board."""
-    from systolith.build.accelerator import TECHNOLOGIES, board_spec
-
-    board = load_board(name)
-    spec = board_spec(board, chosen or board.spec, frequency)
-    return spec, str(TECHNOLOGIES[board.family])
 
 
 def run(
@@ -50,13 +35,12 @@ def run(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Save the outputs as .npz.")
     ] = None,
-    board: Annotated[
-        str | None,
-        typer.Option("--board", help="The specification that `systolith build` gives this board."),
-    ] = None,
-    frequency: Annotated[
-        float | None, typer.Option("--frequency", help="With --board: as given to `build`.")
-    ] = None,
+    board: BoardOption = None,
+    frequency: Frequency = None,
+    check: Annotated[
+        bool,
+        typer.Option("--check/--no-check", help="Compare every output with the golden model's."),
+    ] = True,
     count: Count = None,
     precision: Precisions = None,
     weights: WeightFormats = None,
@@ -65,20 +49,18 @@ def run(
     """Run a network on a board, or on any other backend, as a host does: load once, run each input.
 
     The specification must be that of the board's bitstream; the accelerator is asked for its own.
+    Exit status 1 if a value differs from golden's.
     """
-    if board is None and frequency is not None:
-        raise SpecError("--frequency can be given with --board only")
-    named = any(value is not None for value in (array, spec, preset))
-    accelerator, technology = choose_spec(array, spec, preset), "generic"
-    if board is not None:
-        accelerator, technology = _of_board(board, accelerator if named else None, frequency)
+    chosen, accelerator = choose_board(board, frequency, array, spec, preset)
     job = Job(
         model=model,
         spec=accelerator,
         inputs=inputs,
         against=against,
         backend=backend,
-        technology=technology,
+        board=chosen,
+        frequency=frequency,
+        check=check,
         output=output,
         count=count,
         precision=precision,

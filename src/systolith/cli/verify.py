@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from systolith.cli.engine import BoardOption, Frequency, choose_board, engine_of
 from systolith.cli.guard import MISMATCH
 from systolith.cli.options import (
     Against,
@@ -19,11 +20,10 @@ from systolith.cli.options import (
     Quiet,
     SpecFile,
     WeightFormats,
-    choose_spec,
     stdout,
     write_text,
 )
-from systolith.cli.progress import reporting
+from systolith.cli.progress import loading, reporting
 from systolith.errors import InputError
 
 __all__ = ["verify"]
@@ -42,6 +42,8 @@ def verify(
         typer.Option("--reference", help=".npz of tensors computed earlier, compared as well."),
     ] = None,
     json: JsonFile = None,
+    board: BoardOption = None,
+    frequency: Frequency = None,
     junit: Annotated[
         Path | None, typer.Option("--junit", help="Write the report as JUnit XML; - for stdout.")
     ] = None,
@@ -55,7 +57,7 @@ def verify(
     Without --inputs they come from --reference, from MODEL's name with .npz, or are random.
     Exit status 1 if a value differs.
     """
-    chosen = choose_spec(array, spec, preset)
+    target, chosen = choose_board(board, frequency, array, spec, preset)
     if str(json) == str(junit) == "-":
         raise InputError("only one of --json and --junit can go to stdout")
     # Imported here, as in all commands: simulators and runtimes take a second to import.
@@ -71,7 +73,7 @@ def verify(
             chosen,
             inputs=inputs,
             against=against,
-            backend=backend,
+            backend=engine_of(backend, target, frequency, on_load=loading(progress)),
             reference=reference,
             count=count,
             choices=choices,

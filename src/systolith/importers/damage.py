@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from systolith.errors import ModelError
 
-__all__ = ["damage_as_model_error"]
+__all__ = ["damage_as_model_error", "damage_of_layer"]
 
 _DAMAGE = (
     struct.error,
@@ -28,5 +28,20 @@ def damage_as_model_error(kind: str) -> Iterator[None]:
     except ModelError:
         raise
     except _DAMAGE as error:
-        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise ModelError(f"damaged or truncated {kind} file ({reason})") from error
+        raise ModelError(f"damaged or truncated {kind} file ({_reason(error)})") from error
+
+
+@contextmanager
+def damage_of_layer(layer: str, op: str) -> Iterator[None]:
+    """The same, where it is known which layer is at fault."""
+    try:
+        yield
+    except ModelError:
+        raise
+    except _DAMAGE as error:
+        text = f"{op} has damaged inputs, outputs or attributes ({_reason(error)})"
+        raise ModelError(text, layer=layer, op=op) from error
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

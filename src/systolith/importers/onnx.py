@@ -12,7 +12,7 @@ from systolith.importers import onnx_layers as layers
 from systolith.importers import onnx_mean as mean
 from systolith.importers import onnx_pointwise as pointwise
 from systolith.importers import onnx_reduce as reduce
-from systolith.importers.damage import damage_as_model_error
+from systolith.importers.damage import damage_as_model_error, damage_of_layer
 from systolith.importers.onnx_blocks import matmul_nbits
 from systolith.importers.onnx_context import OnnxContext
 from systolith.importers.onnx_float import FLOAT_UNARY, float_unary
@@ -113,7 +113,8 @@ def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> G
         if handler is None or node.domain not in ("", "ai.onnx", "com.microsoft"):
             _refuse(ctx)
         else:
-            handler(ctx)
+            with damage_of_layer(ctx.layer, node.op_type):
+                handler(ctx)
     made = {name for node in ctx.nodes for name in node.outputs}
     for output in outputs:
         if output in ctx.tables and output not in made:

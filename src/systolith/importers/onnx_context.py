@@ -26,6 +26,15 @@ from systolith.spec.quantize import scale_fault
 
 __all__ = ["FloatMean", "FloatTable", "OnnxContext"]
 
+_TEXT = onnx.AttributeProto.STRING
+_ATTRIBUTES: dict[type, tuple[tuple[int, ...], str]] = {
+    int: ((onnx.AttributeProto.INT,), "an integer"),
+    float: ((onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT), "a number"),
+    str: ((_TEXT,), "a text"),
+    tuple: ((onnx.AttributeProto.INTS,), "a list of integers"),
+}
+"""Types that an attribute may have in a file, and what they are called, by its Python type."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FloatTable:
@@ -100,15 +109,21 @@ class OnnxContext(ChannelsFirst):
         )
 
     def attribute(self, name: str, default: Any) -> Any:
-        """Return an attribute of the current node in `default`'s type, or the default."""
+        """Return an attribute of the current node in `default`'s type, or the default.
+
+        Raises
+        ------
+        ModelError: it is of another type.
+        """
         for each in self.node.attribute:
-            if each.name == name:
-                value = onnx.helper.get_attribute_value(each)
-                if isinstance(default, str):
-                    return value.decode("utf-8", "replace") if isinstance(value, bytes) else ""
-                if isinstance(default, tuple):
-                    return tuple(int(v) for v in value)
-                return type(default)(value)
+            if each.name != name:
+                continue
+            kinds, words = _ATTRIBUTES[type(default)]
+            if each.type not in kinds:
+                found = onnx.AttributeProto.AttributeType.Name(each.type).lower()
+                self.fail(f"attribute {name!r} must be {words}, not of type {found}")
+            value = onnx.helper.get_attribute_value(each)
+            return value.decode("utf-8", "replace") if each.type == _TEXT else type(default)(value)
         return default
 
     def arity(self, least: int, most: int) -> None:

@@ -26,6 +26,8 @@ __all__ = [
 
 def window_of(ctx: OnnxContext, source: Tensor, kernel: tuple[int, ...]) -> Window:
     """Return the window of the current node's attributes."""
+    if (named := ctx.attribute("kernel_shape", tuple(kernel))) != tuple(kernel):
+        ctx.fail(f"attribute 'kernel_shape' must be {list(kernel)} as its weights, not {named}")
     strides = ctx.attribute("strides", (1, 1))
     dilations = ctx.attribute("dilations", (1, 1))
     pads = ctx.attribute("pads", (0, 0, 0, 0))

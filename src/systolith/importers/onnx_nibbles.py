@@ -30,7 +30,13 @@ _DTYPES: Mapping[int, type[np.integer]] = {TensorProto.INT8: np.int8, TensorProt
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: int) -> int:
-    return next((int(a.i) for a in node.attribute if a.name == name), default)
+    found = next((a for a in node.attribute if a.name == name), None)
+    if found is not None and found.type != onnx.AttributeProto.INT:
+        raise ModelError(
+            f"{node.op_type} attribute {name!r} must be an integer",
+            layer=_label(node), op=node.op_type,
+        )  # fmt: skip
+    return default if found is None else int(found.i)
 
 
 def _label(node: onnx.NodeProto) -> str:
@@ -51,7 +57,8 @@ class _Widener:
 
         It fuses a DequantizeLinear of blocks of rows with the MatMul behind it.
         """
-        matrices = {node.input[1] for node in self.graph.node if node.op_type == "MatMul"}
+        products = [node for node in self.graph.node if node.op_type == "MatMul"]
+        matrices = {name for node in products for name in node.input[1:2]}
         found: set[str] = set()
         for node in self.graph.node:
             if node.op_type != "DequantizeLinear" or node.output[0] not in matrices:

@@ -18,6 +18,9 @@ __all__ = ["MAX_IR_VERSION", "constants", "fixed_shape", "fuse_qdq", "is_qdq", "
 MAX_IR_VERSION = 13
 """Newest ONNX IR that the pinned onnxruntime reads."""
 
+_NO_INPUTS = frozenset({"Constant", "RandomNormal", "RandomUniform"})
+"""Operators that may have none."""
+
 
 def parse_onnx(data: bytes) -> onnx.ModelProto:
     """Return the model, its batch fixed to 1 and its IR version one that onnxruntime reads.
@@ -33,6 +36,7 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
         raise ModelError("damaged or truncated ONNX file: it is no ModelProto") from error
     if not model.graph.node or not model.graph.output:
         raise ModelError("damaged or truncated ONNX file: it has no graph of operators")
+    _check_nodes(model.graph)
     model.ir_version = min(model.ir_version, MAX_IR_VERSION)
     stored = {each.name for each in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in stored]
@@ -43,6 +47,16 @@ def parse_onnx(data: bytes) -> onnx.ModelProto:
     # Intermediate shapes may still hold the dynamic batch; every importer's row computes its own.
     del model.graph.value_info[:]
     return model
+
+
+def _check_nodes(graph: onnx.GraphProto) -> None:
+    """Require of every node what all of ours have: an input and an output."""
+    for index, node in enumerate(graph.node):
+        layer = node.name or f"{node.op_type.lower()}_{index}"
+        for what, names in (("an input", node.input), ("an output", node.output)):
+            if not any(names) and not (what == "an input" and node.op_type in _NO_INPUTS):
+                text = f"{node.op_type} must have {what}, but has none"
+                raise ModelError(text, layer=layer, op=node.op_type)
 
 
 def _fix_batch(value: onnx.ValueInfoProto) -> None:

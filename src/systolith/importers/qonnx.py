@@ -9,7 +9,7 @@ import onnx
 from systolith.errors import ModelError
 from systolith.graph import Graph, Tensor
 from systolith.importers import qonnx_layers as layers
-from systolith.importers.damage import damage_as_model_error
+from systolith.importers.damage import damage_as_model_error, damage_of_layer
 from systolith.importers.onnx_layers import check_ceil, window_of
 from systolith.importers.onnx_moves import MOVES, input_layout, move, place_results
 from systolith.importers.onnx_pad import pad
@@ -162,13 +162,10 @@ def _import(model: onnx.ModelProto, profile: Profile, name: str, path: str) -> G
         ctx.add_tensor(tensor)
     for index, node in enumerate(nodes):
         ctx.enter(node, index)
-        if _is_constant(ctx, node, {n: ctx.value_shape(n) for n in node.input}):
-            continue
-        handler = QONNX_OPERATORS.get(node.op_type)
-        if handler is None:
-            ctx.unsupported()
-        else:
-            handler(ctx)
+        with damage_of_layer(ctx.layer, node.op_type):
+            if _is_constant(ctx, node, {n: ctx.value_shape(n) for n in node.input}):
+                continue
+            QONNX_OPERATORS.get(node.op_type, QonnxContext.unsupported)(ctx)
     for output in outputs:
         if output in ctx.pending:
             emit_output(ctx, output)

@@ -8,7 +8,7 @@ from systolith.importers import tflite_layers as layers
 from systolith.importers import tflite_moves as moves
 from systolith.importers import tflite_pointwise as pointwise
 from systolith.importers import tflite_reduce as reduce
-from systolith.importers.damage import damage_as_model_error
+from systolith.importers.damage import damage_as_model_error, damage_of_layer
 from systolith.importers.tflite_context import TfliteContext
 from systolith.importers.tflite_prelu import prelu
 from systolith.importers.tflite_reader import RawModel, read_tflite
@@ -78,7 +78,8 @@ def _import(model: RawModel, data: bytes, profile: Profile, name: str, path: str
         handler = TFLITE_OPERATORS.get(operator.kind)
         if handler is None:
             ctx.unsupported()
-        handler(ctx)
+        with damage_of_layer(ctx.layer, operator.kind):
+            handler(ctx)
     inputs = [ctx.tensor(index).name for index in model.inputs]
     outputs = [ctx.tensor(index).name for index in model.outputs]
     return ctx.graph(name=name, inputs=inputs, outputs=outputs, source_path=path, model_bytes=data)

@@ -35,6 +35,7 @@ class MemorySpec:
     command_words: 32-bit words of the command memory.
     tables: 256-byte tables for unary functions, 0 to 16 (0 leaves the table stage out).
     stamps: entries of the time-stamp memory.
+    small_distributed: partial sums, results, line buffers and tables in RAM of look-up tables.
     """
 
     activation_regions: int = 2
@@ -45,6 +46,7 @@ class MemorySpec:
     command_words: int = 8192
     tables: int = 4
     stamps: int = 256
+    small_distributed: bool = False
 
     def __post_init__(self) -> None:
         check("memory.activation_regions", self.activation_regions, 1, 8)
@@ -55,6 +57,13 @@ class MemorySpec:
         check("memory.command_words", self.command_words, 64, 65536)
         check("memory.tables", self.tables, 0, 16)
         check("memory.stamps", self.stamps, 2, 4096)
+        if not isinstance(small := self.small_distributed, bool):
+            raise TypeError(f"memory.small_distributed must be true or false, not {small!r}")
+
+    @property
+    def small_attributes(self) -> dict[str, str]:
+        """What synthesis is told about the memories that `small_distributed` is about."""
+        return {"ram_style": "distributed"} if self.small_distributed else {}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,10 +85,8 @@ class ExternalSpec:
 
     def __post_init__(self) -> None:
         check("external.data_bytes", self.data_bytes, 0, 32)
-        if self.data_bytes not in (0, 4, 8, 16, 32):
-            raise ValueError(
-                f"external.data_bytes must be 0, 4, 8, 16 or 32, not {self.data_bytes!r}"
-            )
+        if (size := self.data_bytes) not in (0, 4, 8, 16, 32):
+            raise ValueError(f"external.data_bytes must be 0, 4, 8, 16 or 32, not {size!r}")
         check("external.address_bits", self.address_bits, 32, 64)
         check("external.burst_beats", self.burst_beats, 1, 256)
         if self.burst_beats & (self.burst_beats - 1):

@@ -7,6 +7,8 @@ from systolith.spec.checks import check
 
 __all__ = [
     "BAUD_FRACTION",
+    "LEAST_PERIOD",
+    "MOST_BAUD",
     "BusClock",
     "BusSpec",
     "HostBus",
@@ -18,8 +20,10 @@ __all__ = [
 BAUD_FRACTION = 8
 """Fractional bits of a UART's bit period in clock cycles."""
 
-_LEAST_PERIOD = 4
+LEAST_PERIOD = 4
 """Least clock cycles of a bit: a sample lies within a cycle of the bit's middle."""
+MOST_BAUD = 12_000_000
+"""Bits a second that a UART can have at most."""
 
 
 class HostBus(StrEnum):
@@ -104,8 +108,8 @@ class BusSpec:
         if self.stream_bytes == 3:
             raise ValueError("bus.stream_bytes must be 0, 1, 2 or 4, not 3")
         check("bus.clock_hz", self.clock_hz, 1_000_000, 1_000_000_000)
-        check("bus.uart_baud", self.uart_baud, 300, 12_000_000)
-        if self.host is HostBus.UART and self.clock_hz < _LEAST_PERIOD * self.uart_baud:
+        check("bus.uart_baud", self.uart_baud, 300, MOST_BAUD)
+        if self.host is HostBus.UART and self.clock_hz < LEAST_PERIOD * self.uart_baud:
             raise ValueError(
                 f"bus.uart_baud must be at most a quarter of bus.clock_hz ({self.clock_hz}), "
                 f"not {self.uart_baud!r}"

@@ -19,6 +19,7 @@ from systolith.spec.accelerator import (
 )
 from systolith.spec.bus import BusClock, HostBus, MemoryBus, WishboneMode
 from systolith.spec.precision import MultiplierForm, Precision, WeightFormat
+from systolith.spec.presets import PRESETS
 from systolith.spec.quantize import QuantizeForm
 from systolith.spec.requant import RequantMode
 
@@ -56,7 +57,6 @@ _CHOICES: Mapping[tuple[str, str], type[StrEnum]] = {
     ("bus", "bus_clock"): BusClock,
 }
 """Fields that are one of several names."""
-KIB = 1024
 
 
 def spec_to_mapping(spec: AcceleratorSpec) -> dict[str, Any]:
@@ -167,98 +167,6 @@ def spec_to_toml(spec: AcceleratorSpec) -> str:
     for section in _SECTIONS:
         lines += ["", f"[{section}]"] + [f"{k} = {show(v)}" for k, v in mapping[section].items()]
     return "\n".join(lines) + "\n"
-
-
-def _preset(
-    rows: int,
-    columns: int,
-    lanes: int,
-    *,
-    lines: int = 3,
-    data_bytes: int = 0,
-    queue_depth: int = 2,
-    softmax_tables: int = 2,
-    product: bool = True,
-    pipelined: bool = False,
-    precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
-    formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE}),
-    **memory: int,
-) -> AcceleratorSpec:
-    return AcceleratorSpec(
-        array=ArraySpec(
-            rows=rows,
-            columns=columns,
-            depthwise_lines=lines,
-            pipelined=pipelined,
-            precisions=precisions,
-            weight_formats=formats,
-        ),
-        memory=MemorySpec(**memory),
-        post=PostSpec(lanes=lanes, product=product, softmax_tables=softmax_tables),
-        external=ExternalSpec(data_bytes=data_bytes),
-        queue_depth=queue_depth,
-    )
-
-
-PRESETS: Mapping[str, AcceleratorSpec] = {
-    "tiny": _preset(
-        4,
-        4,
-        1,
-        softmax_tables=0,
-        product=False,
-        activation_bytes=64 * KIB,
-        weight_bytes=128 * KIB,
-        accumulator_depth=64,
-        parameter_channels=1024,
-    ),
-    "nano": _preset(
-        4,
-        4,
-        1,
-        lines=2,
-        softmax_tables=0,
-        product=False,
-        pipelined=True,
-        activation_bytes=12 * KIB,
-        weight_bytes=24 * KIB,
-        accumulator_depth=64,
-        parameter_channels=640,
-        command_words=2048,
-        tables=1,
-        stamps=64,
-    ),
-    "small": _preset(8, 8, 4, activation_bytes=64 * KIB, weight_bytes=128 * KIB),
-    "base": _preset(16, 16, 8),
-    "stream": _preset(16, 16, 16, data_bytes=16, queue_depth=8, weight_bytes=256 * KIB),
-    "sparse": _preset(
-        16,
-        16,
-        16,
-        data_bytes=16,
-        queue_depth=8,
-        weight_bytes=256 * KIB,
-        formats=frozenset({WeightFormat.DENSE, WeightFormat.TWO_OF_FOUR}),
-    ),
-    "mixed": _preset(
-        16,
-        16,
-        16,
-        data_bytes=16,
-        queue_depth=8,
-        weight_bytes=256 * KIB,
-        precisions=frozenset(Precision),
-        formats=frozenset(WeightFormat) - {WeightFormat.TWO_OF_FOUR},
-    ),
-    "large": _preset(32, 32, 16, lines=5),
-}
-"""Named accelerators: array 4x4, 8x8, 16x16 and 32x32, all requantizer modes, depthwise mode.
-
-`nano` is `tiny` with memories that fit an ECP5-25F, and hold DS-CNN. All but these two have the
-softmax unit and products of tensors. All hold a whole network on chip but `stream`, which has an
-AXI4 master to external memory, `sparse`: `stream` with two of four weights, and `mixed`: `stream`
-with every precision and every other format of weights.
-"""
 
 
 def preset_for_array(rows: int, columns: int) -> AcceleratorSpec:

@@ -20,6 +20,7 @@ class PostSpec:
     multiplier_bits: signed width of a requantizer's multiplier, 16 to 32 (FLOAT32: 25, DOUBLE: 32).
     accumulator_bits: what accumulators saturate to first, 16 to 32 (FLOAT32 and DOUBLE: 32).
     residual: whether the lanes can add a second operand.
+    residual_multipliers: whether that takes four multipliers a lane, or look-up tables.
     product: whether they can multiply by it, too; needs `residual`.
     softmax_tables: tables of 256 exponentials for SOFTMAX, 0 to 4 (0 leaves its unit out).
     quantize_lanes: float32 numbers converted a cycle: 0, or a power of two that fits a line.
@@ -33,6 +34,7 @@ class PostSpec:
     multiplier_bits: int = 32
     accumulator_bits: int = 32
     residual: bool = True
+    residual_multipliers: bool = True
     product: bool = False
     softmax_tables: int = 0
     quantize_lanes: int = 0
@@ -56,6 +58,11 @@ class PostSpec:
         self._check_widths()
         if not isinstance(self.residual, bool):
             raise TypeError(f"post.residual must be true or false, not {self.residual!r}")
+        if not isinstance(self.residual_multipliers, bool):
+            raise TypeError(
+                "post.residual_multipliers must be true or false, not "
+                f"{self.residual_multipliers!r}"
+            )
         if not isinstance(self.product, bool):
             raise TypeError(f"post.product must be true or false, not {self.product!r}")
         if self.product and not self.residual:

@@ -2,7 +2,9 @@
 
 Byte addresses of 28 bits; bits 27:24 choose a window. Registers and memories are read and written
 in 32-bit little-endian words. Memories whose words are not 32 bits wide occupy, per memory word,
-the next power of two of bytes.
+the next power of two of bytes. Bytes of a memory that are read in the cycle in which they are
+written, by the accelerator or by the host itself, read as anything, in many chips: read results and
+time stamps when `status` says that the run is over, and what was written after the write's answer.
 """
 
 from dataclasses import dataclass

@@ -34,7 +34,7 @@ from systolith.verify.results import LayerReport, VerifyReport
 from systolith.verify.samples import Samples, choose_samples, default_model
 from systolith.verify.tally import Side, Tally
 
-__all__ = ["Progress", "verify_model"]
+__all__ = ["Progress", "classifies", "verify_model"]
 
 Progress = Callable[[str, int, int], None]
 """Called with (what is being done, steps finished, steps in all)."""
@@ -65,7 +65,9 @@ class _Verification:
         progress("compiling", 0, 0)
         self.fused = compile_graph(graph, spec)
         self.obstacle = ""
-        self.unfused = self._compile_unfused() if self.fused.hidden else None
+        self.outputs_only = getattr(backend, "outputs_only", False)
+        shown = self.fused.hidden and not self.outputs_only
+        self.unfused = self._compile_unfused() if shown else None
         self._spend("compile", start)
         self.live = LiveReference(graph, samples)
         self.tally = Tally(graph)
@@ -173,7 +175,8 @@ class _Verification:
                     against=" + ".join(counts.against),
                     compared=counts.compared,
                     mismatches=counts.mismatches,
-                    hidden=target.name in self.fused.hidden,
+                    hidden=target.name in self.fused.hidden
+                    or (self.outputs_only and not counts.compared),
                     proofs=note.proofs,
                     bounded=counts.bounded,
                 )
@@ -181,7 +184,7 @@ class _Verification:
         return tuple(reports)
 
 
-def _classifies(graph: Graph, labels: tuple[int, ...]) -> bool:
+def classifies(graph: Graph, labels: tuple[int, ...] = ()) -> bool:
     """Whether labels can be the classes of the first output: one score a class, no regression."""
     output, source = (graph.tensors[names[0]] for names in (graph.outputs, graph.inputs))
     scores = output.shape[:2] == (1, 1) and 1 < output.size != source.size
@@ -237,12 +240,17 @@ def verify_model(
     if reference is not None and stored is not None:
         _check_reference(stored, graph)
     engine = get_backend(backend) if isinstance(backend, str) else backend
+    if getattr(engine, "outputs_only", False) and get_profile(graph.profile).bound:
+        raise InputError(
+            f"backend must be one that shows every tensor for profile {graph.profile}, which is "
+            f"compared layer by layer, not {engine.name}"
+        )
     work = _Verification(graph, spec, samples, stored, engine, progress or _quiet)
     result = work.run().result
     layers = work.layers()
     work.seconds["total"] = time.perf_counter() - begin
     labels = samples.labels
-    keep = bool(labels) and _classifies(graph, labels)
+    keep = bool(labels) and classifies(graph, labels)
     return VerifyReport(
         model="embedded network" if path is None else Path(path).name,
         profile=graph.profile,

@@ -47,7 +47,12 @@ def remarks_of(work: "Verification", layers: tuple[LayerReport, ...]) -> tuple[s
     if host:
         remarks.append(f"computed on the host: {', '.join(host)}")
     hidden = [layer.tensor for layer in layers if layer.hidden]
-    if hidden and work.unfused is None:
+    if hidden and work.outputs_only:
+        remarks.append(
+            f"backend {work.backend.name} shows a program's inputs and outputs alone: what is"
+            f" between was not compared by itself: {', '.join(hidden)}"
+        )
+    elif hidden and work.unfused is None:
         remarks.append(
             f"hidden by fusion and not compared: {', '.join(hidden)}; the program without fusion"
             f" cannot be compiled: {work.obstacle}"

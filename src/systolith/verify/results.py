@@ -87,7 +87,8 @@ class LayerReport:
         for equality.
     against: what the values were compared with, parts joined by `` + ``.
     compared, mismatches: values, over all samples and references.
-    hidden: whether its output was read from a second program without fusion.
+    hidden: whether its output was read from a second program without fusion, or could not be read
+        at all, because of a backend that shows outputs alone.
     """
 
     name: str
@@ -212,7 +213,7 @@ class VerifyReport:
         """Whether every layer was compared, but for what fusion hides, and no more differs than
         the profile's bound allows."""
         within = self.mismatches <= self.allowed and (not self.mismatches or self.worst <= 1)
-        return within and not self.uncompared
+        return within and self.compared > 0 and not self.uncompared
 
     @property
     def allowed(self) -> int:

@@ -40,6 +40,43 @@ class Mmio(Protocol):
         ...
 
 
+_PLACE = ("name", "memory", "offset", "shape", "strides", "dtype")
+_KEYS: Mapping[str, Any] = {
+    "accelerator": {
+        **dict.fromkeys(("identifier", "version", "fingerprint", "stamps")),
+        **dict.fromkeys(("registers", "windows", "bits", "counters", "errors")),
+    },
+    "entry": None,
+    "segments": [
+        dict.fromkeys(
+            ("address", "words", "word_bytes", "stride", "file", "bytes", "crc32", "restore")
+        )
+    ],
+    "external": None,
+    "inputs": [dict.fromkeys(_PLACE)],
+    "outputs": [dict.fromkeys(_PLACE)],
+    "host_steps": [dict.fromkeys(("name", "op", "when", "tensor", "native"))],
+}
+"""What `network.json` must have: mappings by key, lists of one kind of item; None for anything."""
+
+
+def _require(value: Any, keys: Any, where: str) -> None:
+    """Raise DeviceError if something is missing that must be in `network.json`."""
+    kind = {dict: "a mapping", list: "a list"}[type(keys)]
+    if not isinstance(value, type(keys)):
+        raise DeviceError(f"network.json is damaged: {where or 'it'} must be {kind}")
+    if isinstance(keys, list):
+        for index, item in enumerate(value):
+            _require(item, keys[0], f"{where}[{index}]")
+        return
+    for key, inner in keys.items():
+        path = f"{where}.{key}" if where else key
+        if key not in value:
+            raise DeviceError(f"network.json is damaged: {path} is missing")
+        if inner is not None:
+            _require(value[key], inner, path)
+
+
 class Network:
     """A network's container in memory.
 
@@ -54,12 +91,14 @@ class Network:
     """
 
     def __init__(self, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+        _require(manifest, {}, "")  # a list, a number: not even a container of another version
         kind, version = manifest.get("format"), manifest.get("format_version")
         if kind != "systolith-network" or version != 1:
             raise DeviceError(
                 f"network.json must be a systolith-network of version 1, not {kind!r} of version "
                 f"{version!r}: generate it with the Systolith that this driver is from"
             )
+        _require(manifest, _KEYS, "")
         self.manifest = manifest
         self.accelerator: Mapping[str, Any] = manifest["accelerator"]
         self.inputs = {place["name"]: place for place in manifest["inputs"]}
@@ -71,7 +110,16 @@ class Network:
             if data is None:
                 raise DeviceError(f"{item['file']} is missing beside network.json")
             if len(data) != item["bytes"] or zlib.crc32(data) != item["crc32"]:
-                raise DeviceError(f"{item['file']} is damaged: its checksum does not match")
+                raise DeviceError(
+                    f"{item['file']} is damaged ({len(data)} of {item['bytes']} bytes): its "
+                    "checksum does not match: copy the folder again"
+                )
+        for item in manifest["segments"]:
+            if item["bytes"] != item["words"] * item["word_bytes"] or item["word_bytes"] % 4:
+                raise DeviceError(
+                    f"network.json is damaged: {item['file']} must be {item['words']} words of "
+                    f"{item['word_bytes']} bytes, not {item['bytes']} bytes"
+                )
 
     @classmethod
     def load(cls, folder: str | Path) -> Network:
@@ -82,7 +130,7 @@ class Network:
             return cls(manifest, {p.name: p.read_bytes() for p in path.glob("*.bin")})
         except OSError as error:
             raise DeviceError(f"cannot read {path}: {error.strerror}") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DeviceError(f"{path}/network.json is damaged: {error}") from error
 
     def words(self, item: Mapping[str, Any]) -> Array:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import struct
 import time
 import zlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +26,12 @@ _MOST_BYTES = 256
 """Bytes of a request."""
 _OK, _BUS, _DAMAGED, _MALFORMED = range(4)
 _SLACK = 0.25
+try:
+    from termios import error as _TermiosError  # not an OSError
+except ImportError:  # pragma: no cover - another system
+
+    class _TermiosError(Exception):  # type: ignore[no-redef]
+        """Stands for what cannot occur."""
 
 
 class Line(Protocol):
@@ -42,31 +51,34 @@ class Line(Protocol):
 
 
 def open_port(port: str, baud: int) -> Line:
-    """Open a serial port.
+    """Open a serial port for this program alone; what it received before is thrown away.
 
     Raises
     ------
-    DeviceError: there is none, or pyserial is not installed.
+    DeviceError: there is none, another program has it, it has no such rate, or pyserial is not
+        installed.
     """
     try:
         import serial
     except ImportError:
         raise DeviceError("a serial port needs pyserial: `pip install pyserial`") from None
     try:
-        line: Line = serial.Serial(port, baud, timeout=_SLACK, write_timeout=10.0)
-    except (OSError, ValueError) as error:
-        raise DeviceError(f"cannot open serial port {port}: {_reason(error)}") from None
-    return line
+        line = serial.Serial(port, baud, timeout=_SLACK, write_timeout=10.0, exclusive=True)
+        line.reset_input_buffer()
+    except (OSError, ValueError, OverflowError, _TermiosError) as error:
+        busy = getattr(error, "errno", None) == errno.EAGAIN
+        text = "another program has it open" if busy else _reason(error)
+        raise DeviceError(f"cannot open serial port {port} at {baud} baud: {text}") from None
+    result: Line = line
+    return result
 
 
 def _reason(error: Exception) -> str:
     """The system's words for it; pyserial puts a Python expression around them."""
     number = getattr(error, "errno", None)
-    if number is not None:
-        import os
-
-        return os.strerror(number)
-    return str(error)
+    if isinstance(error, _TermiosError) and error.args:
+        number = error.args[0]
+    return os.strerror(number) if isinstance(number, int) else str(error)
 
 
 def _framed(body: bytes) -> bytes:
@@ -122,8 +134,33 @@ class UartMmio:
         self._pending = bytearray()
         self.repeated = 0
         """Requests that had to be sent again."""
+        self.sent = self.received = 0
+        """Bytes that have gone over the line in each direction, as sent."""
+        self.on_write: Callable[[int], None] = lambda size: None
+        """Told how many bytes of a block have been written, each time that some have."""
+        self._settle()
         # A READ is done whatever its number is, and makes the next number new.
         self.read(0)
+
+    def _settle(self) -> None:
+        """End a frame that another program may have begun, and drop answers to what it asked."""
+        self._send(bytes([_END]))
+        deadline = time.monotonic() + 10 * self._slack
+        with self._lost("read"):
+            self._line.timeout = self._slack
+            while self._line.read(_QUEUE_BYTES) and time.monotonic() < deadline:
+                pass
+
+    @contextlib.contextmanager
+    def _lost(self, what: str) -> Iterator[None]:
+        """Say in one line that the line itself has failed, as when a board is unplugged."""
+        try:
+            yield
+        except (OSError, _TermiosError) as error:
+            raise DeviceError(
+                f"{self._where}: the line was lost, cannot {what}: {_reason(error)}: connect the "
+                "board again, load its bitstream and start anew"
+            ) from None
 
     def read(self, offset: int) -> int:
         """Read the word at a byte offset."""
@@ -153,6 +190,7 @@ class UartMmio:
         parts = [(offset + start, data[start : start + _MOST_BYTES]) for start in starts]
         for address, part in parts[self._ahead(parts) :]:
             self._ask(_WRITE, address, len(part), part)
+            self.on_write(len(part))
 
     def _ahead(self, parts: Sequence[tuple[int, bytes]]) -> int:
         """Write parts ahead of their answers; return how many were done before one went wrong."""
@@ -173,12 +211,18 @@ class UartMmio:
             answer, _ = self._answer(2 * _QUEUE_BYTES, "", sequence)
             if answer is None or answer[0] != _OK:
                 return done
+            self.on_write(len(parts[done][1]))
         return len(parts)
 
     def _body(self, kind: int, address: int, size: int) -> bytes:
         """Begin a request, with the next sequence number."""
         self._sequence = (self._sequence + 1) & 255
         return struct.pack("<BBBI", kind, self._sequence, size - 1, address)
+
+    def close(self) -> None:
+        """Give the line back to the system, if it is a port."""
+        with contextlib.suppress(OSError):
+            getattr(self._line, "close", lambda: None)()
 
     def idle(self, seconds: float) -> None:
         """Return at once: the line takes its time."""
@@ -211,15 +255,15 @@ class UartMmio:
         )
 
     def _send(self, frame: bytes) -> None:
-        try:
+        with self._lost("write"):
             self._line.write(frame)
-        except OSError as error:
-            raise DeviceError(f"{self._where}: cannot write: {_reason(error)}") from None
+        self.sent += len(frame)
 
     def _answer(self, characters: int, problem: str, sequence: int) -> tuple[bytes | None, str]:
         """The answer to a request, or None and why there is none."""
         seconds = self._slack + 10.0 * characters / self._line.baudrate
-        self._line.timeout = seconds
+        with self._lost("read"):
+            self._line.timeout = seconds  # a system call for a serial port
         deadline = time.monotonic() + 10 * seconds  # only noise that never ends gets there
         while time.monotonic() < deadline:
             raw = self._frame()
@@ -244,10 +288,9 @@ class UartMmio:
                 if frame:
                     return frame
                 continue
-            try:
+            with self._lost("read"):
                 got = self._line.read(max(1, int(getattr(self._line, "in_waiting", 1))))
-            except OSError as error:
-                raise DeviceError(f"{self._where}: cannot read: {_reason(error)}") from None
+            self.received += len(got)
             if not got:
                 self._pending.clear()  # the beginning of a frame that will not go on
                 return None
