@@ -215,17 +215,15 @@ class Feeder(wiring.Component):
         rows_left = Countdown(m, "rows_left", fields["oy_count"])
         step = Countdown(m, "step", fields["x_step"])
         outputs_left = Countdown(m, "outputs_left", fields["ox_count"])
+        # The last output of the last row with outputs: the row's only one, or not.
+        alone = rows_away.is_zero & single & rows_left.is_one
+        last = due & live & outputs_left.is_one & rows_left.is_zero
         m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
         m.d.comb += [
             on_grid.eq(begins | due),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
-            # An output that ends the last of the rows with outputs.
-            nest.cut.eq(
-                depthwise
-                & Mux(begins, rows_away.is_zero & single & rows_left.is_one,
-                      due & live & outputs_left.is_one & rows_left.is_zero)
-            ),
+            nest.cut.eq(depthwise & Mux(begins, alone, last)),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
             self.x_urgent.eq(depthwise),
