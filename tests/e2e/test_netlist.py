@@ -112,6 +112,7 @@ def compare_programs(name: str, spec: AcceleratorSpec, seeds: range) -> int:
     return compared
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiler")
 def test_a_small_accelerator() -> None:
     """Random programs on the least that there is, in the cells of an ECP5."""
