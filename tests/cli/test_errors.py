@@ -126,7 +126,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],
-        "preset must be one of tiny, nano, small, base, stream, sparse, mixed, large, not 'huge'",
+        "preset must be one of tiny, nano, ecp5_85f, small, base, stream, sparse, mixed, large, ",
     ),
     "array not NxM": (lambda: ["verify", "--array", "16"], "array must be ROWSxCOLUMNS"),
     "array out of range": (
