@@ -79,10 +79,12 @@ class UartBackend(DeviceBackend):
     ----------
     port: its name, `/dev/ttyUSB0` or `COM3`, perhaps with `@` and the baud rate behind it; without
         one it is the specification's (`bus.uart_baud`).
+    slack: as of `UartMmio`.
     """
 
-    def __init__(self, port: str) -> None:
+    def __init__(self, port: str, *, slack: float = 0.25) -> None:
         super().__init__()
+        self._slack = slack
         path, at, baud = port.rpartition("@") if "@" in port else (port, "", "")
         self.name = f"{UART_PREFIX}{port}"
         if not path:
@@ -94,7 +96,7 @@ class UartBackend(DeviceBackend):
         """See `DeviceBackend.connect`."""
         if self._host is None:
             line = open_port(self._port, self._baud or spec.bus.uart_baud)
-            self._host = UartHost(UartMmio(line, where=self._port))
+            self._host = UartHost(UartMmio(line, slack=self._slack, where=self._port))
         return self._host
 
     def traffic(self, spec: AcceleratorSpec) -> Traffic | None:

@@ -17,10 +17,12 @@ from systolith.sim.backend import RunError
 from systolith.sim.backends import get_backend
 from systolith.sim.board import PinLine, board_dut, board_rtlil
 from systolith.sim.dut import Dut
-from systolith.sim.uart_backend import uart_spec
+from systolith.sim.uart_backend import UartBackend, uart_spec
 from systolith.spec.program import Program
 
 COUNT = 6
+SLACK = 1.5
+"""Seconds: the simulator that answers may have to wait for the processor."""
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +106,8 @@ def test_a_serial_port(dut: Dut) -> None:
     (name,), (output,) = compiled.graph.inputs, compiled.program.outputs
     with terminal(dut) as port:
         backend = get_backend(f"uart:{port}@115200")
+        assert isinstance(backend, UartBackend)
+        backend = UartBackend(f"{port}@115200", slack=SLACK)
         for image, wanted in zip(images, codes, strict=True):
             run = run_model(compiled, backend, {name: image})
             np.testing.assert_array_equal(run.tensors[output].ravel(), wanted)
@@ -119,7 +123,7 @@ def test_a_board_that_is_unplugged(dut: Dut) -> None:
     images, codes = digits(1)
     (name,), (output,) = compiled.graph.inputs, compiled.program.outputs
     with terminal(dut, unplug_after=3000) as port:
-        backend = get_backend(f"uart:{port}@115200")
+        backend = UartBackend(f"{port}@115200", slack=SLACK)
         with pytest.raises(RunError, match=f"{port}: the line was lost, cannot .*: connect the"):
             run_model(compiled, backend, {name: images[0]})
     with terminal(dut) as port:
