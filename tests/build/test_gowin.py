@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[2]
 def test_output_enables() -> None:
     """Those of outputs follow those of ports, in every kind of block RAM, and nothing else does."""
     cells = {
+        "alone": {"type": "SPX9", "connections": {"CE": [7], "OCE": ["1"]}},
         "single": {"type": "SDPX9B", "connections": {"CEA": [2], "CEB": [3], "OCE": ["1"]}},
         "dual": {
             "type": "DPB",
@@ -27,6 +28,7 @@ def test_output_enables() -> None:
     }
     netlist = {"modules": {"top": {"cells": cells}}}
     found = json.loads(tie_output_enables(json.dumps(netlist)))["modules"]["top"]["cells"]
+    assert found["alone"]["connections"] == {"CE": [7], "OCE": [7]}
     assert found["single"]["connections"] == {"CEA": [2], "CEB": [3], "OCE": [3]}
     assert found["dual"]["connections"] == {"CEA": [4], "CEB": [5], "OCEA": [4], "OCEB": [5]}
     assert found["other"] == cells["other"]

@@ -122,7 +122,7 @@ CASES: dict[str, tuple[Callable[[], Words], str]] = {
     ),
     "unknown backend": (
         lambda: ["verify", "--backend", "board"],
-        "netlist-ecp5, netlist-ice40, netlist-xilinx7, uart:PORT, not 'board'",
+        "netlist-ecp5, netlist-gowin, netlist-ice40, netlist-xilinx7, uart:PORT, not 'board'",
     ),
     "unknown preset": (
         lambda: ["verify", "--preset", "huge"],

@@ -93,7 +93,7 @@ def decoding() -> AcceleratorSpec:
 
 
 SPECS: dict[str, Callable[[], AcceleratorSpec]] = {
-    "icebreaker": lambda: load_board("icebreaker").spec,
+    "icebreaker": lambda: replace(load_board("icebreaker").spec, moves=True),
     "loading": loading,
     "decoding": decoding,
 }

@@ -82,7 +82,13 @@ def outputs(text: str, ports: dict[str, np.ndarray]) -> np.ndarray:
     return o
 
 
-@pytest.mark.parametrize("technology", NAMES)
+@pytest.mark.parametrize(
+    "technology",
+    [
+        pytest.param(t, marks=pytest.mark.slow) if t is Technology.ICE40 else t  # minutes
+        for t in NAMES
+    ],
+)
 def test_memories(technology: Technology) -> None:
     """20,000 cycles, in which reads often meet writes: what was there before is read."""
     netlist = synthesise(Memories(), technology, apart=False)
@@ -120,6 +126,7 @@ class OnePort(wiring.Component):
         return m
 
 
+@pytest.mark.slow
 def test_a_memory_of_one_port() -> None:
     """Four SB_SPRAM256KA, which begin with anything: what was written is read, 20,000 cycles."""
     netlist = synthesise(OnePort(), Technology.ICE40)

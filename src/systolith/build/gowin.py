@@ -5,6 +5,8 @@ import json
 __all__ = ["tie_output_enables"]
 
 _ENABLES = {
+    "SP": {"OCE": "CE"},
+    "SPX9": {"OCE": "CE"},
     "SDPB": {"OCE": "CEB"},
     "SDPX9B": {"OCE": "CEB"},
     "DPB": {"OCEA": "CEA", "OCEB": "CEB"},

@@ -8,13 +8,20 @@ from typing import Any
 
 from systolith.build.families import FAMILIES, Resources
 from systolith.constraints import Board, Family
-from systolith.errors import CapacityError
+from systolith.errors import CapacityError, ToolError
 from systolith.sim.emit import run_yosys
 from systolith.sim.netlist import reads_apart
 
 __all__ = ["Netlist", "check_capacity", "stat_cells", "synthesise"]
 
 STAT = "tee -q -o stat.json stat -json"
+
+
+_LOST_SUMS = (
+    "yosys would lose sums of products that take several SB_MAC16 (a fault of its ice40_dsp): "
+    "set post.multiplier_bits to 16"
+)
+"""`synth_ice40` finds it by what is left without a driver."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,7 +58,12 @@ def synthesise(rtlil: str, family: Family) -> Netlist:
     if target.undefined_reads:
         rtlil = reads_apart(rtlil)
     passes = [*target.passes, STAT, "write_json netlist.json"]
-    files = run_yosys(rtlil, passes, outputs=["stat.json", "netlist.json", "log"])
+    try:
+        files = run_yosys(rtlil, passes, outputs=["stat.json", "netlist.json", "log"])
+    except ToolError as error:
+        if family is Family.ICE40 and "'check -assert'" in str(error):
+            raise ToolError(_LOST_SUMS) from error
+        raise
     cells = stat_cells(files["stat.json"])["design"]["num_cells_by_type"]
     return Netlist(
         json=target.amend(files["netlist.json"]),

@@ -200,6 +200,22 @@ def _check_reference(stored: StoredReference, graph: Graph) -> None:
         )
 
 
+def _engine(backend: str | Backend, profile: str) -> Backend:
+    """Return the backend, which shows what the profile's comparison needs.
+
+    Raises
+    ------
+    InputError: there is none of that name, or it shows too little.
+    """
+    engine = get_backend(backend) if isinstance(backend, str) else backend
+    if getattr(engine, "outputs_only", False) and get_profile(profile).bound:
+        raise InputError(
+            f"backend must be one that shows every tensor for profile {profile}, which is "
+            f"compared layer by layer, not {engine.name}"
+        )
+    return engine
+
+
 def verify_model(
     path: str | Path | None,
     spec: AcceleratorSpec,
@@ -239,12 +255,7 @@ def verify_model(
     stored = StoredReference(graph, stored_path, samples.count) if stored_path else None
     if reference is not None and stored is not None:
         _check_reference(stored, graph)
-    engine = get_backend(backend) if isinstance(backend, str) else backend
-    if getattr(engine, "outputs_only", False) and get_profile(graph.profile).bound:
-        raise InputError(
-            f"backend must be one that shows every tensor for profile {graph.profile}, which is "
-            f"compared layer by layer, not {engine.name}"
-        )
+    engine = _engine(backend, graph.profile)
     work = _Verification(graph, spec, samples, stored, engine, progress or _quiet)
     result = work.run().result
     layers = work.layers()
