@@ -94,6 +94,7 @@ def test_run_as_on_a_board(cli: Any, inside: Path) -> None:
     arguments = ("--backend", "golden", "--count", "2", "-q")
     boards = cli("run", "--board", "ulx3s_85f", *arguments, "-o", "board.npz")
     assert boards.status == 0, boards.err
+    assert "class 9 (label 9)" in boards.out
     assert cli("simulate", *arguments, "-o", "alone.npz").status == 0
     with np.load("board.npz") as found, np.load("alone.npz") as wanted:
         np.testing.assert_array_equal(found["logits"], wanted["logits"])
@@ -103,6 +104,12 @@ def test_run_as_on_a_board(cli: Any, inside: Path) -> None:
         (("--frequency", "20"), "--frequency can be given with --board only"),
         (("--backend", "uart:"), "backend must be uart:PORT or uart:PORT@BAUD, not 'uart:'"),
         (("--backend", "uart:/dev/none", "--preset", "tiny"), "cannot open serial port /dev/none"),
+        (("--backend", "uart-sim@fast"), "the rate behind @ must be 300 baud or more, not 'fast'"),
+        (("--backend", "uart:/dev/none@0"), "the rate behind @ must be 300 baud or more, not '0'"),
+        (
+            ("--backend", "uart-sim", "--board", "kv260"),
+            "kv260: a board must have a UART to be run",
+        ),
     ):
         result = cli("run", *options)
         assert result.status >= 2 and text in result.err and result.err.count("\n") == 1, options

@@ -164,7 +164,7 @@ def test_a_line_that_is_lost(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_bytes_are_counted() -> None:
     """Those of the protocol's example, and the END that settles the line."""
-    mmio, told = UartMmio(Bridge()), []
+    mmio, told = UartMmio(Bridge()), list[int]()
     before = mmio.sent, mmio.received
     mmio.on_write = told.append
     mmio.read(0)

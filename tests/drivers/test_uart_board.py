@@ -127,7 +127,7 @@ def test_a_board_that_is_unplugged(dut: Dut) -> None:
         with pytest.raises(RunError, match=f"{port}: the line was lost, cannot .*: connect the"):
             run_model(compiled, backend, {name: images[0]})
     with terminal(dut) as port:
-        backend._port = port  # type: ignore[attr-defined]
+        backend._port = port
         run = run_model(compiled, backend, {name: images[0]})
         np.testing.assert_array_equal(run.tensors[output].ravel(), codes[0])
 

@@ -1,6 +1,6 @@
 """ONNX nodes that are wrong by themselves: the error names the layer, and the attribute."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -106,8 +106,8 @@ def damaged(source: onnx.ModelProto) -> Iterator[tuple[str, str, onnx.ModelProto
 
 
 @pytest.mark.parametrize("make", [qoperator, qonnx], ids=lambda make: make.__name__)
-def test_the_layer_is_named(tmp_path: Path, make: object) -> None:
-    source = make()  # type: ignore[operator]
+def test_the_layer_is_named(tmp_path: Path, make: Callable[[], onnx.ModelProto]) -> None:
+    source = make()
     assert outcome(tmp_path, source) == ""
     refused = 0
     for layer, what, changed in damaged(source):

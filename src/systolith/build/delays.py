@@ -199,6 +199,9 @@ DELAYS: Mapping[Family, FamilyDelays] = {
 }
 """Families without an entry have no open place and route to fit delays to."""
 
-SPREADS: Mapping[Family, tuple[float, float]] = {Family.ECP5: (-0.18, 0.11)}
+SPREADS: Mapping[Family, tuple[float, float]] = {
+    Family.ECP5: (-0.18, 0.11),
+    Family.ICE40: (-0.08, -0.08),
+}
 """How much less and more placed and routed accelerators reached than estimated (docs/timing.md).
 Families without an entry have not been compared."""

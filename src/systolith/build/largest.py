@@ -216,13 +216,15 @@ def _beyond(
     block_bits: int,
 ) -> tuple[tuple[int, int], dict[str, tuple[int, int]], tuple[int, int]]:
     """The array with the most elements; what the next one has too little of, and that one."""
+    small = chosen.memory.activation_bytes < USEFUL.activation_bytes
+    memories = MEMORIES[-1] if small else USEFUL
     most = next_one = chosen.array.rows, chosen.array.columns
     limit: dict[str, tuple[int, int]] = {}
     some = 1.1 * _most_elements(limits, known)  # one that does not fit is looked for, too
     for rows, columns in reversed(shapes(plain=True)):
         if not most[0] * most[1] < rows * columns <= some:
             continue
-        spec = with_array(chosen, rows, columns, least_lanes(columns, MOST_BEATS), USEFUL)
+        spec = with_array(chosen, rows, columns, least_lanes(columns, MOST_BEATS), memories)
         excess = _expected(spec, known, block_bits).excess(limits)
         if not excess:
             most, limit = (rows, columns), {}

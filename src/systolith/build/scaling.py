@@ -31,7 +31,7 @@ USUAL_BEATS = 8
 PARAMETER_BITS = (64, 32, 32, 8)
 """Widths of a channel's parameters, each in a memory of its own."""
 LANE_MULTIPLIERS = 8
-"""Multiplier blocks of a lane whose multiplier has 32 bits."""
+"""Multiplier blocks of a lane whose multiplier has 32 bits; half are the residual add's."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +125,7 @@ def _memory_blocks(spec: AcceleratorSpec, bits: int) -> dict[str, int]:
             _blocks(bits, spec.lane_words, width * lanes) for width in PARAMETER_BITS
         ),
         "command fetch": _blocks(bits, memory.command_words, 32),
-        "accumulators": 2 * spec.array.columns,
+        "accumulators": 0 if memory.small_distributed else 2 * spec.array.columns,
         "array inputs": _blocks(bits, spec.array.depthwise_width, 8 * spec.array.rows),
     }
 
@@ -136,7 +136,7 @@ def rough_resources(spec: AcceleratorSpec, bits: int) -> Resources:
     return Resources(
         luts=20 * elements + 1000 * lanes + 6000,
         ffs=20 * elements + 800 * lanes + 6000,
-        dsps=elements + LANE_MULTIPLIERS * lanes,
+        dsps=elements + LANE_MULTIPLIERS * lanes // (1 if spec.post.residual_multipliers else 2),
         block_rams=sum(_memory_blocks(spec, bits).values()),
     )
 
@@ -160,7 +160,7 @@ def predict_resources(
         "weight loader": columns, "activation memory": line, "DMA": 1,
     }  # fmt: skip
     before, after = _memory_blocks(old, block_bits), _memory_blocks(new, block_bits)
-    memory = {name: after[name] / before[name] for name in before}
+    memory = {name: after[name] / max(1, before[name]) for name in before}
     total = Resources()
     for name, takes in found.components.items():
         times = logic.get(name, 1)

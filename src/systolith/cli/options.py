@@ -67,8 +67,8 @@ BackendName = Annotated[
     typer.Option(
         "--backend",
         help="verilator, verilator-fast (array as an equal model), pysim, golden, registers (all "
-        "through the control slave), uart-sim (a board top at its serial pins) or uart:PORT[@BAUD] "
-        "(a board).",
+        "through the control slave), uart-sim[@BAUD] (a board's design at its serial pins, on the "
+        "fastest line unless a rate is named) or uart:PORT[@BAUD] (a board).",
     ),
 ]
 Count = Annotated[int | None, typer.Option("--count", help="Use only that many inputs.")]
