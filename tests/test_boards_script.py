@@ -5,13 +5,9 @@ import json
 import sys
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 
-from systolith.build.estimate import Estimate
-from systolith.build.families import Resources
-from systolith.constraints import board_names, load_board
 from systolith.spec.configuration import PRESETS, spec_to_toml
 from systolith.verify.samples import default_model
 
@@ -26,33 +22,6 @@ def boards() -> ModuleType:
     sys.modules["boards"] = module
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.mark.parametrize("dsps", [3, 8, 9, 28, 156, 10_000])
-def test_largest_array(boards: ModuleType, monkeypatch: pytest.MonkeyPatch, dsps: int) -> None:
-    """Bisection finds what trying all would, and says what the next one has too much of."""
-    board = load_board("orangecrab_25f")
-    there = board.capacity.dsps
-
-    def takes(board: Any, spec: Any) -> Estimate:
-        scaled = -(-spec.array.rows * spec.array.columns * there // dsps)
-        return Estimate(family=board.family, components={"array": Resources(dsps=scaled)})
-
-    monkeypatch.setattr(boards, "takes", takes)
-    fitting = [size for size in boards.ARRAYS if size[0] * size[1] <= dsps]
-    found = boards.largest(board, boards.ARRAYS)
-    if not fitting:
-        assert found is None
-        return
-    assert found[0] == fitting[-1]
-    assert ("dsps" in found[1]) == (len(fitting) < len(boards.ARRAYS))
-
-
-@pytest.mark.parametrize("name", board_names())
-def test_every_array_makes_a_specification(boards: ModuleType, name: str) -> None:
-    for rows, columns in boards.ARRAYS:
-        spec = boards.with_array(load_board(name).spec, rows, columns)
-        assert (spec.array.rows, spec.array.columns) == (rows, columns)
 
 
 def test_inferences_a_second(

@@ -214,12 +214,12 @@ def test_ports() -> None:
         first = open_port(name, 115200)
         with pytest.raises(DeviceError, match=f"{name} at 9600 baud: another program has it open"):
             open_port(name, 9600)
-        first.close()  # type: ignore[attr-defined]
+        first.close()  # type: ignore[attr-defined]  # of serial.Serial
         os.write(master, b"old")
         later = open_port(name, 9600)
         later.timeout = 0.05
         assert later.read(3) == b""
-        later.close()  # type: ignore[attr-defined]
+        later.close()  # type: ignore[attr-defined]  # of serial.Serial
     finally:
         os.close(master)
         os.close(slave)

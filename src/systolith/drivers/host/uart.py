@@ -30,7 +30,7 @@ try:
     from termios import error as _TermiosError  # not an OSError
 except ImportError:  # pragma: no cover - another system
 
-    class _TermiosError(Exception):  # type: ignore[no-redef]
+    class _TermiosError(Exception):  # type: ignore[no-redef]  # the other branch
         """Stands for what cannot occur."""
 
 
