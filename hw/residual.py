@@ -209,7 +209,7 @@ class ResidualAdd(wiring.Component):
     def _add_last(self, p: Pipeline) -> None:
         """Add the two numbers, or three, of which one level of logic makes two."""
         terms = [Cat(Const(0, place), value).as_signed() for place, value in self._kept(p)]
-        wide = [
+        wide: list[Value] = [
             p.wire(f"term_{i}", Cat(v, v[-1].replicate(_SUM_BITS))[:_SUM_BITS])
             for i, v in enumerate(terms)
         ]

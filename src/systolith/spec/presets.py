@@ -1,6 +1,7 @@
 """The named accelerators."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from systolith.spec.accelerator import (
     AcceleratorSpec,
@@ -29,7 +30,7 @@ def _preset(
     pipelined: bool = False,
     precisions: frozenset[Precision] = frozenset({Precision.W8A8}),
     formats: frozenset[WeightFormat] = frozenset({WeightFormat.DENSE}),
-    **memory: int,
+    **memory: Any,
 ) -> AcceleratorSpec:
     return AcceleratorSpec(
         array=ArraySpec(

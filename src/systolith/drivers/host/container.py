@@ -62,7 +62,7 @@ _KEYS: Mapping[str, Any] = {
 
 def _require(value: Any, keys: Any, where: str) -> None:
     """Raise DeviceError if something is missing that must be in `network.json`."""
-    kind = {dict: "a mapping", list: "a list"}[type(keys)]
+    kind = "a list" if isinstance(keys, list) else "a mapping"
     if not isinstance(value, type(keys)):
         raise DeviceError(f"network.json is damaged: {where or 'it'} must be {kind}")
     if isinstance(keys, list):
