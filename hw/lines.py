@@ -24,7 +24,7 @@ def swapped_bytes(place: Value, line_bytes: int) -> Value:
     even. Bytes below ``place`` in their line are those of the line behind it.
     """
     offset, odd = place[:-1], place[-1]
-    return Cat(odd ^ (offset > j) for j in range(line_bytes))
+    return Cat(odd ^ (offset > j) if j + 1 < line_bytes else odd for j in range(line_bytes))
 
 
 def read_window(m: Module, even: Value, odd: Value, swapped: Value, offset: Value) -> Value:

@@ -55,7 +55,8 @@ class CommandQueue(wiring.Component):
         m.d.sync += level.eq(level + taken - self.pop)
         # One enable an entry, in a form that tools find: most cycles move nothing. `pop`, which
         # comes late, does nothing else: an entry that it leaves empty may take anything.
-        for k, (entry, behind) in enumerate(zip(entries, [*entries[1:], entries[-1]], strict=True)):
+        for k, entry in enumerate(entries):
+            behind = Mux(level > k + 1, entries[k + 1], self.i) if k + 1 < self.depth else self.i
             with m.If(self.pop | (taken & (level == k))):
-                m.d.sync += entry.eq(Mux(level > k + 1, behind, self.i))
+                m.d.sync += entry.eq(behind)
         return m
