@@ -79,4 +79,4 @@ async def watchdog(dut) -> None:
     await host.set("control", 1)
     assert await host.finished() == 0b110
     assert await host.register("error") == 4
-    assert int.from_bytes((await host.axi.read(OFFSET["cycles"], 4)).data, "little") == 2001
+    assert int.from_bytes((await host.axi.read(OFFSET["cycles"], 4)).data, "little") == 2002

@@ -60,6 +60,10 @@ _KEYS: Mapping[str, Any] = {
 """What `network.json` must have: mappings by key, lists of one kind of item; None for anything."""
 
 
+_EXTERNAL = dict.fromkeys(("file", "bytes", "crc32", "memory_bytes", "restore"))
+"""What `external` must have, unless it is null."""
+
+
 def _require(value: Any, keys: Any, where: str) -> None:
     """Raise DeviceError if something is missing that must be in `network.json`."""
     kind = "a list" if isinstance(keys, list) else "a mapping"
@@ -99,6 +103,8 @@ class Network:
                 f"{version!r}: generate it with the Systolith that this driver is from"
             )
         _require(manifest, _KEYS, "")
+        if manifest["external"]:
+            _require(manifest["external"], _EXTERNAL, "external")
         self.manifest = manifest
         self.accelerator: Mapping[str, Any] = manifest["accelerator"]
         self.inputs = {place["name"]: place for place in manifest["inputs"]}
