@@ -136,6 +136,7 @@ def test_generate(cli: Any, inside: Path) -> None:
     assert "lint: clean" in result.out
     assert {path.name for path in Path("gen").iterdir()} == {
         "systolith.sv",
+        "systolith.sdc",
         "spec.toml",
         "registers.md",
         "systolith_registers.h",

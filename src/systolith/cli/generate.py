@@ -36,9 +36,12 @@ def waiver_file(waivers: dict[str, str]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _texts(spec: AcceleratorSpec, verilog: str, waivers: dict[str, str]) -> dict[str, str]:
+def _texts(
+    spec: AcceleratorSpec, verilog: str, constraints: str, waivers: dict[str, str]
+) -> dict[str, str]:
     return {
         f"{spec.name}.sv": verilog,
+        f"{spec.name}.sdc": constraints,
         "spec.toml": spec_to_toml(spec),
         "registers.md": register_map(spec),
         f"{spec.name}_registers.h": c_header(spec),
@@ -115,7 +118,7 @@ def generate(
     ] = True,
     quiet: Quiet = False,
 ) -> None:
-    """Write an accelerator's Verilog, specification, register map, commands and drivers.
+    """Write an accelerator's Verilog, constraints, specification, register map and drivers.
 
     With --unit: the Verilog of a quantize or dequantize unit between AXI4-Streams instead.
     """
@@ -141,6 +144,7 @@ def _generate_accelerator(
     """Write an accelerator's files, and a network's program."""
     from systolith.hw.board import BoardTop
     from systolith.report.deploy import driver_files, model_files
+    from systolith.report.sdc import clock_constraints
     from systolith.sim.emit import LINT_WAIVERS, lint, readable_verilog
 
     files: dict[str, bytes] = {}
@@ -155,8 +159,9 @@ def _generate_accelerator(
             files["program.bin"] = compiled.program.to_bytes()
             files |= {f"network/{n}": data for n, data in model_files(compiled).items()}
         progress("writing Verilog", 0, 0)
-        verilog = readable_verilog(BoardTop(chosen), chosen.name)
-        texts = _texts(chosen, verilog, LINT_WAIVERS)
+        top = BoardTop(chosen)
+        verilog = readable_verilog(top, chosen.name)
+        texts = _texts(chosen, verilog, clock_constraints(chosen, top.signature), LINT_WAIVERS)
         files |= {name: text.encode() for name, text in texts.items()}
         files |= {f"drivers/{name}": data for name, data in driver_files().items()}
         write_files((output / name, data) for name, data in files.items())
