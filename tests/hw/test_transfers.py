@@ -183,7 +183,7 @@ def test_watchdog() -> None:
     dut, memory = machine.dut, machine.external
     dut.connect_memory("memory__", memory, MemoryTiming())
     assert machine.run(LOAD, watchdog=100) is ErrorCode.TIMEOUT
-    assert axi_read(dut, OFFSET["cycles"]) == 101
+    assert axi_read(dut, OFFSET["cycles"]) == 102
     machine.copy()
     # Units that wait for ever.
     assert machine.run(encode(Opcode.FILL, wait=4), watchdog=500) is ErrorCode.TIMEOUT
@@ -201,7 +201,7 @@ def test_watchdog() -> None:
     # A bus that never answers needs a reset.
     dut.connect_memory("memory__", memory, MemoryTiming(latency=1 << 30))
     assert machine.run(LOAD + SAVE, watchdog=300) is ErrorCode.TIMEOUT
-    assert axi_read(dut, OFFSET["cycles"]) == 301
+    assert axi_read(dut, OFFSET["cycles"]) == 302
     dut.connect_memory("memory__", memory, MemoryTiming())
     assert machine.run(LOAD, watchdog=300) is ErrorCode.TIMEOUT
     dut.reset()
