@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from systolith.cli.build import chosen_spec
 from systolith.cli.options import choose_spec
 from systolith.constraints import Board, load_board
 from systolith.errors import SpecError
@@ -46,9 +47,7 @@ def choose_board(
     from systolith.build.accelerator import board_spec
 
     found = load_board(board)
-    named = any(value is not None for value in (array, spec, preset))
-    chosen = choose_spec(array, spec, preset) if named else found.spec
-    return found, board_spec(found, chosen, frequency)
+    return found, board_spec(found, chosen_spec(found, array, spec, preset), frequency)
 
 
 def engine_of(

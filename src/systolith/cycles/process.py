@@ -102,6 +102,7 @@ class Process:
 
     def work(self, issued: Issued) -> Iterator[None]:
         """Run a command that has started."""
+        # Not abstract: the fetcher is a process with a `run` of its own, which never comes here.
         raise NotImplementedError
 
     def begin(self, issued: Issued) -> Iterator[None]:

@@ -365,7 +365,8 @@ syst_status syst_read_output(syst_device *device, uint32_t index, void *data)
 
 syst_status syst_set_watchdog(syst_device *device, uint32_t cycles)
 {
-    return write32(device, SYST_REG_WATCHDOG, cycles);
+    const syst_status status = idle(device);
+    return status == SYST_OK ? write32(device, SYST_REG_WATCHDOG, cycles) : status;
 }
 
 syst_status syst_set_interrupt(syst_device *device, int enable)

@@ -132,7 +132,7 @@ syst_status syst_init(syst_device *device, const syst_platform *platform);
 syst_status syst_load(syst_device *device, const syst_network *network);
 syst_status syst_load_codes(syst_device *device, const syst_network *network);
 
-/* Stop runs after so many cycles with SYST_ERROR_TIMEOUT; 0, as after reset: never. */
+/* Stop runs after so many cycles with SYST_ERROR_TIMEOUT; 0, as after reset: never. SYST_BUSY: a program runs. */
 syst_status syst_set_watchdog(syst_device *device, uint32_t cycles);
 
 /* Raise the interrupt line at the end of a run, or not. It is a level: switch it off in the handler. */
