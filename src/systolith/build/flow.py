@@ -179,7 +179,7 @@ def build_bitstream(
     rtlil = shell_rtlil(shell)
     progress("synthesis (yosys)", 1, STEPS)
     netlist = synthesise(rtlil, board.family)
-    _write(folder / NETLIST, netlist.json)
+    _write(folder / NETLIST, route.floorplan(netlist.json, board))
     _write(folder / "yosys.log", netlist.log)
     _write(folder / board.pin_file.name, constraints_used(board, set(shell.signature.members)))
     check_capacity(netlist.resources, board)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from systolith.build.floorplan import fix_multipliers
 from systolith.constraints import Board, Family
 
 __all__ = ["ROUTES", "Route"]
@@ -22,6 +23,7 @@ class Route:
     packing: its arguments, from the board.
     bitstream: the file it writes.
     frequency: line of constraints that says the board's clock; empty if a command line does.
+    floorplan: gives cells of a netlist, in Yosys' JSON, their places on the part.
     """
 
     place: str
@@ -30,6 +32,7 @@ class Route:
     packing: Callable[[Board], list[str]]
     bitstream: str
     frequency: str = ""
+    floorplan: Callable[[str, Board], str] = lambda netlist, board: netlist
 
     def place_arguments(self, board: Board, core_mhz: float, seed: int) -> list[str]:
         """Arguments of the program that places and routes.
@@ -73,6 +76,7 @@ ROUTES: Mapping[Family, Route] = {
         pack="ecppack",
         packing=lambda board: ["--compress", "design.config", "design.bit"],
         bitstream="design.bit",
+        floorplan=lambda netlist, board: fix_multipliers(netlist, board.part.device),
     ),
     Family.ICE40: Route(
         place="nextpnr-ice40",
