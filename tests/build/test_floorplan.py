@@ -7,6 +7,8 @@ from itertools import product
 import pytest
 
 from systolith.build.floorplan import MULTIPLIER, SITES, Sites, fix_multipliers, fold
+from systolith.build.routes import LARGE, ROUTES
+from systolith.constraints import Family, board_names, load_board
 
 SHAPES = list(product(range(1, 17), repeat=2))
 
@@ -104,3 +106,20 @@ def test_what_has_no_place_is_left_to_the_placer() -> None:
     assert fix_multipliers(without, "85k") == without
     large = netlist([f"pe_{r}_{c}.dsp" for r in range(16) for c in range(16)])
     assert fix_multipliers(large, "85k") == large
+
+
+def test_boards_of_the_family() -> None:
+    """The sites of each board's part are known, and there are as many as the data sheet says."""
+    boards = [load_board(name) for name in board_names()]
+    array = netlist([f"pe_{r}_{c}.dsp" for r in range(4) for c in range(4)])
+    for board in (b for b in boards if b.family is Family.ECP5):
+        assert 4 * blocks(SITES[board.part.device.rpartition("-")[2]]) == board.capacity.dsps
+        assert len(bels(ROUTES[Family.ECP5].floorplan(array, board))) == 16
+    board = load_board("icebreaker")
+    assert ROUTES[Family.ICE40].floorplan(array, board) == array
+
+
+def test_large_designs_have_options_of_their_own() -> None:
+    board, route = load_board("orangecrab_85f"), ROUTES[Family.ECP5]
+    small, large = (route.place_arguments(board, 60, 1, luts) for luts in (LARGE - 1, LARGE))
+    assert large == [*small, "--placer", "static", "--router", "router2"]

@@ -146,7 +146,7 @@ def fix_multipliers(netlist: str, device: str) -> str:
 
     Parameters
     ----------
-    device: nextpnr's name of the part, a key of `SITES`.
+    device: nextpnr's name of the part: a key of `SITES`, maybe with that of a series in front.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def fix_multipliers(netlist: str, device: str) -> str:
     design = json.loads(netlist)
     cells = design["modules"]["top"]["cells"]
     names = [name for name, cell in cells.items() if cell["type"] == MULTIPLIER]
-    bels = _assign(names, SITES[device])
+    bels = _assign(names, SITES[device.rpartition("-")[2]])
     for name, bel in bels.items():
         cells[name]["attributes"]["BEL"] = bel
     return json.dumps(design) if bels else netlist

@@ -184,7 +184,7 @@ def build_bitstream(
     _write(folder / board.pin_file.name, constraints_used(board, set(shell.signature.members)))
     check_capacity(netlist.resources, board)
     progress(f"place and route ({route.place})", 2, STEPS)
-    arguments = route.place_arguments(board, core_mhz, seed)
+    arguments = route.place_arguments(board, core_mhz, seed, netlist.resources.luts)
     try:
         _run(route.place, arguments, folder, "another --seed may place it")
     except ToolError as error:

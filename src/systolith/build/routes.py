@@ -9,6 +9,8 @@ from systolith.constraints import Board, Family
 __all__ = ["ROUTES", "Route"]
 
 NETLIST, REPORT = "netlist.json", "pnr.json"
+LARGE = 30_000
+"""Look-up tables of a design from which on `Route.large` are its options."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +26,7 @@ class Route:
     bitstream: the file it writes.
     frequency: line of constraints that says the board's clock; empty if a command line does.
     floorplan: gives cells of a netlist, in Yosys' JSON, their places on the part.
+    large: options for large designs.
     """
 
     place: str
@@ -33,15 +36,17 @@ class Route:
     bitstream: str
     frequency: str = ""
     floorplan: Callable[[str, Board], str] = lambda netlist, board: netlist
+    large: tuple[str, ...] = ()
 
-    def place_arguments(self, board: Board, core_mhz: float, seed: int) -> list[str]:
-        """Arguments of the program that places and routes.
+    def place_arguments(self, board: Board, core_mhz: float, seed: int, luts: int) -> list[str]:
+        """Arguments of the program that places and routes a design of so many look-up tables.
 
         Whether timing is met is told from the report, so that one that is not met has one, too.
         """
         return [
             "--json", NETLIST, "--report", REPORT, "--seed", str(seed), "--timing-allow-fail",
             "--freq", f"{core_mhz:g}", *self.options(board, core_mhz),
+            *(self.large if luts >= LARGE else ()),
         ]  # fmt: skip
 
 
@@ -77,6 +82,8 @@ ROUTES: Mapping[Family, Route] = {
         packing=lambda board: ["--compress", "design.config", "design.bit"],
         bitstream="design.bit",
         floorplan=lambda netlist, board: fix_multipliers(netlist, board.part.device),
+        # router1, which takes nets back one at a time, does not end on a part that is half full.
+        large=("--placer", "static", "--router", "router2"),
     ),
     Family.ICE40: Route(
         place="nextpnr-ice40",
