@@ -127,12 +127,10 @@ class WeightLoader(wiring.Component):
         m.d.comb += [
             words.load.eq(nest.load), words.active.eq(active), words.row.eq(row),
             words.last.eq(last), words.group_ends.eq(group_ends),
-            words.again.eq(group_ends & nest.last1),
-            read.addr.eq(words.address), self.h_ready.eq(1),
+            words.again.eq(group_ends & nest.last1), self.h_ready.eq(1),
+            # What is read is taken in the next cycle or never, so that an early enable will do.
+            read.addr.eq(words.address), read.en.eq(words.read if self.one_port else active),
         ]  # fmt: skip
-        # Words are taken in the cycle after they are asked for, so that more may be read. Whether
-        # one is asked for is known late, and an enable goes to every block RAM there is.
-        m.d.comb += read.en.eq(words.read if self.one_port else active)
         for name in words.fields:
             decodes = self.late and name != "w_base"
             m.d.comb += getattr(words, name).eq(delay(m, fields[name], int(decodes), name))
