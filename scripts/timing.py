@@ -3,7 +3,7 @@
 `scripts/timing SPEC --folder F` prints what the accelerator takes of the chip, its clock, and the
 longest path through it, by components. No board is needed, and no pin file: all ports but the clock
 hang on two shift registers, so that any accelerator fits any package; those registers count as
-fabric, a flip-flop a bit.
+fabric, a flip-flop a bit. The array's multipliers have their places, as in `systolith build`.
 """
 
 import argparse
@@ -20,6 +20,7 @@ from amaranth.lib.wiring import In, Out
 from rich.console import Console
 from rich.table import Table
 
+from systolith.build.floorplan import fix_multipliers
 from systolith.build.timing import read_timing
 from systolith.hw.technology import Technology
 from systolith.hw.top import Accelerator
@@ -108,6 +109,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     netlist(options.spec, options.folder, technology, passes)
     if options.no_route or options.ice40:
         return 0
+    path = options.folder / "netlist.json"
+    path.write_text(fix_multipliers(path.read_text(), options.device))
     flags = [f"--{options.device}", "--package", "CABGA381", "--speed", options.speed]
     flags += ["--freq", str(options.frequency), "--seed", str(options.seed)]
     report = route(options.folder, flags)
