@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, ValueLike
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, ValueLike
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
-from systolith.hw.lines import bank_lines, must_wait, place_mask, rotate_line
+from systolith.hw.lines import bank_lines, must_wait, place_mask, rotate_line, same_region
 from systolith.hw.technology import Technology
 from systolith.hw.window import ReadWindow
 from systolith.spec.accelerator import AcceleratorSpec
@@ -137,18 +137,25 @@ class ActivationMemory(wiring.Component):
         """Grant one reader per region, then select region and window for each reader."""
         names, alone = list(self._readers), len(self._regions) == 1
         requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in names}
-        for port in names:
+        for port in names[2:]:
             waits = must_wait(requests, port, self._offset_bits, len(banks))
             m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
+        meet = same_region(self.r_address, self.x_address, self._offset_bits, len(banks))
+        m.d.comb += [
+            self.r_ready.eq(~(self.x_valid & (meet & self.x_urgent))),
+            self.x_ready.eq(~(self.r_valid & (meet & ~self.x_urgent))),
+        ]
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
-            taken, by_stream, wanted = self._grant(m, asks)
+            taken, by_stream, wanted = self._grant(asks)
             lines: Sequence[Value] = wanted
             if self._late:
                 address = self._held(m, wanted[0], f"read_address{g}", taken)
                 lines = bank_lines(address, self.spec.line_bytes)
-            if self.spec.row_pairs:
-                lines = self._paired(m, lines, by_stream & self.x_pair)
+                if self.spec.row_pairs:
+                    below = self._held(m, self.x_below, "below")
+                    pair = self._held(m, by_stream & self.x_pair, "is_pair")
+                    lines = self._paired(lines, below, pair)
             for (read, _), line in zip(banks[g], lines, strict=False):
                 m.d.comb += [read.addr.eq(line), read.en.eq(self._held(m, taken, "read_taken"))]
             if alone:
@@ -157,27 +164,24 @@ class ActivationMemory(wiring.Component):
         if not alone:
             self._windows(m, banks)
 
-    def _grant(self, m: Module, asks: Mapping[str, Value]) -> tuple[Value, Value, list[Value]]:
+    def _grant(self, asks: Mapping[str, Value]) -> tuple[Value, Value, list[Value]]:
         """Grant a region; whether there is a read, whether the stream's, and what it wants.
 
         That is made for every reader before it is known who may read: lines of the two banks, and
-        in a single region the place. Registers in front of the banks take the address.
+        in a single region the place. Registers in front of the banks take the address. Whether the
+        stream asks is known last: the others are settled by then.
         """
-        taken: Value = asks["x"]
-        by_stream: Value = asks["x"]
-        wanted = self._wants("x")
-        if "r" in asks:
-            with m.If(asks["r"] & asks["x"]):
-                m.d.comb += [self.r_ready.eq(~self.x_urgent), self.x_ready.eq(self.x_urgent)]
-            taken = asks["r"] | asks["x"]
-            by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
-            pairs = zip(wanted, self._wants("r"), strict=True)
-            wanted = [Mux(by_stream, own, theirs) for own, theirs in pairs]
-        for port in [port for port in self._readers if port not in "rx"]:
+        first, *others = [port for port in self._readers if port != "x"]
+        taken: Value = asks[first]
+        wanted = self._wants(first)
+        for port in others:
             theirs = self._wants(port)
             wanted = [Mux(taken, one, own) for one, own in zip(wanted, theirs, strict=True)]
             taken = taken | asks[port]
-        return taken, by_stream, wanted
+        by_stream = asks["x"] & (self.x_urgent | ~asks["r"])
+        pairs = zip(self._wants("x"), wanted, strict=True)
+        wanted = [Mux(by_stream, own, theirs) for own, theirs in pairs]
+        return taken | asks["x"], by_stream, wanted
 
     def _wants(self, port: str) -> list[Value]:
         """What a reader wants; no word of the host begins in one line and ends in the next."""
@@ -187,6 +191,8 @@ class ActivationMemory(wiring.Component):
         lines = bank_lines(address, self.spec.line_bytes)
         if port == "hr":
             lines = lines[1], lines[1]
+        if port == "x" and self.spec.row_pairs:
+            lines = self._paired(lines, self.x_below, self.x_pair)
         alone = len(self._regions) == 1
         return [*lines, address[: self._place_bits]] if alone else [*lines]
 
@@ -199,11 +205,10 @@ class ActivationMemory(wiring.Component):
             m.d.sync += register.eq(value)
         return register
 
-    def _paired(self, m: Module, lines: Sequence[Value], pair: Value) -> list[Value]:
+    def _paired(self, lines: Sequence[Value], below: Value, pair: Value) -> list[Value]:
         """Let the bank in which `x_below` lies read there."""
         low = (self.spec.line_bytes - 1).bit_length()
-        below = self._held(m, self.x_below[low : self._offset_bits], "below")
-        pair = self._held(m, pair, "is_pair")
+        below = below[low : self._offset_bits]
         here = [~below[0], below[0]]
         return [
             Mux(pair & bank, below[1:], line) for bank, line in zip(here, lines[:2], strict=True)
@@ -249,19 +254,18 @@ class ActivationMemory(wiring.Component):
         go: if no other writes there is nothing to rotate.
         """
         line = self.spec.line_bytes
-        m.d.comb += [getattr(self, f"{port}_ready").eq(1) for port in self._writers if port != "p"]
+        names = list(self._writers)
+        requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in names}
+        for port in names[1:]:
+            waits = must_wait(requests, port, self._offset_bits, len(banks))
+            m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
         turns = any(size > 1 for port, size in self._writers.items() if port != "hw")
         for g in self._regions:
             address = Signal(self._offset_bits, name=f"write_address{g}", reset_less=True)
             data = Signal(8 * line, name=f"write_data{g}", reset_less=True)
             mask = Signal(line, name=f"write_mask{g}")
-            taken: Value = Const(0)
             asks = {port: self._asks(m, port, g) for port in self._writers}
-            for port, asking in asks.items():
-                if port != "p":
-                    with m.If(taken & asking):
-                        m.d.comb += getattr(self, f"{port}_ready").eq(0)
-                taken = taken | asking
+            taken = Cat(*asks.values()).any()
             addresses = [getattr(self, f"{port}_address")[: self._offset_bits] for port in asks]
             written = self._choose(asks, [self._bytes(port) for port in asks])
             m.d.sync += mask.eq(Mux(taken, written, 0))

@@ -20,6 +20,8 @@ class Countdown:
     Attributes
     ----------
     value, is_zero, is_one: the counter, and what it is.
+    will_be_zero, will_be_one: what `is_zero` and `is_one` will be in the next cycle, known late in
+        this one.
     """
 
     def __init__(self, m: Module, name: str, like: Value) -> None:
@@ -27,14 +29,17 @@ class Countdown:
         self.value = Signal(len(like), name=name)
         self.is_zero = Signal(name=f"{name}_is_zero", init=1)
         self.is_one = Signal(name=f"{name}_is_one")
+        self.will_be_zero = Signal(name=f"{name}_will_be_zero")
+        self.will_be_one = Signal(name=f"{name}_will_be_one")
+        m.d.comb += [self.will_be_zero.eq(self.is_zero), self.will_be_one.eq(self.is_one)]
+        m.d.sync += [self.is_zero.eq(self.will_be_zero), self.is_one.eq(self.will_be_one)]
 
     def load(self, value: Value, *, less: int = 0) -> None:
         """Make it ``value - less`` from the next cycle on."""
-        self._m.d.sync += [
-            self.value.eq(value - less),
-            self.is_zero.eq(value == less),
-            self.is_one.eq(value == less + 1),
-        ]
+        self._m.d.comb += [
+            self.will_be_zero.eq(value == less), self.will_be_one.eq(value == less + 1)
+        ]  # fmt: skip
+        self._m.d.sync += self.value.eq(value - less)
 
     def count(self) -> None:
         """Make it one less from the next cycle on."""

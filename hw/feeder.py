@@ -109,7 +109,8 @@ class Feeder(wiring.Component):
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
             self.start.eq(queue.valid & ~running & self.start_ready),
-            nest.load.eq(self.start),
+            # Until the tokens are there it is loaded again and again: they come late.
+            nest.load.eq(~running),
             self.busy.eq(queue.valid),
             self.stall_commands.eq(~queue.valid),
             self.stall_tokens.eq(queue.valid & ~running & ~self.start_ready),
@@ -120,20 +121,16 @@ class Feeder(wiring.Component):
             m.d.comb += self.o_precision.eq(fields["precision"])
         if self.spec.array.sparse:
             m.d.comb += self.o_sparse.eq(fields["w_format"] == WeightFormat.TWO_OF_FOUR)
-        flags = self._pass_flags(m, nest, fields)
-        flags |= {"running": running, "tight": self._room(m, fields)}
-        flags["k_last"] = k_last = Signal()  # the next vector is one of an output's last pass
-        with m.If(self.start | self.o_issue):
-            m.d.sync += k_last.eq(nest.ahead2 & nest.ahead3 & nest.ahead4 & ~fields["partial"])
-        full = Signal()  # the vector must wait for room in the ring
+        flags = self._pass_flags(m, nest, fields, running)
+        needs_room = Signal()  # the next vector must wait for room in the ring
         if self.spec.array.depthwise_lines:
-            self._outputs(m, nest, fields, flags, full)
+            self._outputs(m, nest, fields, flags, needs_room)
         else:
             m.d.comb += [
-                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(flags["pass_first"]),
-                full.eq(flags["tight"]),
+                self.o_valid.eq(self.o_issue), self.o_pass_first.eq(flags["pass_first"])
             ]  # fmt: skip
-        self._issue(m, nest, fields, flags, full)
+            m.d.sync += needs_room.eq(flags["will_k_last"])
+        self._issue(m, nest, fields, flags, needs_room & self._room(m, fields))
         with m.If(self.finish):
             m.d.comb += queue.pop.eq(1)
             m.d.sync += running.eq(0)
@@ -151,7 +148,9 @@ class Feeder(wiring.Component):
         stride = fields["x_my_stride"]
         fields["x_my_stride"] = Mux(pairs, stride << 1, stride)
 
-    def _pass_flags(self, m: Module, nest: LoopNest, fields: dict) -> dict[str, Signal]:
+    def _pass_flags(
+        self, m: Module, nest: LoopNest, fields: dict, running: Signal
+    ) -> dict[str, Signal]:
         """What the next vector begins, as registers: whether it is issued is decided late.
 
         A held tile is needed by the first vector of the command alone.
@@ -159,21 +158,32 @@ class Feeder(wiring.Component):
         Returns
         -------
         pass_first, k_first: it is the first of a pass; of the passes that make an output.
+        k_last: it is one of an output's last pass.
         needs_tile: it is the first to use a weight tile.
+        will_pass_first, will_k_last: what those will be in the next cycle, known late in this one.
+        running: a command runs.
         """
-        names = ("pass_first", "k_first", "needs_tile")
+        names = ("pass_first", "k_first", "k_last", "needs_tile")
         flags = {name: Signal(name=f"is_{name}") for name in names}
+        will = {name: Signal(name=f"will_{name}") for name in ("pass_first", "k_last")}
         pass_ends = nest.last5 & nest.last6
         output_ends = pass_ends & nest.last2 & nest.last3 & nest.last4
-        with m.If(self.start):
-            m.d.sync += [flag.eq(1) for flag in flags.values()]
+        m.d.comb += [signal.eq(flags[name]) for name, signal in will.items()]
+        m.d.sync += [flags[name].eq(signal) for name, signal in will.items()]
+        with m.If(~running):
+            m.d.comb += will["pass_first"].eq(1)
+            m.d.sync += [flags["needs_tile"].eq(1), flags["k_first"].eq(1)]
         with m.Elif(self.o_issue):
+            m.d.comb += will["pass_first"].eq(pass_ends)
             m.d.sync += [
-                flags["pass_first"].eq(pass_ends),
                 flags["needs_tile"].eq(pass_ends & ~fields["w_hold"]),
                 flags["k_first"].eq(output_ends | (flags["k_first"] & ~pass_ends)),
             ]
-        return flags
+        with m.If(~running | self.o_issue):
+            m.d.comb += will["k_last"].eq(
+                nest.ahead2 & nest.ahead3 & nest.ahead4 & ~fields["partial"]
+            )
+        return flags | {f"will_{name}": flag for name, flag in will.items()} | {"running": running}
 
     def _room(self, m: Module, fields: dict) -> Signal:
         """Whether the ring lacks room: for a vector or, in the depthwise mode, for a row of them.
@@ -194,7 +204,9 @@ class Feeder(wiring.Component):
             m.d.sync += tight.eq(self.i_space < need)
         return tight
 
-    def _outputs(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Signal) -> None:
+    def _outputs(
+        self, m: Module, nest: LoopNest, fields: dict, flags: dict, needs_room: Signal
+    ) -> None:
         """Which vectors complete an output: all normal ones; of a stream's pixels those on a grid.
 
         Every row of the image runs through the outputs of a row, from column `x_first` on and into
@@ -203,8 +215,9 @@ class Feeder(wiring.Component):
         """
         depthwise, pass_first = fields["depthwise"], flags["pass_first"]
         column = Signal(range(self.spec.array.depthwise_width))
-        live = Signal()  # this row has outputs
-        fresh, behind = Signal(), Signal()  # no output of the pass yet; the row's last one is past
+        live, will_live = Signal(), Signal()  # this row has outputs
+        fresh = Signal()  # no output of the pass yet
+        behind, will_behind = Signal(), Signal()  # the row's last one is past
         begins = Signal()  # the column is that of a row's first output
         due = Signal()  # it is that of another output
         single, adjacent = Signal(), Signal()  # a row has one output; every column has one
@@ -215,24 +228,24 @@ class Feeder(wiring.Component):
         rows_left = Countdown(m, "rows_left", fields["oy_count"])
         step = Countdown(m, "step", fields["x_step"])
         outputs_left = Countdown(m, "outputs_left", fields["ox_count"])
-        # The last output of the last row with outputs: the row's only one, or not.
-        alone = rows_away.is_zero & single & rows_left.is_one
-        last = due & live & outputs_left.is_one & rows_left.is_zero
+        # If this is an output, it is the last of the last row with outputs; so if the row begins.
+        last, last_alone = Signal(), Signal()
         m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
         m.d.comb += [
             on_grid.eq(begins | due), self.x_urgent.eq(depthwise),
             is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
             row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
-            nest.cut.eq(depthwise & Mux(begins, alone, last)),
+            nest.cut.eq(depthwise & Mux(begins, last_alone, due & last)),
             self.o_depthwise.eq(self.o_issue & depthwise),
             self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
             self.o_valid.eq(self.o_issue & (~depthwise | is_output)),
             self.o_pass_first.eq(Mux(depthwise, fresh, pass_first)),
-            full.eq(flags["tight"] & (~depthwise | ((behind | pass_first) & rows_away.is_zero))),
-            restarts.eq(self.start | (self.o_issue & nest.cut)),
+            will_behind.eq(behind), will_live.eq(live),
+            restarts.eq(~flags["running"] | (self.o_issue & nest.cut)),
         ]  # fmt: skip
         with m.If(self.o_issue):
-            m.d.sync += [behind.eq(row_ends), column.eq(Mux(nest.last6, 0, column + 1))]
+            m.d.comb += will_behind.eq(row_ends)
+            m.d.sync += column.eq(Mux(nest.last6, 0, column + 1))
             m.d.sync += begins.eq(Mux(nest.last6, 0, column + 1) == fields["x_first"])
             with m.If(on_grid):
                 step.load(fields["x_step"], less=1)
@@ -244,7 +257,7 @@ class Feeder(wiring.Component):
                 m.d.sync += fresh.eq(0)
             with m.If(begins):
                 outputs_left.load(fields["ox_count"], less=1)
-                m.d.sync += live.eq(rows_away.is_zero)
+                m.d.comb += will_live.eq(rows_away.is_zero)
                 with m.If(rows_away.is_zero):
                     rows_away.load(fields["y_step"], less=1)
                     rows_left.count()
@@ -254,25 +267,35 @@ class Feeder(wiring.Component):
                 outputs_left.count()
         with m.If(restarts):
             m.d.sync += [column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0)]
-            m.d.sync += [fresh.eq(1), behind.eq(0)]
+            m.d.sync += fresh.eq(1)
+            m.d.comb += will_behind.eq(0)
             rows_away.load(fields["y_first"])
             rows_left.load(fields["oy_count"])
             outputs_left.load(Const(0))
+        gate = (will_behind | flags["will_pass_first"]) & rows_away.will_be_zero
+        m.d.sync += [
+            behind.eq(will_behind),
+            live.eq(will_live),
+            needs_room.eq(flags["will_k_last"] & (~depthwise | gate)),
+            last.eq(will_live & outputs_left.will_be_one & rows_left.will_be_zero),
+            last_alone.eq(
+                rows_away.will_be_zero & rows_left.will_be_one & (fields["ox_count"] == 1)
+            ),
+        ]
 
     def _issue(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Value) -> None:
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""
         running = flags["running"]
         age = Signal(range(MINIMUM_PASS + 1), init=MINIMUM_PASS)  # cycles since the pass began
-        ripe, spaced = Signal(init=1), Signal()  # it has reached its end
+        ripe, will_ripe = Signal(init=1), Signal()  # it has reached its end
+        early = Signal()  # the next pass must wait for that
         m.d.comb += [
             self.o_k_first.eq(flags["k_first"] & ~fields["accumulate"]),
             self.o_k_last.eq(flags["k_last"]),
             self.o_maximum.eq(fields["maximum"]),
-            spaced.eq(~flags["pass_first"] | ripe),
+            will_ripe.eq(ripe),
             self.stall_weights.eq(running & flags["needs_tile"] & ~self.i_tile_ready),
-            self.stall_accumulators.eq(
-                running & ~self.stall_weights & ((self.o_k_last & full) | ~spaced)
-            ),
+            self.stall_accumulators.eq(running & ~self.stall_weights & (full | early)),
             self.x_valid.eq(running & ~self.stall_weights & ~self.stall_accumulators),
             self.stall_activations.eq(self.x_valid & ~self.x_ready),
             self.x_address.eq(nest.address0),
@@ -283,7 +306,10 @@ class Feeder(wiring.Component):
             self.finish.eq(self.o_issue & nest.done),
         ]
         with m.If(self.o_issue & flags["pass_first"]):
-            m.d.sync += [age.eq(1), ripe.eq(0)]
+            m.d.sync += age.eq(1)
+            m.d.comb += will_ripe.eq(0)
         # A vector that waited for the read port comes late: the pass after it must wait as long.
         with m.Elif(~ripe & ~self.stall_activations):
-            m.d.sync += [age.eq(age + 1), ripe.eq(age == MINIMUM_PASS - 1)]
+            m.d.sync += age.eq(age + 1)
+            m.d.comb += will_ripe.eq(age == MINIMUM_PASS - 1)
+        m.d.sync += [ripe.eq(will_ripe), early.eq(flags["will_pass_first"] & ~will_ripe)]

@@ -2,9 +2,17 @@
 
 from collections.abc import Mapping
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 
-__all__ = ["bank_lines", "must_wait", "place_mask", "read_window", "rotate_line", "swapped_bytes"]
+__all__ = [
+    "bank_lines",
+    "must_wait",
+    "place_mask",
+    "read_window",
+    "rotate_line",
+    "same_region",
+    "swapped_bytes",
+]
 
 
 def bank_lines(address: Value, line_bytes: int) -> tuple[Value, Value]:
@@ -53,18 +61,24 @@ def read_window(m: Module, even: Value, odd: Value, swapped: Value, offset: Valu
 def must_wait(requests: Mapping[str, tuple[Value, Value]], port: str, bits: int, of: int) -> Value:
     """Whether a reader waits for one before it in ``requests``, for the same one ``of`` regions.
 
-    Requests are valid, address, with the region from bit ``bits`` on. The array's stream is known
-    last: all else about a pair is known by then. The stream and the residual settle it between
-    themselves; the host waits for copies wherever they read.
+    Requests are valid, address. The array's stream is known last: all else about a pair is known by
+    then. The host waits for copies wherever they read.
     """
     claims: list[Value] = []
     for first, (valid, address) in requests.items():
-        if port in ("r", "x") or first == port:
+        if first == port:
             break
-        region, own = address[bits:], requests[port][1][bits:]
-        anywhere = of == 1 or (first, port) == ("c", "hr")
-        claims.append(valid if anywhere else valid & (region == own) & (region < of))
+        anywhere = (first, port) == ("c", "hr")
+        meet = same_region(address, requests[port][1], bits, of)
+        claims.append(valid if anywhere else valid & meet)
     return Cat(*claims).any()
+
+
+def same_region(one: Value, other: Value, bits: int, of: int) -> Value:
+    """Whether two addresses lie in the same one ``of`` regions: their bits from ``bits`` on."""
+    if of == 1:
+        return Const(1)
+    return (one[bits:] == other[bits:]) & (one[bits:] < of)
 
 
 def place_mask(mask: Value, place: Value, line_bytes: int) -> Value:

@@ -97,14 +97,15 @@ class MoveUnit(wiring.Component):
             copies.eq((fill["opcode"] == Opcode.COPY) | self._converts(m, queue.o)),
             length.eq(Mux(copies, copy["length"], fill["length"])),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
-            nest.load.eq(self.start), self.busy.eq(queue.valid),
+            # Until the tokens are there it is loaded again and again: they come late.
+            nest.load.eq(~running), self.busy.eq(queue.valid),
         ]  # fmt: skip
         m.d.sync += copying.eq(copies)
         with m.If(self.start):
             m.d.sync += running.eq(1)
         self._connect_nest(m, nest, fill, copy, copies)
         sent = Signal()  # a piece has been written by a FILL or read by a COPY
-        count, last = self._pieces(m, nest, length, sent)
+        count, last = self._pieces(m, nest, length, sent, running)
         source, target = nest.address0, nest.address1
         with m.If(last):
             m.d.sync += [running.eq(0), draining.eq(1)]
@@ -184,7 +185,9 @@ class MoveUnit(wiring.Component):
                 getattr(nest, f"stride1_{d}").eq(stride),
             ]
 
-    def _pieces(self, m: Module, nest: LoopNest, length: Value, sent: Value) -> tuple[Value, Value]:
+    def _pieces(
+        self, m: Module, nest: LoopNest, length: Value, sent: Value, running: Value
+    ) -> tuple[Value, Value]:
         """Cut runs into pieces, the innermost loop: bytes that are written, the end of the last."""
         line = self.spec.line_bytes
         rest = Signal(self.spec.count_bits)  # bytes, or numbers, of the run to send
@@ -204,7 +207,7 @@ class MoveUnit(wiring.Component):
             count.eq(Mux(run_ends, rest, most)), nest.cut.eq(run_ends), nest.step.eq(sent),
             last.eq(sent & nest.done),
         ]  # fmt: skip
-        with m.If(self.start | (sent & run_ends)):
+        with m.If(~running | (sent & run_ends)):
             m.d.sync += [rest.eq(length), run_ends.eq(length <= most)]
         with m.Elif(sent):
             m.d.sync += [rest.eq(rest - most), run_ends.eq(rest <= (most << 1))]
@@ -232,11 +235,15 @@ class MoveUnit(wiring.Component):
         arrives, arrived, most = self._arrivals(m, granted)
         under_way, waiting = Signal(range(slots + 1)), Signal(range(slots + 1))
         some = Signal()  # a piece waits for its write
+        room = Signal(init=1)  # fewer than `most` are under way
         m.d.comb += [
-            asks.eq(reading & (under_way != most)), granted.eq(asks & self.c_ready),
+            asks.eq(reading & room), granted.eq(asks & self.c_ready),
             self.c_valid.eq(asks),
         ]  # fmt: skip
-        m.d.sync += under_way.eq(under_way + granted - taken)
+        with m.If(granted & ~taken):
+            m.d.sync += [under_way.eq(under_way + 1), room.eq(under_way + 1 != most)]
+        with m.Elif(taken & ~granted):
+            m.d.sync += [under_way.eq(under_way - 1), room.eq(1)]
         with m.If(arrives & ~taken):
             m.d.sync += [waiting.eq(waiting + 1), some.eq(1)]
         with m.Elif(taken & ~arrives):

@@ -101,14 +101,13 @@ class StoreUnit(wiring.Component):
             queue.push.eq(self.push), queue.i.eq(self.i), self.push_ready.eq(queue.ready),
             self.wait.eq(fields["wait"]), self.signal.eq(fields["signal"]),
             self.start.eq(queue.valid & ~running & ~draining & self.start_ready),
-            nest.load.eq(self.start), self.busy.eq(queue.valid), self.stamp.eq(fields["stamp"]),
+            # Until the tokens are there it is loaded again and again: they come late.
+            nest.load.eq(~running), self.busy.eq(queue.valid), self.stamp.eq(fields["stamp"]),
         ]  # fmt: skip
-        with m.If(self.start):
-            m.d.sync += running.eq(1)
         beat = Signal(range(max(2, self.channels // self.spec.post.lanes)))
         part = self._issue(m, nest, fields, running, beat)
         with m.If(part["last"]):
-            m.d.sync += [running.eq(0), draining.eq(1)]
+            m.d.sync += draining.eq(1)
         self._connect_nest(m, nest, fields, beat)
         lanes = self._operands_and_lanes(m, nest, fields, beat)
         self._write(m, nest, fields, lanes, beat, part)
@@ -146,14 +145,21 @@ class StoreUnit(wiring.Component):
     ) -> dict[str, Value]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
+        Whether it only waits for its residual read is a register, as all reads depend on it.
+
         Return its count of channels, whether it is the result vector's last and the command's last.
         """
         lanes = self.spec.post.lanes
         credits, some = Signal(range(self.spec.memory.accumulator_depth + 1)), Signal()
-        rest, last_beat = self._rest(m, nest, fields)
+        will_run, will_have = Signal(), Signal()  # what `running` and `some` are going to be
+        waits, adds = (
+            Signal(),
+            Signal(),
+        )  # there is a result vector; and a residual read to wait for
+        rest, last_beat = self._rest(m, nest, fields, running)
         count, last = Signal(range(lanes + 1)), Signal()
         m.d.comb += [
-            self.post_busy.eq(running & some),
+            self.post_busy.eq(waits),
             self.post_wait.eq(running & ~some),
             count.eq(Mux(last_beat, rest, lanes)),
             self.o_release.eq(self.post_busy & last_beat),
@@ -162,21 +168,30 @@ class StoreUnit(wiring.Component):
         ]
         if self.spec.post.residual:
             m.d.comb += [
-                self.r_valid.eq(running & some & fields["residual"]),
-                self.post_busy.eq(running & some & (~fields["residual"] | self.r_ready)),
+                self.r_valid.eq(adds),
+                self.post_busy.eq(waits & (~adds | self.r_ready)),
                 self.r_address.eq(nest.address2),
             ]
+            m.d.sync += adds.eq(will_run & will_have & fields["residual"])
         if self._split:
             m.d.comb += nest.cut.eq(last_beat)
+        m.d.comb += [will_run.eq(self.start | (running & ~last)), will_have.eq(some)]
         with m.If(self.i_credit & ~self.o_release):
-            m.d.sync += [credits.eq(credits + 1), some.eq(1)]
+            m.d.comb += will_have.eq(1)
+            m.d.sync += credits.eq(credits + 1)
         with m.Elif(self.o_release & ~self.i_credit):
-            m.d.sync += [credits.eq(credits - 1), some.eq(credits != 1)]
+            m.d.comb += will_have.eq(credits != 1)
+            m.d.sync += credits.eq(credits - 1)
+        m.d.sync += [
+            running.eq(will_run), some.eq(will_have), waits.eq(will_run & will_have)
+        ]  # fmt: skip
         with m.If(self.post_busy):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
         return {"count": count, "last_beat": last_beat, "last": last}
 
-    def _rest(self, m: Module, nest: LoopNest, fields: dict) -> tuple[Signal, Value]:
+    def _rest(
+        self, m: Module, nest: LoopNest, fields: dict, running: Signal
+    ) -> tuple[Signal, Value]:
         """Channels of the result vector that are still to be issued; whether they are the last.
 
         All of it is registers that are made from what comes next, as the issue is decided late.
@@ -200,7 +215,7 @@ class StoreUnit(wiring.Component):
                     left.eq(left - width), tile.eq(next_tile), rest.eq(next_tile),
                     tile_is_last.eq(next_is_last), last_beat.eq(next_is_last),
                 ]  # fmt: skip
-        with m.If(self.start | (self.o_release & nest.last1 & nest.last2 & nest.last3)):
+        with m.If(~running | (self.o_release & nest.last1 & nest.last2 & nest.last3)):
             m.d.sync += [
                 left.eq(channels), tile.eq(whole), rest.eq(whole),
                 tile_is_last.eq(whole_is_last), last_beat.eq(whole_is_last),

@@ -104,12 +104,14 @@ class WeightLoader(wiring.Component):
         word = Signal(range(rows + 1))  # rows of the tile that are loaded; 0: none
         m.submodules.words = words = WeightWords(spec)
         go = active & words.ready & (word == 0) & (~pending | self.i_switch)
-        row = go | (words.ready & (word != 0))  # a row is read, or cut out of what was
-        last = row & (word == rows - 1)
+        goes_on = words.ready & (word != 0)
+        row = go | goes_on  # a row is read, or cut out of what was
+        # The switch, which comes late, is asked about the first row only.
+        last = (goes_on if rows > 1 else go) & (word == rows - 1)
         waits = fields["wait"][Unit.LOAD]
-        m.d.comb += nest.load.eq(queue.valid & ~active & (self.load_ready | ~waits))
-        m.d.comb += self.load_start.eq(nest.load & waits)
-        with m.If(nest.load):
+        starts = queue.valid & ~active & (self.load_ready | ~waits)
+        m.d.comb += [nest.load.eq(~active), self.load_start.eq(starts & waits)]
+        with m.If(starts):
             m.d.sync += active.eq(1)
         with m.If(self.i_switch):
             m.d.sync += [pending.eq(0), self.ready.eq(0)]
@@ -125,7 +127,7 @@ class WeightLoader(wiring.Component):
                 m.d.sync += active.eq(0)
         group_ends = nest.last2 & nest.last3 & nest.last4
         m.d.comb += [
-            words.load.eq(nest.load), words.active.eq(active), words.row.eq(row),
+            words.load.eq(starts), words.active.eq(active), words.row.eq(row),
             words.last.eq(last), words.group_ends.eq(group_ends),
             words.again.eq(group_ends & nest.last1), self.h_ready.eq(1),
             # What is read is taken in the next cycle or never, so that an early enable will do.
