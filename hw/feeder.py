@@ -115,8 +115,7 @@ class Feeder(wiring.Component):
             self.stall_commands.eq(~queue.valid),
             self.stall_tokens.eq(queue.valid & ~running & ~self.start_ready),
         ]  # fmt: skip
-        with m.If(self.start):
-            m.d.sync += running.eq(1)
+        m.d.sync += running.eq(self.start | (running & ~self.finish))
         if self.spec.array.nibbles:
             m.d.comb += self.o_precision.eq(fields["precision"])
         if self.spec.array.sparse:
@@ -131,9 +130,7 @@ class Feeder(wiring.Component):
             ]  # fmt: skip
             m.d.sync += needs_room.eq(flags["will_k_last"])
         self._issue(m, nest, fields, flags, needs_room & self._room(m, fields))
-        with m.If(self.finish):
-            m.d.comb += queue.pop.eq(1)
-            m.d.sync += running.eq(0)
+        m.d.comb += queue.pop.eq(self.finish)
         return m
 
     def _pairs(self, m: Module, nest: LoopNest, fields: dict) -> None:

@@ -96,23 +96,24 @@ class Fetcher(wiring.Component):
         arriving, place = Signal(), Signal(5)  # a word arrives in this cycle, and which
         missing = Signal()  # it has no memory
         reading = Signal()
-        opcode, length = Signal(4), Signal(5)
+        opcode, length, last = Signal(4), Signal(5), Signal(5)
         lengths = Array(COMMANDS[Opcode(k)].words if k in set(Opcode) else 1 for k in range(16))
         header = arriving & (place == 0)
         # A block RAM is slow to read: nothing but `length` looks at a header in its cycle. So a
         # command of one word is complete with the word behind it, which need not exist.
-        single = arriving & (place == 1) & (length == 1)
+        single = arriving & (place == 1) & (last == 0)
         complete = Signal()
         m.d.comb += [
             read.addr.eq(start + asked),
-            complete.eq(single | (arriving & ~header & ~missing & (place == length - 1))),
+            complete.eq(single | (arriving & ~header & ~missing & (place == last))),
         ]
         m.d.sync += [
             arriving.eq(reading & ~complete & ~self.finish), place.eq(asked),
             missing.eq(start + asked >= self.spec.memory.command_words),
         ]  # fmt: skip
         with m.If(header):
-            m.d.sync += [opcode.eq(read.data[:4]), length.eq(lengths[read.data[:4]])]
+            words = lengths[read.data[:4]]
+            m.d.sync += [opcode.eq(read.data[:4]), length.eq(words), last.eq(words - 1)]
         with m.If(arriving):
             m.d.sync += self.command.word_select(place, 32).eq(read.data)
         with m.If(reading):

@@ -103,7 +103,7 @@ class MoveUnit(wiring.Component):
         m.d.sync += copying.eq(copies)
         with m.If(self.start):
             m.d.sync += running.eq(1)
-        self._connect_nest(m, nest, fill, copy, copies)
+        self._connect_nest(m, nest, fill, copy, copies, copying)
         sent = Signal()  # a piece has been written by a FILL or read by a COPY
         count, last = self._pieces(m, nest, length, sent, running)
         source, target = nest.address0, nest.address1
@@ -165,9 +165,12 @@ class MoveUnit(wiring.Component):
 
     @staticmethod
     def _connect_nest(
-        m: Module, nest: LoopNest, fill: dict[str, Value], copy: dict[str, Value], copies: Value
+        m: Module, nest: LoopNest, fill: dict, copy: dict, copies: Value, copying: Value
     ) -> None:
-        """Streams: 0 source, which a FILL does not use, 1 target. A FILL has no loop d3."""
+        """Streams: 0 source, which a FILL does not use, 1 target. A FILL has no loop d3.
+
+        What a step adds is chosen by a register: the first comes a cycle after the start.
+        """
         m.d.comb += [
             nest.base0.eq(copy["s_base"]),
             nest.base1.eq(Mux(copies, copy["d_base"], fill["d_base"])),
@@ -176,7 +179,7 @@ class MoveUnit(wiring.Component):
             count, stride = copy[f"{name}_count"], copy[f"d_{name}_stride"]
             if name in FILL_LOOPS:
                 count = Mux(copies, count, fill[f"{name}_count"])
-                stride = Mux(copies, stride, fill[f"d_{name}_stride"])
+                stride = Mux(copying, stride, fill[f"d_{name}_stride"])
             else:
                 count = Mux(copies, count, 1)
             m.d.comb += [

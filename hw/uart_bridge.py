@@ -131,21 +131,29 @@ class UartBridge(wiring.Component):
         with m.State("TAKE"):
             m.d.comb += self.queue.o_next.eq(1)
             m.d.sync += byte.eq(self.queue.o)
+            m.next = "COMPARE"
+        # What the byte is compared with is a register, for the decisions' sake: there is time.
+        ends, escapes, is_end, is_escape = (Signal() for _ in range(4))
+        m.d.sync += [
+            ends.eq(byte == END), escapes.eq(byte == ESCAPE),
+            is_end.eq(byte == ESCAPED_END), is_escape.eq(byte == ESCAPED_ESCAPE),
+        ]  # fmt: skip
+        with m.State("COMPARE"):
             m.next = "DECODE"
         with m.State("DECODE"):
             m.next = "RECEIVE"
             some = (self._place != 0) | self._bad | self._escaped
-            with m.If((byte == END) & some):
+            with m.If(ends & some):
                 m.d.sync += self._bad.eq(self._bad | self._escaped)
                 m.next = "CHECK"
-            with m.Elif(byte == ESCAPE):
+            with m.Elif(escapes):
                 m.d.sync += [self._bad.eq(self._bad | self._escaped), self._escaped.eq(1)]
-            with m.Elif(byte != END):  # one without a frame means nothing
+            with m.Elif(~ends):  # one without a frame means nothing
                 m.d.sync += self._escaped.eq(0)
                 m.next = "PUT"
                 with m.If(self._escaped):
-                    m.d.sync += byte.eq(Mux(byte == ESCAPED_END, END, ESCAPE))
-                    with m.If((byte != ESCAPED_END) & (byte != ESCAPED_ESCAPE)):
+                    m.d.sync += byte.eq(Mux(is_end, END, ESCAPE))
+                    with m.If(~is_end & ~is_escape):
                         m.d.sync += self._bad.eq(1)
 
     def _put(self, m: Module) -> None:

@@ -23,6 +23,8 @@ from systolith.spec.configuration import PRESETS
         (("array", "pe_0_1"), "array"),
         (("design", "accelerator", "store", "lane3", "requantizer"), "lanes"),
         (("accelerator", "store", "nest"), "store unit"),
+        (("accelerator", "weights", "memory"), "weight memory"),
+        (("accelerator", "weights", "words", "decoder"), "weight loader"),
         (("accelerator", "external", "load"), "DMA"),
         (("accelerator",), "between"),
         (("bridge", "receiver"), "host bridge"),
@@ -70,4 +72,10 @@ def test_an_accelerator_is_estimated_to_a_few_percent(family: Family) -> None:
     assert found.total.dsps == whole.dsps
     assert found.total.luts == pytest.approx(whole.luts, rel=0.05)
     assert found.total.ffs == pytest.approx(whole.ffs, rel=0.05)
+    # What the search for the largest array scales by the memories' shapes.
+    assert (
+        found.components["weight memory"].block_rams + found.components["weight memory"].large_rams
+        >= 1
+    )
+    assert found.components["activation memory"].block_rams >= 1
     assert found.components.get("between", Resources()).luts < 0.1 * found.total.luts

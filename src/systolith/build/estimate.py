@@ -34,7 +34,7 @@ COMPONENTS: Mapping[tuple[str, ...], str] = {
     ("store", "lane"): "lanes",
     ("activations",): "activation memory",
     ("weights",): "weight loader",
-    ("weights", "words"): "weight memory",
+    ("weights", "memory"): "weight memory",
     ("feeder",): "feeder",
     ("move",): "move unit",
     ("external",): "DMA",
