@@ -133,18 +133,20 @@ class ActivationMemory(wiring.Component):
             m.d.comb += asks.eq(self.hr_valid & here & ~self.c_valid)
         return asks
 
+    def _wait(self, m: Module, ports: Sequence[str], free: int) -> None:
+        """All ports but the first ``free`` of them wait for those before them."""
+        requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in ports}
+        for port in ports[free:]:
+            waits = must_wait(requests, port, self._offset_bits, len(self._regions))
+            m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
+
     def _reads(self, m: Module, banks: list) -> None:
         """Grant one reader per region, then select region and window for each reader."""
         names, alone = list(self._readers), len(self._regions) == 1
-        requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in names}
-        for port in names[2:]:
-            waits = must_wait(requests, port, self._offset_bits, len(banks))
-            m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
+        self._wait(m, names, 2)
         meet = same_region(self.r_address, self.x_address, self._offset_bits, len(banks))
-        m.d.comb += [
-            self.r_ready.eq(~(self.x_valid & (meet & self.x_urgent))),
-            self.x_ready.eq(~(self.r_valid & (meet & ~self.x_urgent))),
-        ]
+        m.d.comb += self.r_ready.eq(~(self.x_valid & (meet & self.x_urgent)))
+        m.d.comb += self.x_ready.eq(~(self.r_valid & (meet & ~self.x_urgent)))
         for g in self._regions:
             asks = {port: self._asks(m, port, g) for port in self._readers}
             taken, by_stream, wanted = self._grant(asks)
@@ -171,10 +173,9 @@ class ActivationMemory(wiring.Component):
         in a single region the place. Registers in front of the banks take the address. Whether the
         stream asks is known last: the others are settled by then.
         """
-        first, *others = [port for port in self._readers if port != "x"]
-        taken: Value = asks[first]
-        wanted = self._wants(first)
-        for port in others:
+        taken: Value = asks["r"]
+        wanted = self._wants("r")
+        for port in list(self._readers)[2:]:
             theirs = self._wants(port)
             wanted = [Mux(taken, one, own) for one, own in zip(wanted, theirs, strict=True)]
             taken = taken | asks[port]
@@ -254,11 +255,7 @@ class ActivationMemory(wiring.Component):
         go: if no other writes there is nothing to rotate.
         """
         line = self.spec.line_bytes
-        names = list(self._writers)
-        requests = {p: (getattr(self, f"{p}_valid"), getattr(self, f"{p}_address")) for p in names}
-        for port in names[1:]:
-            waits = must_wait(requests, port, self._offset_bits, len(banks))
-            m.d.comb += getattr(self, f"{port}_ready").eq(~waits)
+        self._wait(m, list(self._writers), 1)
         turns = any(size > 1 for port, size in self._writers.items() if port != "hw")
         for g in self._regions:
             address = Signal(self._offset_bits, name=f"write_address{g}", reset_less=True)

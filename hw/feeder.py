@@ -1,13 +1,13 @@
 """The compute unit: streams activations through the array, pass after pass."""
 
-from amaranth.hdl import Const, Module, Mux, Signal, Value
+from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from systolith.hw.accumulators import MINIMUM_PASS
-from systolith.hw.countdown import Countdown
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.loops import LoopNest
+from systolith.hw.output_grid import OutputGrid
 from systolith.hw.queue import CommandQueue
 from systolith.spec.accelerator import AcceleratorSpec
 from systolith.spec.commands import MATMUL_LOOPS, Opcode, Unit
@@ -204,81 +204,22 @@ class Feeder(wiring.Component):
     def _outputs(
         self, m: Module, nest: LoopNest, fields: dict, flags: dict, needs_room: Signal
     ) -> None:
-        """Which vectors complete an output: all normal ones; of a stream's pixels those on a grid.
-
-        Every row of the image runs through the outputs of a row, from column `x_first` on and into
-        the row after it, if need be; they count where the row is one with outputs. What is compared
-        with a counter is a register beside it.
-        """
-        depthwise, pass_first = fields["depthwise"], flags["pass_first"]
-        column = Signal(range(self.spec.array.depthwise_width))
-        live, will_live = Signal(), Signal()  # this row has outputs
-        fresh = Signal()  # no output of the pass yet
-        behind, will_behind = Signal(), Signal()  # the row's last one is past
-        begins = Signal()  # the column is that of a row's first output
-        due = Signal()  # it is that of another output
-        single, adjacent = Signal(), Signal()  # a row has one output; every column has one
-        on_grid, is_output, row_ends, restarts = (Signal() for _ in range(4))
-        # Rows before the next one with outputs; rows with outputs that have not begun; columns
-        # before the next output; outputs left in this row.
-        rows_away = Countdown(m, "rows_away", fields["y_first"])
-        rows_left = Countdown(m, "rows_left", fields["oy_count"])
-        step = Countdown(m, "step", fields["x_step"])
-        outputs_left = Countdown(m, "outputs_left", fields["ox_count"])
-        # If this is an output, it is the last of the last row with outputs; so if the row begins.
-        last, last_alone = Signal(), Signal()
-        m.d.sync += [single.eq(fields["ox_count"] == 1), adjacent.eq(fields["x_step"] == 1)]
+        """Which vectors complete an output: all normal ones; of a stream those on a grid."""
+        depthwise = fields["depthwise"]
+        grid = OutputGrid(m, fields, self.spec.array.depthwise_width)
+        # While no stream runs, it stands at the first pixel of the next.
+        grid.advance(
+            m, issue=self.o_issue, idle=~flags["running"] | ~depthwise, row_ends=nest.last6
+        )
         m.d.comb += [
-            on_grid.eq(begins | due), self.x_urgent.eq(depthwise),
-            is_output.eq(on_grid & Mux(begins, rows_away.is_zero, live)),
-            row_ends.eq(on_grid & Mux(begins, single, outputs_left.is_one)),
-            nest.cut.eq(depthwise & Mux(begins, last_alone, due & last)),
+            self.x_urgent.eq(depthwise), nest.cut.eq(depthwise & grid.ends),
             self.o_depthwise.eq(self.o_issue & depthwise),
-            self.o_column.eq(column), self.o_expand.eq(fields["expand"]),
-            self.o_valid.eq(self.o_issue & (~depthwise | is_output)),
-            self.o_pass_first.eq(Mux(depthwise, fresh, pass_first)),
-            will_behind.eq(behind), will_live.eq(live),
-            restarts.eq(~flags["running"] | (self.o_issue & nest.cut)),
+            self.o_column.eq(grid.column), self.o_expand.eq(fields["expand"]),
+            self.o_valid.eq(self.o_issue & (~depthwise | grid.is_output)),
+            self.o_pass_first.eq(Mux(depthwise, grid.fresh, flags["pass_first"])),
         ]  # fmt: skip
-        with m.If(self.o_issue):
-            m.d.comb += will_behind.eq(row_ends)
-            m.d.sync += column.eq(Mux(nest.last6, 0, column + 1))
-            m.d.sync += begins.eq(Mux(nest.last6, 0, column + 1) == fields["x_first"])
-            with m.If(on_grid):
-                step.load(fields["x_step"], less=1)
-                m.d.sync += due.eq(adjacent & ~Mux(begins, single, outputs_left.is_one))
-            with m.Else():
-                step.count()
-                m.d.sync += due.eq(step.is_one & ~outputs_left.is_zero)
-            with m.If(is_output):
-                m.d.sync += fresh.eq(0)
-            with m.If(begins):
-                outputs_left.load(fields["ox_count"], less=1)
-                m.d.comb += will_live.eq(rows_away.is_zero)
-                with m.If(rows_away.is_zero):
-                    rows_away.load(fields["y_step"], less=1)
-                    rows_left.count()
-                with m.Else():
-                    rows_away.count()
-            with m.Elif(on_grid):
-                outputs_left.count()
-        with m.If(restarts):
-            m.d.sync += [column.eq(0), begins.eq(fields["x_first"] == 0), due.eq(0)]
-            m.d.sync += fresh.eq(1)
-            m.d.comb += will_behind.eq(0)
-            rows_away.load(fields["y_first"])
-            rows_left.load(fields["oy_count"])
-            outputs_left.load(Const(0))
-        gate = (will_behind | flags["will_pass_first"]) & rows_away.will_be_zero
-        m.d.sync += [
-            behind.eq(will_behind),
-            live.eq(will_live),
-            needs_room.eq(flags["will_k_last"] & (~depthwise | gate)),
-            last.eq(will_live & outputs_left.will_be_one & rows_left.will_be_zero),
-            last_alone.eq(
-                rows_away.will_be_zero & rows_left.will_be_one & (fields["ox_count"] == 1)
-            ),
-        ]
+        gate = grid.will_gate | (flags["will_pass_first"] & grid.will_begin)
+        m.d.sync += needs_room.eq(flags["will_k_last"] & (~depthwise | gate))
 
     def _issue(self, m: Module, nest: LoopNest, fields: dict, flags: dict, full: Value) -> None:
         """Issue a vector when weights, result space, pass spacing and the read port allow it."""

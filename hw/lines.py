@@ -59,10 +59,10 @@ def read_window(m: Module, even: Value, odd: Value, swapped: Value, offset: Valu
 
 
 def must_wait(requests: Mapping[str, tuple[Value, Value]], port: str, bits: int, of: int) -> Value:
-    """Whether a reader waits for one before it in ``requests``, for the same one ``of`` regions.
+    """Whether a port waits for one before it in ``requests``, for the same one ``of`` regions.
 
-    Requests are valid, address. The array's stream is known last: all else about a pair is known by
-    then. The host waits for copies wherever they read.
+    Requests are valid, address, of readers or of writers. The array's stream is known last: all
+    else about a pair is known by then. The host waits for copies wherever they read.
     """
     claims: list[Value] = []
     for first, (valid, address) in requests.items():

@@ -9,6 +9,7 @@ from systolith.hw.activation import ActivationMemory
 from systolith.hw.convert import Converter
 from systolith.hw.delay import delay
 from systolith.hw.fields import command_bits, command_fields
+from systolith.hw.level import Level
 from systolith.hw.loops import LoopNest
 from systolith.hw.queue import CommandQueue
 from systolith.hw.softmax import SoftmaxUnit
@@ -236,8 +237,8 @@ class MoveUnit(wiring.Component):
         m.submodules.lines = lines = Memory(shape=len(self.c_data), depth=slots, init=[])
         asks, granted = Signal(), Signal()
         arrives, arrived, most = self._arrivals(m, granted)
-        under_way, waiting = Signal(range(slots + 1)), Signal(range(slots + 1))
-        some = Signal()  # a piece waits for its write
+        waiting = Level(m, "waiting", slots, arrives, taken)  # pieces that wait for their write
+        under_way = Signal(range(slots + 1))
         room = Signal(init=1)  # fewer than `most` are under way
         m.d.comb += [
             asks.eq(reading & room), granted.eq(asks & self.c_ready),
@@ -247,10 +248,6 @@ class MoveUnit(wiring.Component):
             m.d.sync += [under_way.eq(under_way + 1), room.eq(under_way + 1 != most)]
         with m.Elif(taken & ~granted):
             m.d.sync += [under_way.eq(under_way - 1), room.eq(1)]
-        with m.If(arrives & ~taken):
-            m.d.sync += [waiting.eq(waiting + 1), some.eq(1)]
-        with m.Elif(taken & ~arrives):
-            m.d.sync += [waiting.eq(waiting - 1), some.eq(waiting != 1)]
         # Slots are used in turn: pieces arrive and are written in the order of their reads.
         out, following = Signal(range(slots), name="slot_written"), Signal(range(slots))
         place_stored, line_stored = Signal(range(slots)), Signal(range(slots))
@@ -271,8 +268,8 @@ class MoveUnit(wiring.Component):
         same, other = places.read_port(domain="comb"), places.read_port(domain="comb")
         m.d.comb += [same.addr.eq(out), other.addr.eq(following)]
         m.d.sync += offered.eq(Mux(taken, other.data, same.data))
-        data = Mux(some, line.data, arrived)
-        return arrives | some, offered, data, under_way == 1
+        data = Mux(waiting.some, line.data, arrived)
+        return arrives | waiting.some, offered, data, under_way == 1
 
     def _arrivals(self, m: Module, granted: Value) -> tuple[Value, Value, Value]:
         """Whether a piece is there to be written, its bytes, and how many may be under way."""

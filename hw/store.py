@@ -10,6 +10,7 @@ from systolith.hw.activation import ActivationMemory
 from systolith.hw.delay import delay, delay_samples
 from systolith.hw.fields import command_bits, command_fields
 from systolith.hw.lane import LANE_CONTROL, PostLane
+from systolith.hw.level import Level
 from systolith.hw.loops import LoopNest
 from systolith.hw.packing import NibblePacker
 from systolith.hw.parameters import ParameterMemory
@@ -106,14 +107,11 @@ class StoreUnit(wiring.Component):
         ]  # fmt: skip
         beat = Signal(range(max(2, self.channels // self.spec.post.lanes)))
         part = self._issue(m, nest, fields, running, beat)
-        with m.If(part["last"]):
-            m.d.sync += draining.eq(1)
+        m.d.sync += draining.eq((draining | part["last"]) & ~self.finish)
         self._connect_nest(m, nest, fields, beat)
         lanes = self._operands_and_lanes(m, nest, fields, beat)
         self._write(m, nest, fields, lanes, beat, part)
-        with m.If(self.finish):
-            m.d.comb += queue.pop.eq(1)
-            m.d.sync += draining.eq(0)
+        m.d.comb += queue.pop.eq(self.finish)
         return m
 
     def _connect_nest(self, m: Module, nest: LoopNest, fields: dict, beat: Value) -> None:
@@ -145,22 +143,19 @@ class StoreUnit(wiring.Component):
     ) -> dict[str, Value]:
         """Issue a lane vector whenever a result vector and its residual read are there.
 
-        Whether it only waits for its residual read is a register, as all reads depend on it.
-
         Return its count of channels, whether it is the result vector's last and the command's last.
         """
         lanes = self.spec.post.lanes
-        credits, some = Signal(range(self.spec.memory.accumulator_depth + 1)), Signal()
-        will_run, will_have = Signal(), Signal()  # what `running` and `some` are going to be
-        waits, adds = (
-            Signal(),
-            Signal(),
-        )  # there is a result vector; and a residual read to wait for
+        will_run = Signal()  # what `running` is going to be
+        # There is a result vector; it has a residual read, on which all other reads depend.
+        waits, adds = Signal(), Signal()
         rest, last_beat = self._rest(m, nest, fields, running)
         count, last = Signal(range(lanes + 1)), Signal()
+        depth = self.spec.memory.accumulator_depth
+        credits = Level(m, "credits", depth, self.i_credit, self.o_release)
         m.d.comb += [
             self.post_busy.eq(waits),
-            self.post_wait.eq(running & ~some),
+            self.post_wait.eq(running & ~credits.some),
             count.eq(Mux(last_beat, rest, lanes)),
             self.o_release.eq(self.post_busy & last_beat),
             nest.step.eq(self.post_busy),
@@ -172,19 +167,11 @@ class StoreUnit(wiring.Component):
                 self.post_busy.eq(waits & (~adds | self.r_ready)),
                 self.r_address.eq(nest.address2),
             ]
-            m.d.sync += adds.eq(will_run & will_have & fields["residual"])
+            m.d.sync += adds.eq(will_run & credits.will_have & fields["residual"])
         if self._split:
             m.d.comb += nest.cut.eq(last_beat)
-        m.d.comb += [will_run.eq(self.start | (running & ~last)), will_have.eq(some)]
-        with m.If(self.i_credit & ~self.o_release):
-            m.d.comb += will_have.eq(1)
-            m.d.sync += credits.eq(credits + 1)
-        with m.Elif(self.o_release & ~self.i_credit):
-            m.d.comb += will_have.eq(credits != 1)
-            m.d.sync += credits.eq(credits - 1)
-        m.d.sync += [
-            running.eq(will_run), some.eq(will_have), waits.eq(will_run & will_have)
-        ]  # fmt: skip
+        m.d.comb += will_run.eq(self.start | (running & ~last))
+        m.d.sync += [running.eq(will_run), waits.eq(will_run & credits.will_have)]
         with m.If(self.post_busy):
             m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
         return {"count": count, "last_beat": last_beat, "last": last}

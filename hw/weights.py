@@ -111,8 +111,7 @@ class WeightLoader(wiring.Component):
         waits = fields["wait"][Unit.LOAD]
         starts = queue.valid & ~active & (self.load_ready | ~waits)
         m.d.comb += [nest.load.eq(~active), self.load_start.eq(starts & waits)]
-        with m.If(starts):
-            m.d.sync += active.eq(1)
+        m.d.sync += active.eq(active | starts)
         with m.If(self.i_switch):
             m.d.sync += [pending.eq(0), self.ready.eq(0)]
         with m.If(go):
