@@ -189,7 +189,7 @@ class ActivationMemory(wiring.Component):
         address = getattr(self, f"{port}_address")[: self._offset_bits]
         if self._late:
             return [address]
-        lines = bank_lines(address, self.spec.line_bytes)
+        lines: Sequence[Value] = bank_lines(address, self.spec.line_bytes)
         if port == "hr":
             lines = lines[1], lines[1]
         if port == "x" and self.spec.row_pairs:
