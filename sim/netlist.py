@@ -19,26 +19,8 @@ def _command(text: str) -> Callable[[str], Sequence[str]]:
     return lambda top: [f"{text} -top {top}"]
 
 
-_ECP5_WIRE_PS = 900
-"""What a wire between look-up tables takes, as placed and routed accelerators have them at speed 8;
-`synth_ecp5` says 300."""
-
-
-def _synth_ecp5(top: str) -> Sequence[str]:
-    """`synth_ecp5`, with wires as they are and ABC's best of three mappings (its `flow3`)."""
-    return [
-        f"synth_ecp5 -top {top} -run begin:map_luts",
-        "check -latchonly -assert",
-        "techmap -map +/lattice/latches_map.v",
-        "scratchpad -copy abc9.script.flow3 abc9.script",
-        f"abc9 -W {_ECP5_WIRE_PS}",
-        "clean",
-        f"synth_ecp5 -top {top} -run map_cells:",
-    ]
-
-
 SYNTHESIS: Mapping[Technology, Callable[[str], Sequence[str]]] = {
-    Technology.ECP5: _synth_ecp5,
+    Technology.ECP5: _command("synth_ecp5"),
     Technology.ICE40: synth_ice40,
     Technology.GOWIN: _command("synth_gowin -family gw2a"),
     Technology.XILINX7: _command("synth_xilinx -family xc7 -flatten -noiopad -noclkbuf"),
